@@ -1,0 +1,402 @@
+"""Every value and base class that crosses a folder.
+
+This file imports no project code and no heavy library, so that ``compress --help``, a recipe check and the
+child process of an old runtime can all load it. Array shapes use N images, H height, W width, D embedding
+dimensions, Q queries, G gallery images, P probe images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+
+from annotated_types import Ge, Le, Lt
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+Distance = Literal["l2", "cosine", "hamming"]
+Evidence = Literal["native", "older-runtime", "reference", "not-run"]
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+class CompressError(Exception):
+    """An error a user can act on. The message is one line: file, key, value, remedy."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class BadInput(CompressError):
+    """A recipe, data set, checkpoint or bundle is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class MissingTool(CompressError):
+    """The machine lacks a library, a data set download or an operating system (exit code 3)."""
+
+    exit_code = 3
+
+
+# ------------------------------------------------------------------------------------------------ components
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """Something a recipe names: the fields are its options, its one method does the work.
+
+    A component lives alone in ``<folder>/<name>.py``; the file's name is the name recipes use.
+    """
+
+    @classmethod
+    def component_name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    def options(self) -> dict[str, Any]:
+        """The options as plain JSON values, in the order of the fields."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return {value.component_name(): value.options()}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------ data
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photograph becomes the uint8 RGB image an artifact takes, and the normalisation inside the artifact.
+
+    Attributes:
+        size: (H, W) in pixels.
+        crop: ``none`` squashes the whole image to ``size``; ``center`` resizes the shorter side, then cuts
+            the centre.
+        mean: per RGB channel, for values scaled to [0, 1].
+        std: per RGB channel, for values scaled to [0, 1].
+    """
+
+    size: tuple[int, int]
+    crop: Literal["none", "center"] = "none"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    color: Literal["RGB"] = "RGB"
+    interpolation: Literal["bilinear"] = "bilinear"
+    antialias: bool = True
+
+
+class ImageArray(Protocol):
+    """uint8 RGB images at the recipe's size: a NumPy array, or files decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """Images uint8 [n, H, W, 3] for a slice or an int64 array of n indices."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split, decoded: ``images`` uint8 [N, H, W, 3], ``labels`` int64 [N], ``ids`` unique names."""
+
+    images: ImageArray
+    labels: np.ndarray
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One split as a data set finds it, before decoding.
+
+    Attributes:
+        images: uint8 [N, h, w] or [N, h, w, 3], or the N files to decode.
+        labels: int64 [N], indices into ``Splits.classes``.
+        ids: unique names, stable between machines (paths relative to the data set's root, or split/number).
+    """
+
+    images: np.ndarray | Sequence[Path]
+    labels: np.ndarray
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set's images before decoding. ``duplicates`` counts exact copies that were left out."""
+
+    classes: tuple[str, ...]
+    train: Samples
+    test: Samples
+    duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """What stages and checks see.
+
+    Attributes:
+        train: images that update weights.
+        validation: images that choose the best weights (the test images themselves where the recipe says
+            ``validation_share: 0``, as the papers do).
+        queries: the held-out images that are searched with.
+        gallery: the images searched in; the same object as ``queries`` means leave-one-out.
+        skipped: files that could not be decoded, with the reason.
+        fingerprint: sha256 over every pixel, label and the preprocessing.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    validation: ImageSet
+    queries: ImageSet
+    gallery: ImageSet
+    preprocess: Preprocess
+    duplicates: int
+    skipped: Mapping[str, str]
+    fingerprint: str
+
+    @property
+    def leave_one_out(self) -> bool:
+        return self.gallery is self.queries
+
+
+# ----------------------------------------------------------------------------------------------------- model
+
+
+@dataclass(frozen=True)
+class EmbeddingSpec:
+    """What an artifact puts out. ``distance`` cosine means L2-normalised inside the graph."""
+
+    dim: int
+    kind: Literal["float", "binary"] = "float"
+    distance: Distance = "l2"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with all that is needed to build it again, use it and say where it came from.
+
+    Attributes:
+        network: forward(normalised float32 [N, 3, H, W]) gives logits [N, classes] when it has a classifier,
+            embeddings [N, D] when headless; ``network.embed`` always gives embeddings.
+        history: one JSON object per epoch and stage, in order.
+    """
+
+    architecture: Architecture
+    network: nn.Module
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    embedding: EmbeddingSpec
+    history: tuple[Mapping[str, Any], ...] = ()
+
+
+# ----------------------------------------------------------------------------------------- component families
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Component):
+    """A network family."""
+
+    def build(self, num_classes: int = 0) -> nn.Module:
+        """An ``architectures.RetrievalNetwork`` in training mode with fresh weights.
+
+        ``num_classes`` 0 leaves the classifier away.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Component):
+    """A source of labelled images.
+
+    Attributes:
+        root: the folder that holds the data set.
+        image_size: height and width in pixels of what the network sees.
+        crop: ``none`` squashes, ``center`` keeps the aspect ratio and cuts the centre.
+        mean, std: normalisation per RGB channel for values in [0, 1].
+        validation_share: share of the training images held out to choose the best weights; 0 chooses on the
+            test images, as the papers do.
+        max_skipped_share: the run stops when more than this share of the images cannot be decoded.
+        cache: ``disk`` decodes every file once into a memory-mapped array under the user's cache folder,
+            ``none`` decodes in worker threads each epoch.
+    """
+
+    root: str = "data"
+    image_size: Annotated[int, Ge(8), Le(2048)] = 128
+    crop: Literal["none", "center"] = "none"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    validation_share: Annotated[float, Ge(0), Lt(1)] = 0.1
+    max_skipped_share: Annotated[float, Ge(0), Le(1)] = 0.01
+    cache: Literal["disk", "none"] = "disk"
+
+    def splits(self, seed: int) -> Splits:
+        """Find the images. Raises BadInput saying where it looked and how to get the data set."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Component):
+    """A training objective."""
+
+    def build(self, embedding_dim: int, num_classes: int) -> nn.Module:
+        """A module called as ``loss(embeddings [N, D], logits [N, C], labels int64 [N])`` -> scalar."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Component):
+    """Model -> model: train, distil, prune, …"""
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        """The improved model.
+
+        ``scratch`` is a folder of the stage's own that survives a kill: a stage that finds its earlier
+        progress there goes on from it and must end with the same weights.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported file or folder."""
+
+    path: Path
+    format: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class DeployGraph:
+    """What exporters write: uint8 RGB -> normalise -> network -> (L2) -> embedding.
+
+    Attributes:
+        module: forward(image uint8 [N, 3, H, W], or float32 holding 0-255) -> embedding float32 [N, D]; eval
+            mode, batch normalisation folded, classifier removed.
+        input_size: (H, W).
+        metadata: flat JSON object written into the file where the format has room.
+    """
+
+    module: nn.Module
+    input_size: tuple[int, int]
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporter(Component):
+    """One file format.
+
+    Class attributes:
+        format: the name artifacts carry in bundle.json.
+        suffix: the file suffix, by which ``exporters.export_model`` finds the class.
+        requires: import names of the libraries the conversion needs.
+    Subclasses declare ``precision`` as a field whose Literal lists what the format can store.
+    """
+
+    format: ClassVar[str]
+    suffix: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]]
+    precision: str = "fp32"
+
+    def write(self, graph: DeployGraph, path: Path) -> None:
+        """Convert and write one artifact at ``path``; the same graph gives the same bytes."""
+        raise NotImplementedError
+
+
+# Takes images uint8 [N, H, W, 3], gives embeddings float32 [N, D].
+Embedder = Callable[["np.ndarray"], "np.ndarray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime(Component):
+    """A program that executes artifacts of some formats. Loads in a child process, possibly without torch."""
+
+    formats: ClassVar[frozenset[str]]
+    evidence: ClassVar[Evidence]
+    package: ClassVar[str]
+
+    def unavailable(self) -> str | None:
+        """Why this runtime cannot run here, in words with the remedy; None when it can."""
+        raise NotImplementedError
+
+    def version(self) -> str:
+        """The version of the library that will execute, e.g. ``onnxruntime 1.31.1``."""
+        raise NotImplementedError
+
+    def open(self, path: Path, threads: int) -> Embedder:
+        """Load the artifact. Called in the child process only."""
+        raise NotImplementedError
+
+
+# ------------------------------------------------------------------------------------------------ validation
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds per image over repeated single-image runs after warm-up."""
+
+    median: float
+    p95: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one model gave for the held-out images; the reference is PyTorch itself.
+
+    Attributes:
+        queries: float32 [Q, D].
+        gallery: float32 [G, D]; the same object as ``queries`` where the data says leave-one-out.
+        probes: float32 [P, D], for the parity probes.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+    probes: np.ndarray
+    latency: Latency | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A limit and the value measured against it."""
+
+    name: str
+    limit: float
+    value: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check measured. ``section`` is the key it fills in an artifact's entry of bundle.json."""
+
+    section: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Component):
+    """One comparison of an artifact with the PyTorch model."""
+
+    def run(self, reference: Observation, candidate: Observation, data: Data, embedding: EmbeddingSpec) -> CheckResult:
+        """Measure. Never raises for a bad artifact: bad values are values."""
+        raise NotImplementedError
+
+

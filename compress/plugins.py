@@ -1,0 +1,73 @@
+"""Name -> component class. The folder is the registry: ``<folder>/<name>.py`` holds exactly one component."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+from typing import TypeVar
+
+from compress import contracts
+from compress.contracts import BadInput, Component, MissingTool
+
+C = TypeVar("C", bound=Component)
+
+FOLDERS: dict[str, tuple[str, type[Component]]] = {
+    "architectures": ("architectures", contracts.Architecture),
+    "datasets": ("compress.datasets", contracts.Dataset),
+    "stages": ("compress.stages", contracts.Stage),
+    "losses": ("compress.losses", contracts.Loss),
+    "exporters": ("exporters", contracts.Exporter),
+    "runtimes": ("validators.runtimes", contracts.Runtime),
+    "checks": ("validators.checks", contracts.Check),
+}
+"""Kind -> (package that holds the files, base class)."""
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations, package
+    return Path(spec.submodule_search_locations[0])
+
+
+def names(kind: str) -> list[str]:
+    """The components of a kind, sorted; nothing is imported."""
+    return sorted(m.name for m in pkgutil.iter_modules([str(_folder(FOLDERS[kind][0]))]) if not m.name.startswith("_"))
+
+
+def summary(kind: str, name: str) -> str:
+    """The first line of the component file's docstring; nothing is imported."""
+    source = (_folder(FOLDERS[kind][0]) / f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``; did you mean 'prune'?`` or the empty string, for the end of an error message."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def find(kind: str, name: str) -> type[Component]:
+    """The one component class of ``<folder>/<name>.py``.
+
+    Raises:
+        BadInput: there is no such component; the message lists those there are.
+        MissingTool: the component's file needs a library that is not installed.
+    """
+    known = names(kind)
+    if name not in known:
+        raise BadInput(f"unknown {kind.removesuffix('s')} '{name}' (there are: {', '.join(known)}){did_you_mean(name, known)}")
+    package, base = FOLDERS[kind]
+    try:
+        module = importlib.import_module(f"{package}.{name}")
+    except ModuleNotFoundError as error:
+        raise MissingTool(
+            f"{kind.removesuffix('s')} '{name}' needs the Python package '{error.name}', which is not installed; "
+            'install it with: pip install "compress-retrieval[all]"'
+        ) from error
+    found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__]
+    assert len(found) == 1, f"{module.__file__} must hold exactly one {base.__name__}, found {len(found)}"
+    return found[0]
