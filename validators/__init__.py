@@ -1,0 +1,115 @@
+"""Runs exported artifacts on their own runtimes and measures how far they are from the PyTorch model.
+
+Imports without PyTorch and without any runtime: NumPy is enough until an artifact runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress import plugins
+from compress.contracts import BadInput, CompressError, MissingTool, Runtime
+from validators.isolation import execute
+
+# PyPI has another package named ``validators``; compress.plugins asks which of the two was imported.
+BELONGS_TO = "compress-retrieval"
+
+FORMATS = {
+    ".pt": "torchscript",
+    ".ptl": "torchscript-lite",
+    ".onnx": "onnx",
+    ".tflite": "tflite",
+    ".mlpackage": "coreml",
+}
+EVIDENCE_ORDER = ("native", "older-runtime", "reference", "not-run")
+
+
+class ArtifactError(CompressError):
+    """The artifact did not run: it is damaged, its runtime aborted or hung, or it gave no embeddings."""
+
+
+def format_of(path: Path | str) -> str:
+    """The format that a file's suffix stands for, e.g. ``tflite``.
+
+    Raises:
+        BadInput: no artifact has this suffix.
+    """
+    suffix = Path(path).suffix
+    if suffix not in FORMATS:
+        raise BadInput(f"{path}: '{suffix}' is not the suffix of an artifact (there are: {', '.join(FORMATS)})")
+    return FORMATS[suffix]
+
+
+def runtimes_for(format: str) -> list[Runtime]:
+    """Every runtime of a format, installed or not, with default options: native, then older, then reference."""
+    found = [_runtime(name) for name in plugins.names("runtimes")]
+    able = [runtime for runtime in found if format in runtime.formats]
+    return sorted(able, key=lambda runtime: (EVIDENCE_ORDER.index(runtime.evidence), runtime.component_name()))
+
+
+def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = None) -> np.ndarray:
+    """Embed images with an exported artifact, in a child process.
+
+    Args:
+        path: a .pt, .ptl, .onnx or .tflite file or a .mlpackage folder.
+        images: uint8 [N, H, W, 3], RGB, values 0-255, at the artifact's input size; N may be 0.
+        runtime: a name that ``compress list runtimes`` shows; by default the best one installed here.
+
+    Returns:
+        Embeddings, float32 [N, D], as the artifact gives them (NaN included).
+
+    Raises:
+        BadInput: no such file, unknown suffix or runtime, or images of another kind.
+        MissingTool: the runtime, or every runtime of this format, cannot run on this machine.
+        ArtifactError: the artifact did not run; the message says why.
+    """
+    path = Path(path)
+    format = format_of(path)
+    if not path.exists():
+        raise BadInput(f"{path}: no such artifact")
+    _check(images)
+    # A second per image is far more than any artifact needs, and bounds a hang.
+    done = execute(_choose(format, runtime), path, {"images": images}, timeout_s=600 + len(images))
+    if done.outputs is None:
+        raise ArtifactError(f"{path}: {done.failure}")
+    return done.outputs["images"]
+
+
+def _runtime(name: str) -> Runtime:
+    found: Any = plugins.find("runtimes", name)()
+    assert isinstance(found, Runtime)
+    return found
+
+
+def _choose(format: str, name: str | None) -> Runtime:
+    able = runtimes_for(format)
+    if name is not None:
+        chosen = _runtime(name)
+        if format not in chosen.formats:
+            names = ", ".join(runtime.component_name() for runtime in able)
+            raise BadInput(f"runtime '{name}' does not run {format} artifacts (those that do: {names})")
+        able = [chosen]
+    reasons = []
+    for runtime in able:
+        reason = runtime.unavailable()
+        if reason is None:
+            return runtime
+        reasons.append(f"{runtime.component_name()}: {reason}")
+    raise MissingTool(f"no runtime for {format} artifacts can run here ({'; '.join(reasons)})")
+
+
+def _check(images: Any) -> None:
+    want = "images must be a NumPy array uint8 [N, H, W, 3], RGB with values 0-255"
+    if not isinstance(images, np.ndarray):
+        raise BadInput(f"{want}, not {type(images).__name__}")
+    if images.dtype != np.uint8:
+        raise BadInput(f"{want}, not {images.dtype}; the artifact normalises, so give it the pixels as they are")
+    if images.ndim == 3:
+        raise BadInput(f"{want}, not {list(images.shape)}; give one image as images[None]")
+    if images.ndim != 4 or images.shape[3] != 3:
+        raise BadInput(f"{want}, not {list(images.shape)}")
+    if 0 in images.shape[1:]:
+        raise BadInput(f"{want}, not {list(images.shape)}: images without pixels")

@@ -1,0 +1,23 @@
+"""Is a runtime's library installed here, and at which version? Answered without importing it."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import metadata
+
+
+def missing(module: str, requirement: str) -> str | None:
+    """None when ``module`` can be imported, else a line with the command that installs it."""
+    if importlib.util.find_spec(module) is not None:
+        return None
+    return f"the Python package '{module}' is not installed; install it with: pip install \"{requirement}\""
+
+
+def version_of(*distributions: str) -> str:
+    """Name and version of the first of ``distributions`` that is installed."""
+    for name in distributions:
+        try:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return f"{distributions[0]} of unknown version"

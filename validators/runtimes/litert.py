@@ -1,0 +1,29 @@
+"""TFLite files on LiteRT (ai-edge-litert), the runtime of current Android and iOS apps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from compress.contracts import Embedder, Evidence, Runtime
+from validators.runtimes._installed import missing, version_of
+from validators.runtimes._tflite import open_tflite
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiteRT(Runtime):
+    formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
+    evidence: ClassVar[Evidence] = "native"
+    package: ClassVar[str] = "ai-edge-litert"
+
+    def unavailable(self) -> str | None:
+        return missing("ai_edge_litert", "compress-retrieval[verify]")
+
+    def version(self) -> str:
+        return version_of("ai-edge-litert")
+
+    def open(self, path: Path, threads: int) -> Embedder:
+        from ai_edge_litert.interpreter import Interpreter
+
+        return open_tflite(Interpreter, path, threads)

@@ -1,0 +1,76 @@
+"""TFLite files on tflite-runtime 2.14 (2023), the interpreter of apps that have not moved to LiteRT."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from compress.contracts import Embedder, Evidence, Runtime
+from validators.runtimes._tflite import open_tflite
+
+INTERPRETER_VARIABLE = "COMPRESS_LEGACY_PYTHON"
+INSTALL = "pip install tflite-runtime==2.14.0 'numpy<2' annotated-types"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TFLiteRuntime(Runtime):
+    """Needs Python 3.11 or older and NumPy 1, so it usually lives in an environment of its own.
+
+    Attributes:
+        python: the interpreter of that environment, e.g. ``.venv-legacy/bin/python``; None takes the
+            environment variable COMPRESS_LEGACY_PYTHON, and this interpreter where that is not set.
+    """
+
+    formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
+    evidence: ClassVar[Evidence] = "older-runtime"
+    package: ClassVar[str] = "tflite-runtime"
+
+    python: str | None = None
+
+    def interpreter(self) -> str:
+        chosen = self.python or os.environ.get(INTERPRETER_VARIABLE) or sys.executable
+        found = shutil.which(chosen) or chosen
+        return str(Path(found).absolute())  # not resolved: a virtual environment's python is a link
+
+    def unavailable(self) -> str | None:
+        works, answer = _probe(self.interpreter())
+        if works:
+            return None
+        return (
+            f"tflite-runtime does not run in {self.interpreter()} ({answer}); make an environment with Python 3.11, "
+            f"there {INSTALL}, and set the option python or {INTERPRETER_VARIABLE} to its interpreter"
+        )
+
+    def version(self) -> str:
+        loaded = sys.modules.get("tflite_runtime")  # in the child process, which runs in that interpreter
+        return f"tflite-runtime {loaded.__version__ if loaded else _probe(self.interpreter())[1]}"
+
+    def open(self, path: Path, threads: int) -> Embedder:
+        from tflite_runtime.interpreter import Interpreter
+
+        return open_tflite(Interpreter, path, threads)
+
+
+@functools.cache
+def _probe(interpreter: str) -> tuple[bool, str]:
+    """Whether ``interpreter`` can load tflite-runtime, and its version or the reason.
+
+    Imports it for real and in a process of its own: next to NumPy 2 it is found but its import fails.
+    """
+    code = "import tflite_runtime.interpreter, tflite_runtime; print(tflite_runtime.__version__)"
+    # -I: this process' PYTHONPATH and working folder belong to another Python.
+    command = [interpreter, "-I", "-c", code]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, str(error)
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return done.returncode == 0, lines[-1] if lines else f"exit status {done.returncode}"
