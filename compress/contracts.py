@@ -8,6 +8,7 @@ dimensions, Q queries, G gallery images, P probe images.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -339,6 +340,10 @@ class Runtime(Component):
     def version(self) -> str:
         """The version of the library that will execute, e.g. ``onnxruntime 1.31.1``."""
         raise NotImplementedError
+
+    def interpreter(self) -> str:
+        """The Python that runs the child process: this one, unless the library lives in another environment."""
+        return sys.executable
 
     def open(self, path: Path, threads: int) -> Embedder:
         """Load the artifact. Called in the child process only."""
