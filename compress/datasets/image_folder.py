@@ -1,0 +1,41 @@
+"""Any folder of photographs by class: CLASS/**, or train/CLASS/** and test/CLASS/**."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Gt, Lt
+
+from compress.contracts import Dataset, Splits
+from compress.datasets._files import not_found
+from compress.datasets._tree import read_divided, read_whole, split_folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(Dataset):
+    """Your own images: .jpg .jpeg .png .webp .bmp .gif .tif .tiff in any case; hidden files are left out.
+
+    Folders ``train`` and ``test`` are taken as they are, ``validation`` (``val``, ``valid``) joins the training
+    images; without ``test`` it is the test set. Anything else is divided at random within each class.
+
+    Attributes:
+        test_share: share of each class that is held out as queries and gallery, where there is no folder for it.
+        drop_duplicates: leave out exact copies of a file, which would be found too easily.
+    """
+
+    test_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    drop_duplicates: bool = True
+
+    def splits(self, seed: int) -> Splits:
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise not_found(
+                "image_folder",
+                [root],
+                "name a folder that holds the images of each class in a folder of their own, CLASS/*.jpg",
+            )
+        if divided := split_folders(root):
+            return read_divided(root, *divided, deduplicate=self.drop_duplicates)
+        return read_whole(root, self.test_share, seed, deduplicate=self.drop_duplicates)

@@ -1,0 +1,65 @@
+"""SVHN, cropped digits: 73,257 + 26,032 house numbers, 32x32 colour, 10 classes.
+
+Y. Netzer et al., "Reading digits in natural images with unsupervised feature learning", 2011.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from compress.contracts import BadInput, Dataset, MissingTool, Samples, Splits
+from compress.datasets._download import download
+from compress.datasets._files import array_samples, not_found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Svhn(Dataset):
+    """``train_32x32.mat`` and ``test_32x32.mat`` in ``root``.
+
+    Attributes:
+        download: fetch them through torchvision when they are not there.
+    """
+
+    image_size: Annotated[int, Ge(8), Le(2048)] = 32
+    mean: tuple[float, float, float] = (0.4377, 0.4438, 0.4728)
+    std: tuple[float, float, float] = (0.1980, 0.2010, 0.1970)
+    download: bool = False
+
+    def splits(self, seed: int) -> Splits:
+        root = Path(self.root).expanduser()
+        files = {split: root / f"{split}_32x32.mat" for split in ("train", "test")}
+        for split, path in files.items():
+            if not path.is_file() and self.download:
+                download("SVHN", root, split=split)
+            if not path.is_file():
+                raise not_found(
+                    "svhn",
+                    [path],
+                    f"get {path.name} from http://ufldl.stanford.edu/housenumbers/, or set data.download=true",
+                )
+        return Splits(tuple("0123456789"), _read(files["train"], "train"), _read(files["test"], "test"))
+
+
+def _read(path: Path, split: str) -> Samples:
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError as error:
+        raise MissingTool(
+            "data.dataset=svhn needs the Python package 'scipy', which is not installed; "
+            'install it with: pip install "compress-retrieval[train]"'
+        ) from error
+    try:
+        content = loadmat(path)
+        images, labels = content["X"].transpose(3, 0, 1, 2), content["y"].reshape(-1)
+    except Exception as error:  # scipy raises errors of every kind from a damaged file
+        raise BadInput(f"{path}: not SVHN's MATLAB file ({error}); get the file again") from error
+    if images.dtype != np.uint8 or images.shape != (len(labels), 32, 32, 3):
+        raise BadInput(f"{path}: images {images.dtype} {images.shape} for {len(labels)} labels, expected 32x32 RGB")
+    # The file calls the digit 0 class 10.
+    labels = labels.astype(np.int64) % 10
+    return array_samples(np.ascontiguousarray(images), labels, split)

@@ -1,0 +1,83 @@
+"""One photograph file -> the uint8 RGB image an artifact takes. Needs NumPy and Pillow only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from compress.contracts import Preprocess
+
+
+class UndecodableImageError(Exception):
+    """The file holds no image that can be shown; the message is the reason, without the file's name."""
+
+
+def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Orient, convert, resize and crop one image.
+
+    EXIF orientation is applied, transparency is flattened on white, grey is repeated to three channels and 16-bit
+    grey is scaled to 8 bits. The resize is bilinear with antialiasing (the filter widens with the scale), as
+    Pillow and torchvision's ``antialias=True`` do it.
+
+    Args:
+        image: of any mode with a defined range; 32-bit float has none.
+        preprocess: its ``mean`` and ``std`` are not applied here, the artifact holds them.
+
+    Returns:
+        uint8 [H, W, 3], values 0-255.
+
+    Raises:
+        UndecodableImageError: the pixels are 32-bit floats.
+    """
+    rgb = _to_rgb(ImageOps.exif_transpose(image))
+    H, W = preprocess.size
+    return np.asarray(rgb.resize((W, H), Image.Resampling.BILINEAR, box=_source_box(rgb.size, (W, H), preprocess.crop)))
+
+
+def read_image(path: Path, preprocess: Preprocess) -> np.ndarray:
+    """Decode one file: uint8 [H, W, 3].
+
+    Raises:
+        UndecodableImageError: not an image, truncated, or larger than Pillow's limit against decompression bombs.
+    """
+    try:
+        with Image.open(path) as image:
+            return preprocess_image(image, preprocess)
+    except UnidentifiedImageError as error:
+        raise UndecodableImageError("not an image") from error
+    except (UndecodableImageError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers leak errors of every kind from damaged files
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UndecodableImageError(" ".join(reason.split())) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise UndecodableImageError("32-bit float pixels have no defined range")
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow gives 16-bit PNG as 32-bit integers before version 11
+        grey = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+        image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _source_box(size: tuple[int, int], target: tuple[int, int], crop: str) -> tuple[float, float, float, float]:
+    """The part (left, top, right, bottom) of the source that lands in the target; sizes are (W, H).
+
+    For ``center`` this gives the pixels of resizing the shorter side and cutting the centre, without making the
+    whole resized image, which a long and thin source would blow up to gigabytes.
+    """
+    w, h = size
+    if crop == "none":
+        return (0, 0, w, h)
+    W, H = target
+    scale = max(W / w, H / h)
+    resized_w, resized_h = max(W, round(w * scale)), max(H, round(h * scale))
+    left, top = (resized_w - W) // 2, (resized_h - H) // 2
+    fx, fy = w / resized_w, h / resized_h
+    return (left * fx, top * fy, min(w, (left + W) * fx), min(h, (top + H) * fy))

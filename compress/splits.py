@@ -1,0 +1,37 @@
+"""Seeded ways to divide samples in two.
+
+NumPy keeps the stream of ``random_raw`` the same between its versions, but not that of ``Generator.permutation``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def random_split(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two disjoint int64 index arrays, each ascending: the rest, and floor(share * count + 1/2) drawn at random."""
+    order = _shuffled(count, np.random.PCG64(seed))
+    held_out = int(share * count + 0.5)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As ``random_split``, within each class. A class keeps at least one sample on the first side.
+
+    Args:
+        labels: int64 [N].
+        share: in [0, 1]; a class of n samples gives floor(share * n + 1/2) to the second side.
+    """
+    stream = np.random.PCG64(seed)
+    rest, held_out = [], []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[_shuffled(len(members), stream)]
+        count = min(int(share * len(members) + 0.5), len(members) - 1)
+        held_out.append(members[:count])
+        rest.append(members[count:])
+    return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held_out))
+
+
+def _shuffled(count: int, stream: np.random.PCG64) -> np.ndarray:
+    return np.argsort(stream.random_raw(count), kind="stable")
