@@ -90,9 +90,10 @@ def embeddings(embed: Embedder, images: np.ndarray) -> np.ndarray:
     if len(images) == 0:
         # No runtime takes an empty batch; one black image tells D.
         return embeddings(embed, np.zeros((1, *images.shape[1:]), np.uint8))[:0]
-    found = embed(images)
-    if found.ndim != 2 or len(found) != len(images) or found.dtype != np.float32:
-        raise ValueError(f"expected an output float32 [{len(images)}, D], found {found.dtype} {list(found.shape)}")
+    found: Any = embed(images)
+    kind = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else str(found)
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != len(images) or found.dtype != np.float32:
+        raise ValueError(f"expected an output float32 [{len(images)}, D], found {kind}")
     return found
 
 

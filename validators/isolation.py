@@ -25,6 +25,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 INTERPRETER_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
 PACKAGES = {"compress": Path(compress.__file__).parent, "validators": Path(__file__).parent}
 MAX_LINE = 400
+SLICE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def execute(
         with tempfile.TemporaryDirectory(prefix="compress-", ignore_cleanup_errors=True) as scratch:
             return _execute(runtime, artifact, images, threads, latency, timeout_s, Path(scratch).resolve(), what)
     except OSError as error:
-        return Execution(failure=f"{what} could not be started: {_one_line(str(error))}")
+        return Execution(failure=f"{what} could not be run: {_one_line(str(error))}")
 
 
 def _execute(
@@ -108,28 +109,21 @@ def _execute(
         return Execution(failure=f"{what} failed: {_one_line(result['failure'])}")
     if status != 0 or not result:
         return Execution(failure=f"{what} {_status(status)}: {_last_words(scratch)}")
-    outputs = {}
-    for name, array in images.items():
-        try:
-            outputs[name] = np.load(job.outputs[name])
-        except (OSError, ValueError) as error:
-            return Execution(failure=f"{what} left no output for '{name}': {_one_line(str(error))}")
-        if outputs[name].ndim != 2 or len(outputs[name]) != len(array):
-            shape = list(outputs[name].shape)
-            return Execution(failure=f"{what} gave {shape} for the {len(array)} images of '{name}'")
+    outputs = {name: np.load(path) for name, path in job.outputs.items()}
     timing = Latency(**result["latency"]) if result["latency"] else None
     return Execution(outputs, result["version"], timing, result["peak_bytes"])
 
 
-def _save_images(path: Path, images: ImageArray, step: int = 256) -> None:
+def _save_images(path: Path, images: ImageArray) -> None:
     """Write a .npy file slice by slice: ``images`` may be decoded while it is read, and larger than memory."""
-    head = np.asarray(images[:step])
+    first = np.asarray(images[:1])
+    step = max(1, SLICE_BYTES // max(1, first.nbytes))
     with path.open("wb") as file:
         # Plain writes: on a full disk a memory map would kill this process with SIGBUS.
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *head.shape[1:])}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *first.shape[1:])}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(images), step):
-            batch = head if start == 0 else np.asarray(images[start : start + step])
+            batch = np.asarray(images[start : start + step])
             assert batch.dtype == np.uint8, f"images must be uint8, not {batch.dtype}"
             file.write(batch.tobytes())
 

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compress import plugins
+from compress.contracts import Runtime
+from tests.validators import _linear
+from tests.validators.conftest import Artifacts
+from validators import FORMATS, runtimes_for
+from validators.isolation import execute
+from validators.runtimes.coreml import CoreML
+from validators.runtimes.litert import LiteRT
+from validators.runtimes.onnxruntime import OnnxRuntime
+from validators.runtimes.tensorflow_lite import TensorFlowLite
+from validators.runtimes.tflite_runtime import TFLiteRuntime
+from validators.runtimes.torchscript import TorchScript
+from validators.runtimes.torchscript_lite import TorchScriptLite
+
+ROOT = Path(__file__).parents[2]
+LEGACY_PYTHON = os.environ.get("COMPRESS_LEGACY_PYTHON", str(ROOT / ".venv-legacy/bin/python"))
+LEGACY = TFLiteRuntime(python=LEGACY_PYTHON)
+
+RUNTIMES: list[Runtime] = [TorchScript(), TorchScriptLite(), OnnxRuntime(), LiteRT(), LEGACY]
+by_runtime = pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.component_name())
+
+
+def run(runtime: Runtime, artifact: Path, images: np.ndarray) -> np.ndarray:
+    done = execute(runtime, artifact, {"images": images})
+    assert done.failure is None
+    assert done.outputs is not None
+    return done.outputs["images"]
+
+
+def file_for(runtime: Runtime, artifacts: Artifacts, size: tuple[int, int]) -> Path:
+    (format,) = runtime.formats
+    return artifacts[size][format]
+
+
+@by_runtime
+def test_every_runtime_under_test_is_available(runtime: Runtime) -> None:
+    assert runtime.unavailable() is None
+
+
+@by_runtime
+@pytest.mark.parametrize("size", _linear.SIZES, ids=str)
+def test_embeddings_are_exact_for_any_number_of_images(
+    runtime: Runtime, size: tuple[int, int], linear: Artifacts
+) -> None:
+    # 130 images need three batches of at most 64.
+    sets = {str(count): _linear.photos(count, *size) for count in (0, 1, 5, 130)}
+    done = execute(runtime, file_for(runtime, linear, size), sets)
+    assert done.failure is None
+    assert done.outputs is not None
+    assert list(done.outputs) == ["0", "1", "5", "130"]
+    for name, images in sets.items():
+        found = done.outputs[name]
+        assert found.dtype == np.float32
+        assert found.shape == (int(name), _linear.DIM)
+        assert np.array_equal(found, _linear.expected(images)), name
+    library, version = done.version.split()
+    assert library == runtime.package
+    assert version[0].isdigit()
+    assert done.version == runtime.version()
+
+
+@by_runtime
+def test_other_orders_of_the_same_pixels_give_other_embeddings(runtime: Runtime, linear: Artifacts) -> None:
+    images = _linear.photos(5, 7, 5)
+    controls = {"blue, green, red": images[..., ::-1], "upside down": images[:, ::-1], "mirrored": images[:, :, ::-1]}
+    done = execute(runtime, file_for(runtime, linear, (7, 5)), controls)
+    assert done.outputs is not None
+    for name, found in done.outputs.items():
+        assert not np.isclose(found, _linear.expected(images)).all(axis=1).any(), name
+
+
+def test_the_legacy_version_is_the_other_environments() -> None:
+    assert LEGACY.version() == "tflite-runtime 2.14.0"
+
+
+@by_runtime
+def test_images_of_another_size_are_a_failure(runtime: Runtime, linear: Artifacts) -> None:
+    done = execute(runtime, file_for(runtime, linear, (7, 5)), {"images": _linear.photos(2, 5, 7 + 1)})
+    assert done.outputs is None
+    assert done.failure is not None
+    assert "\n" not in done.failure
+
+
+@by_runtime
+@pytest.mark.parametrize("keep", [0.0, 0.5, 1.0], ids=["empty", "half", "overwritten"])
+def test_a_damaged_file_is_a_failure(runtime: Runtime, keep: float, linear: Artifacts, tmp_path: Path) -> None:
+    good = file_for(runtime, linear, (7, 5))
+    whole = good.read_bytes()
+    damaged = tmp_path / good.name
+    damaged.write_bytes(bytes(255 - b for b in whole) if keep == 1 else whole[: math.floor(keep * len(whole))])
+    done = execute(runtime, damaged, {"images": _linear.photos(1, 7, 5)})
+    assert done.outputs is None
+    assert done.failure is not None
+    assert done.failure.startswith(f"{runtime.component_name()} on {good.name} ")
+    assert "\n" not in done.failure
+
+
+def test_not_a_number_is_a_value(tmp_path: Path) -> None:
+    table = _linear.weights(7, 5)
+    table[0, 1] = np.nan
+    _linear.write_onnx(tmp_path / "nan.onnx", table, 7, 5)
+    found = run(OnnxRuntime(), tmp_path / "nan.onnx", _linear.photos(3, 7, 5))
+    assert np.isnan(found[:, 1]).all()
+    assert not np.isnan(found[:, [0, 2, 3]]).any()
+
+
+def test_onnx_files_that_take_something_else_are_named(tmp_path: Path) -> None:
+    import onnx
+
+    path = tmp_path / "float.onnx"
+    _linear.write_onnx(path, _linear.weights(7, 5), 7, 5)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    onnx.save(model, path)
+    done = execute(OnnxRuntime(), path, {"images": _linear.photos(1, 7, 5)})
+    assert done.failure is not None
+    assert "expected one input, uint8 [N,3,H,W]" in done.failure
+    assert "image tensor(float)" in done.failure
+
+
+# -------------------------------------------------------------------------------------------------- tflite
+
+
+def rewritten(path: Path, edit: Callable[[Any], None], out: Path) -> Path:
+    """A copy of a .tflite file after ``edit`` has changed its flatbuffer."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    edit(model)
+    builder = flatbuffers.Builder(0)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    out.write_bytes(builder.Output())
+    return out
+
+
+@pytest.fixture(scope="module")
+def channel_means(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .tflite file with a fixed batch of 1 whose graph would run at any batch."""
+    import litert_torch
+    import torch
+
+    class Means(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.to(torch.float32).mean((1, 2))
+
+    path = tmp_path_factory.mktemp("means") / "means.tflite"
+    litert_torch.convert(Means().eval(), (torch.zeros(1, 7, 5, 3, dtype=torch.uint8),)).export(str(path))
+    return path
+
+
+@pytest.mark.parametrize("runtime", [LiteRT(), LEGACY], ids=["litert", "tflite_runtime"])
+def test_tflite_with_a_free_batch_runs_in_batches(runtime: Runtime, channel_means: Path, tmp_path: Path) -> None:
+    def free_batch(model: Any) -> None:
+        graph = model.subgraphs[0]
+        graph.tensors[graph.inputs[0]].shapeSignature = [-1, 7, 5, 3]
+
+    images = _linear.photos(130, 7, 5)
+    found = run(runtime, rewritten(channel_means, free_batch, tmp_path / "free.tflite"), images)
+    assert found.shape == (130, 3)
+    assert np.allclose(found, images.mean((1, 2)), atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", [LiteRT(), LEGACY], ids=["litert", "tflite_runtime"])
+def test_tflite_without_a_signature_runs(runtime: Runtime, linear: Artifacts, tmp_path: Path) -> None:
+    def unsigned(model: Any) -> None:
+        model.signatureDefs = None
+
+    images = _linear.photos(3, 7, 5)
+    found = run(runtime, rewritten(linear[7, 5]["tflite"], unsigned, tmp_path / "unsigned.tflite"), images)
+    assert np.array_equal(found, _linear.expected(images))
+
+
+def test_tflite_that_takes_channels_first_is_named(tmp_path: Path) -> None:
+    import litert_torch
+    import torch
+
+    class Means(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.to(torch.float32).mean((2, 3))
+
+    path = tmp_path / "first.tflite"
+    litert_torch.convert(Means().eval(), (torch.zeros(1, 3, 7, 5, dtype=torch.uint8),)).export(str(path))
+    done = execute(LiteRT(), path, {"images": _linear.photos(1, 7, 5)})
+    assert done.failure is not None
+    assert "expected an input uint8 [N,H,W,3]" in done.failure
+    assert "[1, 3, 7, 5]" in done.failure
+
+
+# --------------------------------------------------------------------------------------------- availability
+
+
+def test_core_ml_runs_on_a_mac_and_says_so_elsewhere() -> None:
+    reason = CoreML().unavailable()
+    if sys.platform == "darwin":
+        assert reason is None
+    else:
+        assert reason is not None
+        assert "only on macOS" in reason
+
+
+def test_a_runtime_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
+    # The legacy environment holds tflite-runtime and NumPy, nothing else.
+    code = "from validators import runtimes_for, FORMATS\nfor f in FORMATS.values():\n for r in runtimes_for(f):\n"
+    code += "  print(r.component_name(), '|', r.unavailable())"
+    done = subprocess.run(
+        [LEGACY_PYTHON, "-c", code],
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = dict(line.split(" | ") for line in done.stdout.splitlines())
+    assert answers["tflite_runtime"] == "None"
+    for name in ("torchscript", "torchscript_lite", "onnxruntime", "litert", "tensorflow_lite"):
+        assert "not installed; install it with: pip install" in answers[name]
+
+
+def test_tflite_runtime_is_tried_out_in_the_interpreter_it_is_given(tmp_path: Path) -> None:
+    for python in (sys.executable, str(tmp_path / "no-such-python")):
+        reason = TFLiteRuntime(python=python).unavailable()
+        assert reason is not None
+        assert python in reason
+        assert "tflite-runtime==2.14.0 'numpy<2'" in reason
+        assert "\n" not in reason
+
+
+def test_tflite_runtime_takes_its_interpreter_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESS_LEGACY_PYTHON", os.path.relpath(LEGACY_PYTHON))
+    assert TFLiteRuntime().unavailable() is None
+    assert Path(TFLiteRuntime().interpreter()).is_absolute()
+    assert TFLiteRuntime(python=sys.executable).interpreter() == sys.executable
+
+
+# ------------------------------------------------------------------------------------------------- registry
+
+
+def test_runtimes_are_listed_native_first() -> None:
+    assert [r.component_name() for r in runtimes_for("tflite")] == ["litert", "tensorflow_lite", "tflite_runtime"]
+    assert runtimes_for("coreml")[0] == CoreML()
+    assert runtimes_for("jpeg") == []
+
+
+def test_every_runtime_declares_what_the_bundle_reports() -> None:
+    found: list[Any] = [plugins.find("runtimes", name) for name in plugins.names("runtimes")]
+    assert len(found) >= 7
+    assert {TensorFlowLite, CoreML, TFLiteRuntime} <= set(found)
+    for runtime in found:
+        assert runtime.formats <= set(FORMATS.values())
+        assert runtime.evidence in ("native", "older-runtime", "reference")
+        assert runtime.package
+    assert set().union(*(runtime.formats for runtime in found)) == set(FORMATS.values())
+
+
+def test_nothing_heavy_is_imported_before_an_artifact_runs() -> None:
+    code = (
+        "import sys, validators, validators.child\n"
+        "from compress import plugins\n"
+        "for name in plugins.names('runtimes'): plugins.find('runtimes', name)().unavailable()\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "numpy" in loaded
+    assert not loaded & {"torch", "onnxruntime", "ai_edge_litert", "coremltools", "tensorflow", "tflite_runtime", "PIL"}
