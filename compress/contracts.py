@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 Distance = Literal["l2", "cosine", "hamming"]
 Evidence = Literal["native", "older-runtime", "reference", "not-run"]
+
+# Options that several data sets share, with their limits; mean and std are per RGB channel for values in [0, 1].
+ImageSize = Annotated[int, Ge(8), Le(2048)]
+ChannelMean = tuple[Annotated[float, Ge(0), Le(1)], Annotated[float, Ge(0), Le(1)], Annotated[float, Ge(0), Le(1)]]
+ChannelStd = tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]]
+TestShare = Annotated[float, Gt(0), Lt(1)]
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -240,10 +246,10 @@ class Dataset(Component):
     """
 
     root: str = "data"
-    image_size: Annotated[int, Ge(8), Le(2048)] = 128
+    image_size: ImageSize = 128
     crop: Literal["none", "center"] = "none"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: ChannelMean = (0.485, 0.456, 0.406)
+    std: ChannelStd = (0.229, 0.224, 0.225)
     validation_share: Annotated[float, Ge(0), Lt(1)] = 0.1
     max_skipped_share: Annotated[float, Ge(0), Le(1)] = 0.01
     cache: Literal["disk", "none"] = "disk"

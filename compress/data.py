@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -104,6 +105,9 @@ def describe(data: Data) -> dict[str, Any]:
 
 def _join(train: Samples, test: Samples) -> Samples:
     ids = train.ids + test.ids
+    if len(set(ids)) < len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        raise BadInput(f"data.root: two files are called {twice} once Unicode is normalised; rename one")
     labels = np.concatenate([train.labels, test.labels])
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
     images: Sources

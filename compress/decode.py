@@ -139,8 +139,9 @@ def _key(sources: Sources, ids: Sequence[str], preprocess: Preprocess) -> str:
         sha.update(np.ascontiguousarray(sources).data)
     else:
         for name, path in zip(ids, sources, strict=True):
-            status = path.stat()
-            sha.update(json.dumps([name, status.st_size, status.st_mtime_ns]).encode())
+            # A link to nothing is listed among the files that could not be decoded.
+            status = path.stat() if path.exists() else None
+            sha.update(json.dumps([name, status and [status.st_size, status.st_mtime_ns]]).encode())
     return sha.hexdigest()[:32]
 
 

@@ -69,14 +69,13 @@ def class_images(folder: Path) -> list[Path]:
 
 def drop_duplicates(files: Sequence[Path]) -> np.ndarray:
     """Indices of the files that differ in content from every file before them. Reads only files of equal size."""
-    sizes = [path.stat().st_size for path in files]
-    shared = {size for size, count in Counter(sizes).items() if count > 1}
+    sizes = [path.stat().st_size if path.exists() else None for path in files]
+    shared = {size for size, count in Counter(sizes).items() if size is not None and count > 1}
     seen: set[bytes] = set()
     kept = []
     for index, (path, size) in enumerate(zip(files, sizes, strict=True)):
         if size in shared:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").digest()
+            digest = _sha256(path)
             if digest in seen:
                 continue
             seen.add(digest)
@@ -103,6 +102,14 @@ def not_found(dataset: str, looked: Sequence[Path], remedy: str) -> BadInput:
     """The error for a data set that is not there. ``remedy`` says how to get it."""
     places = ", ".join(str(path.absolute()) for path in looked)
     return BadInput(f"data.root: {dataset} was not found; looked in {places}; {remedy}")
+
+
+def _sha256(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except PermissionError:  # decoding will say so, and go on
+        return bytes(path)
 
 
 def _contains(outer: str, inner: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from compress.contracts import BadInput, Samples, Splits
-from compress.datasets._files import class_images, drop_duplicates, file_samples, pick, subfolders
+from compress.datasets._files import class_images, drop_duplicates, file_samples, pick, stable_id, subfolders
 from compress.splits import stratified_split
 
 VALIDATION_NAMES = ("validation", "val", "valid")
@@ -79,7 +79,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     Raises:
         BadInput: there are fewer than two.
     """
-    names = tuple(path.name for path in subfolders(root))
+    names = tuple(stable_id(path, root) for path in subfolders(root))
     if len(names) < 2:
         found = f"only one class folder, {names[0]}" if names else "no class folders"
         raise BadInput(
@@ -93,14 +93,15 @@ def _read_classes(folder: Path, classes: tuple[str, ...], root: Path) -> tuple[l
     files: list[Path] = []
     labels: list[int] = []
     for path in subfolders(folder):
-        if path.name not in classes:
+        name = stable_id(path, folder)
+        if name not in classes:
             raise BadInput(
                 f"data.root: class folder {path.absolute()} has no counterpart among the training classes "
                 f"({', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}); rename or remove it"
             )
         images = class_images(path)
         files += images
-        labels += [classes.index(path.name)] * len(images)
+        labels += [classes.index(name)] * len(images)
     if not files:
         raise BadInput(f"data.root: {folder.absolute()} has no class folders")
     return files, labels

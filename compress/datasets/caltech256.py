@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Gt, Lt
-
-from compress.contracts import BadInput, Dataset, Splits
+from compress.contracts import BadInput, Dataset, Splits, TestShare
 from compress.datasets._download import download
-from compress.datasets._files import class_images, file_samples, not_found, subfolders
+from compress.datasets._files import class_images, file_samples, not_found, stable_id, subfolders
 from compress.datasets._tree import divide
 
 _FOLDER = "256_ObjectCategories"
@@ -30,7 +27,7 @@ class Caltech256(Dataset):
         download: fetch the archive through torchvision when it is not there.
     """
 
-    test_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    test_share: TestShare = 0.2
     clutter: bool = False
     download: bool = False
 
@@ -64,4 +61,5 @@ class Caltech256(Dataset):
 
 def _name(folder: Path) -> str:
     """``001.ak47`` -> ``ak47``."""
-    return folder.name.partition(".")[2] or folder.name
+    name = stable_id(folder, folder.parent)
+    return name.partition(".")[2] or name

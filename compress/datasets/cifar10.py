@@ -9,12 +9,11 @@ import codecs
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Le
 
-from compress.contracts import BadInput, Dataset, Samples, Splits
+from compress.contracts import BadInput, ChannelMean, ChannelStd, Dataset, ImageSize, Samples, Splits
 from compress.datasets._download import download
 from compress.datasets._files import array_samples, not_found
 from compress.datasets._tree import read_divided, split_folders
@@ -30,9 +29,9 @@ class Cifar10(Dataset):
         download: fetch the batches through torchvision when neither is there.
     """
 
-    image_size: Annotated[int, Ge(8), Le(2048)] = 32
-    mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
-    std: tuple[float, float, float] = (0.2470, 0.2435, 0.2616)
+    image_size: ImageSize = 32
+    mean: ChannelMean = (0.4914, 0.4822, 0.4465)
+    std: ChannelStd = (0.2470, 0.2435, 0.2616)
     download: bool = False
 
     def splits(self, seed: int) -> Splits:

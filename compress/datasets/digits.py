@@ -9,12 +9,11 @@ import gzip
 import io
 from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Le, Lt
 
-from compress.contracts import Dataset, MissingTool, Splits
+from compress.contracts import ChannelMean, ChannelStd, Dataset, ImageSize, MissingTool, Splits, TestShare
 from compress.datasets._files import array_samples
 from compress.datasets._tree import divide
 
@@ -29,10 +28,10 @@ class Digits(Dataset):
     """
 
     root: Literal[""] = ""
-    image_size: Annotated[int, Ge(8), Le(2048)] = 28
-    mean: tuple[float, float, float] = (0.1307, 0.1307, 0.1307)
-    std: tuple[float, float, float] = (0.3081, 0.3081, 0.3081)
-    test_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    image_size: ImageSize = 28
+    mean: ChannelMean = (0.1307, 0.1307, 0.1307)
+    std: ChannelStd = (0.3081, 0.3081, 0.3081)
+    test_share: TestShare = 0.2
 
     def splits(self, seed: int) -> Splits:
         table = _read_table()

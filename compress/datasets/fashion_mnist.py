@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Ge, Le
-
-from compress.contracts import Dataset, Splits
+from compress.contracts import ChannelMean, ChannelStd, Dataset, ImageSize, Splits
 from compress.datasets._download import download
 from compress.datasets._files import not_found
 from compress.datasets._idx import find_idx_folders, read_split
@@ -40,9 +37,9 @@ class FashionMnist(Dataset):
         download: fetch them through torchvision when they are not there.
     """
 
-    image_size: Annotated[int, Ge(8), Le(2048)] = 28
-    mean: tuple[float, float, float] = (0.2860, 0.2860, 0.2860)
-    std: tuple[float, float, float] = (0.3530, 0.3530, 0.3530)
+    image_size: ImageSize = 28
+    mean: ChannelMean = (0.2860, 0.2860, 0.2860)
+    std: ChannelStd = (0.3530, 0.3530, 0.3530)
     download: bool = False
 
     def splits(self, seed: int) -> Splits:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Gt, Lt
-
-from compress.contracts import Dataset, Splits
+from compress.contracts import Dataset, Splits, TestShare
 from compress.datasets._files import not_found
 from compress.datasets._tree import read_divided, read_whole, split_folders
 
@@ -25,7 +22,7 @@ class ImageFolder(Dataset):
         drop_duplicates: leave out exact copies of a file, which would be found too easily.
     """
 
-    test_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    test_share: TestShare = 0.2
     drop_duplicates: bool = True
 
     def splits(self, seed: int) -> Splits:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
-
-from compress.contracts import Dataset, Splits
+from compress.contracts import Dataset, ImageSize, Splits, TestShare
 from compress.datasets._landmarks import landmark_splits
 
 
@@ -24,8 +21,8 @@ class Paris6k(Dataset):
         test_share: share of the images that is held out as queries and gallery.
     """
 
-    image_size: Annotated[int, Ge(8), Le(2048)] = 160
-    test_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    image_size: ImageSize = 160
+    test_share: TestShare = 0.2
 
     def splits(self, seed: int) -> Splits:
         return landmark_splits(

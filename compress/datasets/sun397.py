@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Gt, Lt
-
-from compress.contracts import BadInput, Dataset, Splits
+from compress.contracts import BadInput, Dataset, Splits, TestShare
 from compress.datasets._download import download
-from compress.datasets._files import drop_duplicates, file_samples, find_images, not_found, pick, subfolders
+from compress.datasets._files import drop_duplicates, file_samples, find_images, not_found, pick, stable_id, subfolders
 from compress.splits import random_split
 
 
@@ -29,7 +26,7 @@ class Sun397(Dataset):
         download: fetch the 37 GB archive through torchvision when it is not there.
     """
 
-    test_share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    test_share: TestShare = 0.2
     download: bool = False
 
     def splits(self, seed: int) -> Splits:
@@ -66,7 +63,7 @@ def _letters(root: Path) -> list[Path]:
 
 
 def _class_name(path: Path, home: Path) -> str:
-    parts = path.relative_to(home).parts[1:-1]
+    parts = stable_id(path, home).split("/")[1:-1]
     if not parts:
         raise BadInput(f"data.root: {path.absolute()} lies in no class folder; expected SUN397/<letter>/<class>/*.jpg")
     return "/".join(parts)

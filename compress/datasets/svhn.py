@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Le
 
-from compress.contracts import BadInput, Dataset, MissingTool, Samples, Splits
+from compress.contracts import BadInput, ChannelMean, ChannelStd, Dataset, ImageSize, MissingTool, Samples, Splits
 from compress.datasets._download import download
 from compress.datasets._files import array_samples, not_found
 
@@ -25,9 +23,9 @@ class Svhn(Dataset):
         download: fetch them through torchvision when they are not there.
     """
 
-    image_size: Annotated[int, Ge(8), Le(2048)] = 32
-    mean: tuple[float, float, float] = (0.4377, 0.4438, 0.4728)
-    std: tuple[float, float, float] = (0.1980, 0.2010, 0.1970)
+    image_size: ImageSize = 32
+    mean: ChannelMean = (0.4377, 0.4438, 0.4728)
+    std: ChannelStd = (0.1980, 0.2010, 0.1970)
     download: bool = False
 
     def splits(self, seed: int) -> Splits:
