@@ -25,6 +25,9 @@ import numpy as np
 
 from compress.contracts import Embedder, Latency
 
+IMAGES_WRITTEN = b"\n"
+"""What the parent writes to stdin, once, when every image file is whole."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -50,20 +53,30 @@ class Job:
     scratch: str
 
 
+def wait_for_images(scratch: Path) -> None:
+    """Return when the parent has written all images."""
+    if os.read(0, 1) != IMAGES_WRITTEN:
+        clean_up_and_end(scratch)
+
+
 def watch_parent(scratch: Path) -> None:
     """End this process when the parent has gone, however it went.
 
-    The parent holds the other end of stdin open and never writes, so the read below returns only when the
+    The parent holds the other end of stdin open and writes no more, so the read below returns only when the
     kernel closes that end. Linux could signal instead (PR_SET_PDEATHSIG), but macOS can't, and that signal
     also fires when only the parent's *thread* ends.
     """
 
     def wait() -> None:
         os.read(0, 1)  # sys.stdin would hold a lock that the interpreter's shutdown needs
-        shutil.rmtree(scratch, ignore_errors=True)
-        os._exit(1)
+        clean_up_and_end(scratch)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def clean_up_and_end(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -133,6 +146,7 @@ def save(path: Path, array: np.ndarray) -> None:
 def main() -> int:
     """Run the job named on the command line; 0 when every output is there."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    wait_for_images(Path(job.scratch))
     watch_parent(Path(job.scratch))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a runtime that aborts must not leave gigabytes behind
     try:

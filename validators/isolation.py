@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 import compress
 from compress.contracts import ImageArray, Latency, Runtime
-from validators.child import Job
+from validators.child import IMAGES_WRITTEN, Job
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # What a virtual environment, or the user, set for this interpreter and another one must not see.
@@ -70,7 +71,6 @@ def execute(
     """
     what = f"{runtime.component_name()} on {artifact.name}"
     try:
-        # The child removes the folder itself when this process is killed.
         with tempfile.TemporaryDirectory(prefix="compress-", ignore_cleanup_errors=True) as scratch:
             return _execute(runtime, artifact, images, threads, latency, timeout_s, Path(scratch).resolve(), what)
     except OSError as error:
@@ -98,10 +98,12 @@ def _execute(
         latency=latency,
         scratch=str(scratch),
     )
-    for name, array in images.items():
-        _save_images(Path(job.images[name]), array)
     (scratch / "job.json").write_text(json.dumps(dataclasses.asdict(job)), encoding="utf-8")
-    status = _spawn(runtime.interpreter(), scratch, threads, timeout_s)
+    # The child starts first: it removes the images also when this process is killed while writing them.
+    with _child(runtime.interpreter(), scratch, threads) as child:
+        for name, array in images.items():
+            _save_images(Path(job.images[name]), array)
+        status = _run(child, timeout_s)
     if status is None:
         return Execution(failure=f"{what} did not finish within {timeout_s:g} s and was stopped")
     result = _read_result(scratch)
@@ -128,8 +130,9 @@ def _save_images(path: Path, images: ImageArray) -> None:
             file.write(batch.tobytes())
 
 
-def _spawn(interpreter: str, scratch: Path, threads: int, timeout_s: float) -> int | None:
-    """The child's exit status, negative for a signal, or None when it ran out of time."""
+@contextmanager
+def _child(interpreter: str, scratch: Path, threads: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process that waits for its images; it and all it started are killed if still alive at the end."""
     packages = scratch / "packages"
     packages.mkdir()
     for name, folder in PACKAGES.items():
@@ -138,21 +141,31 @@ def _spawn(interpreter: str, scratch: Path, threads: int, timeout_s: float) -> i
     with (scratch / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
             [interpreter, "-m", "validators.child", str(scratch / "job.json")],
-            stdin=subprocess.PIPE,  # never written to; closes when this process ends, see child.watch_parent
+            stdin=subprocess.PIPE,
+            bufsize=0,
             stdout=stderr,
             stderr=stderr,
             cwd=packages,
             env=_environment(interpreter, packages, threads),
             start_new_session=True,
         )
-        with process:
-            try:
-                return process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _run(child: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    """Let the child start; its exit status, negative for a signal, or None when it runs out of time."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended already; the status says how
+        child.stdin.write(IMAGES_WRITTEN)
+    try:
+        return child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _environment(interpreter: str, packages: Path, threads: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.contracts import Latency
+from compress.contracts import BadInput, Latency
 from tests.validators import _linear
 from tests.validators._misbehaving import Deed, Hanging, Misbehaving, Recording
 from tests.validators.conftest import Artifacts
 from validators.isolation import Execution, execute
 from validators.runtimes.onnxruntime import OnnxRuntime
+from validators.runtimes.tflite_runtime import TFLiteRuntime
 
 ROOT = Path(__file__).parents[2]
 IMAGES = _linear.photos(3, 7, 5)
@@ -122,6 +124,32 @@ def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(sent: int, tmp_p
     assert list(scratch.iterdir()) == []
 
 
+def test_the_child_cleans_up_when_its_parent_is_killed_while_writing_images(tmp_path: Path, scratch: Path) -> None:
+    code = (
+        "from pathlib import Path; import numpy as np, sys, time\n"
+        "from tests.validators._misbehaving import Misbehaving\n"
+        "from validators.isolation import execute\n"
+        "class Slow:\n"
+        "    def __len__(self): return 1000\n"
+        "    def __getitem__(self, index):\n"
+        "        if index.start: Path(sys.argv[1]).touch(); time.sleep(600)\n"
+        "        return np.zeros((index.stop, 512, 512, 3), np.uint8)\n"
+        "execute(Misbehaving(deed='abort'), Path('net.onnx'), {'images': Slow()})"
+    )
+    reached = tmp_path / "reached"
+    with subprocess.Popen([sys.executable, "-c", code, str(reached)], cwd=ROOT) as parent:
+        while not reached.exists():
+            assert parent.poll() is None
+            time.sleep(0.02)
+        (folder,) = scratch.iterdir()
+        assert (folder / "images0.npy").stat().st_size > 60_000_000
+        parent.kill()
+    deadline = time.monotonic() + LOCK_DEADLINE_S
+    while list(scratch.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_latency_times_single_real_images(tmp_path: Path) -> None:
     log = tmp_path / "log"
     images = {"queries": IMAGES, "none": IMAGES[:0]}
@@ -190,6 +218,23 @@ def test_no_room_for_the_images_is_a_failure(scratch: Path, monkeypatch: pytest.
     assert done.failure is not None
     assert "could not be run" in done.failure
     assert "gone" in done.failure
+
+
+def test_images_that_cannot_be_read_leave_nothing_behind(tmp_path: Path, scratch: Path) -> None:
+    class Unreadable(Decoded):
+        def __getitem__(self, index: slice) -> np.ndarray:
+            raise BadInput("photo.jpg cannot be decoded")
+
+    with pytest.raises(BadInput, match=r"photo\.jpg"):
+        execute(Misbehaving(deed="abort"), Path("net.onnx"), {"images": Unreadable(IMAGES)})
+    assert list(scratch.iterdir()) == []
+
+
+def test_an_interpreter_that_ends_at_once_is_a_failure() -> None:
+    done = execute(
+        TFLiteRuntime(python=shutil.which("false")), Path("net.tflite"), {"images": _linear.photos(40, 512, 512)}
+    )
+    assert done == Execution(failure="tflite_runtime on net.tflite ended with exit status 1: it printed nothing")
 
 
 def test_the_child_runs_away_from_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
