@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compress.contracts import BadInput
+from compress.datasets.cifar10 import Cifar10
+
+CLASSES = ["airplane", "automobile", "bird"]
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (eval, ("1/0",))
+
+
+def write_batches(folder: Path, photo: Callable[..., Image.Image]) -> dict[str, np.ndarray]:
+    """Six batches of three pictures; the images [3, 32, 32, 3] by batch."""
+    folder.mkdir()
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": CLASSES}, protocol=2))
+    written = {}
+    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        images = np.stack([np.asarray(photo(label, number).resize((32, 32))) for label in range(3)])
+        rows = images.transpose(0, 3, 1, 2).reshape(3, 3072)
+        (folder / name).write_bytes(pickle.dumps({"data": rows, "labels": [0, 1, 2]}, protocol=2))
+        written[name] = images
+    return written
+
+
+def test_reads_the_published_batches(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
+    written = write_batches(tmp_path / "cifar-10-batches-py", photo)
+    for root in (tmp_path, tmp_path / "cifar-10-batches-py"):
+        splits = Cifar10(root=str(root)).splits(seed=0)
+        assert splits.classes == tuple(CLASSES)
+        assert splits.train.labels.tolist() == [0, 1, 2] * 5
+        assert (np.asarray(splits.train.images)[3:6] == written["data_batch_2"]).all()
+        assert (np.asarray(splits.test.images) == written["test_batch"]).all()
+
+
+def test_reads_image_files(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> None:
+    for label, name in enumerate(CLASSES):
+        save_photos(tmp_path / "train" / name, label, 4)
+        save_photos(tmp_path / "test" / name, label, 2, first=4)
+    splits = Cifar10(root=str(tmp_path)).splits(seed=0)
+    assert splits.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert splits.test.ids[-1] == "test/bird/000005.jpg"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"garbage", "not a CIFAR-10 batch"),
+        (pickle.dumps({"data": np.zeros((3, 3072), np.uint8)}), "not a CIFAR-10 batch with 'labels'"),
+        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1, 2]}), r"not uint8 \[3, 3072\]"),
+        (pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [3]}), "expected 0 to 2"),
+        (pickle.dumps({"data": Hostile(), "labels": [0]}), "it asks for builtins.eval"),
+    ],
+)
+def test_damaged_batches_are_named(
+    tmp_path: Path, photo: Callable[..., Image.Image], content: bytes, message: str
+) -> None:
+    write_batches(tmp_path / "cifar-10-batches-py", photo)
+    path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=message) as caught:
+        Cifar10(root=str(tmp_path)).splits(seed=0)
+    assert str(path) in str(caught.value)
+    path.unlink()
+    with pytest.raises(BadInput, match="data_batch_3: No such file"):
+        Cifar10(root=str(tmp_path)).splits(seed=0)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"cifar-10-python\.tar\.gz") as caught:
+        Cifar10(root=str(tmp_path / "nowhere")).splits(seed=0)
+    assert str(tmp_path / "nowhere" / "cifar-10-batches-py") in str(caught.value)
