@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import BadInput, Data, Dataset, ImageSet, Preprocess, Samples
-from compress.decode import Decoded, ImageRows, Sources, decode_on_demand, decode_to_cache, default_cache_dir
+from compress.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
 from compress.splits import stratified_split
 
 # Set apart from the data set's own split, which starts from the seed itself.
@@ -39,7 +39,7 @@ def load_data(
         dataset: the component with its options.
         seed: decides the random splits; at least 0.
         cache_dir: where decoded images are kept; default ``$COMPRESS_CACHE``, else ``~/.cache/compress``.
-        workers: processes that decode; default one per available core.
+        workers: threads that decode; default one per available core.
         progress: report long decoding on standard error.
 
     Raises:
@@ -50,7 +50,6 @@ def load_data(
     preprocess = Preprocess(
         size=(dataset.image_size, dataset.image_size), crop=dataset.crop, mean=dataset.mean, std=dataset.std
     )
-    # One array for both splits, in an order that does not depend on the seed: another seed reuses the cache.
     joined = _join(splits.train, splits.test)
     decoded = _decode(dataset, joined, preprocess, cache_dir or default_cache_dir(), workers or _cores(), progress)
     name = dataset.component_name()
@@ -104,19 +103,17 @@ def describe(data: Data) -> dict[str, Any]:
 
 
 def _join(train: Samples, test: Samples) -> Samples:
+    """Both splits; files in an order that does not depend on the seed, so that another seed reuses the cache."""
     ids = train.ids + test.ids
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise BadInput(f"data.root: two files are called {twice} once Unicode is normalised; rename one")
     labels = np.concatenate([train.labels, test.labels])
-    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-    images: Sources
     if isinstance(train.images, np.ndarray):
-        images = np.concatenate([train.images, np.asarray(test.images)])[order]
-    else:
-        files = [*train.images, *test.images]
-        images = [files[row] for row in order]
-    return Samples(images, labels[order], tuple(ids[row] for row in order))
+        return Samples(np.concatenate([train.images, np.asarray(test.images)]), labels, ids)
+    files = [*train.images, *test.images]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return Samples([files[row] for row in order], labels[order], tuple(ids[row] for row in order))
 
 
 def _decode(

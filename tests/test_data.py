@@ -164,10 +164,10 @@ def test_a_killed_decode_leaves_nothing_that_is_taken_for_finished(sun: Path, ca
         "from compress import decode\n"
         "from compress.data import load_data\n"
         "from compress.datasets.sun397 import Sun397\n"
-        "whole, decode._CHUNK, seen = decode._decode_chunk, 8, []\n"
+        "whole, decode._CHUNK, seen = decode._decode_chunk, 4, []\n"
         "def part(*chunk):\n"
         "    seen.append(chunk)\n"
-        "    if len(seen) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if len(seen) == 15: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return whole(*chunk)\n"
         "decode._decode_chunk = part\n"
         "load_data(Sun397(root=sys.argv[1], image_size=32), 0, cache_dir=Path(sys.argv[2]), workers=1)\n"
@@ -180,12 +180,11 @@ def test_a_killed_decode_leaves_nothing_that_is_taken_for_finished(sun: Path, ca
     assert not list(cache.glob("*.partial"))
 
 
-def test_processes_give_what_one_gives(sun: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_FEW", 0)
+def test_threads_give_what_one_gives(sun: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "_CHUNK", 7)
     alone = load(sun, cache)
     dataset = Sun397(root=str(sun), image_size=32)
-    together = load_data(dataset, 0, cache_dir=tmp_path / "cache2", workers=2)
+    together = load_data(dataset, 0, cache_dir=tmp_path / "cache2", workers=4)
     assert together.fingerprint == alone.fingerprint
     assert together.skipped == alone.skipped
     assert agrees_with_files(together.train, sun, together.preprocess)

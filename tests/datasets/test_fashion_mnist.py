@@ -12,8 +12,8 @@ from compress.datasets.fashion_mnist import FashionMnist
 
 
 def first_image(root: Path) -> np.ndarray:
-    images: np.ndarray = np.asarray(FashionMnist(root=str(root)).splits(seed=0).train.images)
-    return images[0]
+    first: np.ndarray = np.asarray(FashionMnist(root=str(root)).splits(seed=0).train.images)[0]
+    return first
 
 
 def test_prefers_the_root_to_debians_files(

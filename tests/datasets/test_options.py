@@ -30,7 +30,8 @@ WRONG: list[dict[str, Any]] = [
 
 
 def check(name: str, options: dict[str, Any]) -> Dataset:
-    checked: Dataset = TypeAdapter(plugins.find("datasets", name)).validate_json(json.dumps(options))
+    checked = TypeAdapter(plugins.find("datasets", name)).validate_json(json.dumps(options))
+    assert isinstance(checked, Dataset)
     return checked
 
 
@@ -62,7 +63,7 @@ def test_defaults_pass_and_wrong_values_do_not(name: str) -> None:
 def test_a_data_set_that_is_not_there_says_where_it_looked_and_how_to_get_it(name: str, tmp_path: Any) -> None:
     root = tmp_path / "nowhere"
     with pytest.raises(BadInput) as caught:
-        plugins.find("datasets", name)(root=str(root)).splits(0)  # type: ignore[attr-defined, call-arg]
+        plugins.find("datasets", name)(root=str(root)).splits(0)  # type: ignore[attr-defined,call-arg]
     message = str(caught.value)
     assert message.startswith(f"data.root: {name} was not found; looked in {root}")
     assert any(remedy in message for remedy in ("https://", "http://", "CLASS/"))
