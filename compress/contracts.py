@@ -18,7 +18,6 @@ from annotated_types import Ge, Gt, Le, Lt
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import nn
 
 Distance = Literal["l2", "cosine", "hamming"]
@@ -69,6 +68,14 @@ class Component:
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values, in the order of the fields."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def component_field(kind: str, default: str) -> Any:
+    """A field that holds another component: recipes give its name, or ``{name: {options}}``.
+
+    Only a recipe fills in ``default``, because sibling folders do not import each other.
+    """
+    return field(metadata={"kind": kind, "default": default})
 
 
 def _plain(value: Any) -> Any:
@@ -369,6 +376,25 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """The images an artifact is checked with; none of them updated weights.
+
+    Attributes:
+        queries: the images that are searched with.
+        gallery: the images searched in; the same object as ``queries`` means leave-one-out.
+        probes: uint8 [P, H, W, 3], for parity alone; grey images are tinted.
+    """
+
+    queries: ImageSet
+    gallery: ImageSet
+    probes: np.ndarray
+
+    @property
+    def leave_one_out(self) -> bool:
+        return self.gallery is self.queries
+
+
+@dataclass(frozen=True)
 class Observation:
     """What one model gave for the held-out images; the reference is PyTorch itself.
 
@@ -394,20 +420,17 @@ class Gate:
     passed: bool
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check measured. ``section`` is the key it fills in an artifact's entry of bundle.json."""
-
-    section: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Check(Component):
-    """One comparison of an artifact with the PyTorch model."""
+    """One comparison of an artifact with the PyTorch model.
 
-    def run(self, reference: Observation, candidate: Observation, data: Data, embedding: EmbeddingSpec) -> CheckResult:
-        """Measure. Never raises for a bad artifact: bad values are values."""
+    ``section`` is the key it has under ``validate`` in a recipe and in an artifact's entry of bundle.json.
+    """
+
+    section: ClassVar[str]
+
+    def run(
+        self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
+    ) -> Mapping[str, Any]:
+        """The measured values by name. Never raises for a bad artifact: bad values are values."""
         raise NotImplementedError
-
-

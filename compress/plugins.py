@@ -24,7 +24,27 @@ FOLDERS: dict[str, tuple[str, type[Component]]] = {
     "runtimes": ("validators.runtimes", contracts.Runtime),
     "checks": ("validators.checks", contracts.Check),
 }
-"""Kind -> (package that holds the files, base class)."""
+"""Kind, as ``compress list`` names it -> (package that holds the files, base class)."""
+
+
+def check_import_names() -> None:
+    """``validators`` is also the name of a PyPI package; two of that name cannot share an environment.
+
+    Raises:
+        MissingTool: another package answers to one of our import names.
+    """
+    home = Path(__file__).parent.parent
+    for package in ("architectures", "exporters", "validators"):
+        spec = importlib.util.find_spec(package)
+        found = Path(spec.origin).parent if spec is not None and spec.origin else None
+        ours = found == home / package
+        if ours and package == "validators":  # the other one, installed into the same folder, replaces this file
+            ours = "BELONGS_TO" in (home / package / "__init__.py").read_text(encoding="utf-8")
+        if not ours:
+            raise MissingTool(
+                f"the import name '{package}' belongs to another package ({found}); give Compress an environment of its "
+                "own, or uninstall that package and reinstall compress-retrieval"
+            )
 
 
 def _folder(package: str) -> Path:
@@ -59,15 +79,19 @@ def find(kind: str, name: str) -> type[Component]:
     """
     known = names(kind)
     if name not in known:
-        raise BadInput(f"unknown {kind.removesuffix('s')} '{name}' (there are: {', '.join(known)}){did_you_mean(name, known)}")
+        raise BadInput(f"'{name}' is not one of the {kind} ({', '.join(known)}){did_you_mean(name, known)}")
     package, base = FOLDERS[kind]
     try:
         module = importlib.import_module(f"{package}.{name}")
     except ModuleNotFoundError as error:
         raise MissingTool(
-            f"{kind.removesuffix('s')} '{name}' needs the Python package '{error.name}', which is not installed; "
+            f"'{name}' of the {kind} needs the Python package '{error.name}', which is not installed; "
             'install it with: pip install "compress-retrieval[all]"'
         ) from error
-    found = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__]
+    found = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
+    ]
     assert len(found) == 1, f"{module.__file__} must hold exactly one {base.__name__}, found {len(found)}"
     return found[0]

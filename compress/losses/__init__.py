@@ -1,0 +1,1 @@
+"""Training objectives: ``<name>.py`` holds one Loss."""

@@ -1,0 +1,1 @@
+"""Steps that turn a model into a better model: ``<name>.py`` holds one Stage."""

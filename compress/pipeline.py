@@ -1,0 +1,135 @@
+"""The whole story: a recipe becomes a trained model, exported artifacts, checked artifacts and a bundle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from compress import environment
+from compress.assess import Assessor
+from compress.bundle import write_bundle
+from compress.checkpoint import load_model, save_model
+from compress.contracts import Artifact, Data, Exporter, HeldOut, MissingTool, Model, Preprocess, Stage
+from compress.data import load_data
+from compress.golden import Golden, choose_probes, write_golden
+from compress.model import initial_model, model_sha256
+from compress.progress import say
+from compress.recipe import Recipe
+from compress.reference import embed
+from compress.workspace import Workspace
+
+GOLDEN_IMAGES = 64
+
+
+def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool = False) -> dict[str, Any] | None:
+    """Do every step of ``recipe`` in ``folder``; finished steps are reused.
+
+    Args:
+        until: stop after this one of ``recipe.steps``; then no bundle is written.
+        fresh: do finished steps again.
+
+    Returns:
+        The manifest that stands in ``folder/bundle.json``, or None when ``until`` stopped earlier.
+    """
+    until = until or recipe.steps[-1]
+    if until in ("export", "validate"):
+        _need_converters(recipe)
+    with Workspace(folder, recipe.name, fresh=fresh) as work:
+        data = load_data(recipe.data, recipe.seed, progress=True)
+        say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images")
+        if until == "data":
+            return None
+        model = initial_model(recipe, data.classes, data.preprocess)
+        if not recipe.stages:
+            save_model(model, folder / "checkpoints" / "initial.safetensors")
+        for step, stage in recipe.stages:
+            model = _run_stage(work, step, stage, model, data, recipe.seed)
+            if until == step:
+                return None
+        artifacts = [_export(work, exporter, model, recipe) for exporter in recipe.exports]
+        if until == "export":
+            return None
+        probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
+        write_golden(folder / "golden", Golden(probes, labels, embed(model, probes)), ids, model.classes)
+        held_out = HeldOut(data.queries, data.gallery, probes)
+        assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint)
+        entries = [assessor.entry(artifact) for artifact in artifacts]
+        return write_bundle(folder, recipe, data, model, assessor.source(), entries)
+
+
+def plan(recipe: Recipe) -> list[str]:
+    """What ``run`` would do, one line per step, after finding the data and building the network.
+
+    Raises:
+        BadInput, MissingTool: what would stop the run before its last step.
+    """
+    from architectures import complexity
+
+    _need_converters(recipe)
+    splits = recipe.data.splits(recipe.seed)
+    size = (recipe.data.image_size, recipe.data.image_size)
+    preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
+    model = initial_model(recipe, splits.classes, preprocess)
+    counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
+    sizes = complexity(model.network, size)
+    name = model.architecture.component_name()
+    return [
+        f"data: {recipe.data.component_name()}, {counts}",
+        f"model: {name}, {sizes.params:,} parameters, {sizes.macs:,} MACs, {model.embedding.dim}-d embedding",
+        *(f"{step}: {json.dumps(stage.options())}" for step, stage in recipe.stages),
+        *(f"export: {exporter.component_name()} {exporter.precision}" for exporter in recipe.exports),
+    ]
+
+
+def _need_converters(recipe: Recipe) -> None:
+    for exporter in recipe.exports:
+        missing = [tool for tool in exporter.requires if environment.version(tool) is None]
+        if missing:
+            raise MissingTool(
+                f"export: {exporter.component_name()} needs {', '.join(missing)}, not installed here; "
+                'install with: pip install "compress-retrieval[all]"'
+            )
+
+
+def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:
+    output = work.folder / "checkpoints" / f"{step}.safetensors"
+    key = {
+        "stage": stage.component_name(),
+        "options": stage.options(),
+        "model": model_sha256(model),
+        "data": data.fingerprint,
+        "seed": seed,
+        "versions": environment.versions(["torch", "lightning-fabric"]),
+    }
+
+    def build(scratch: Path) -> None:
+        save_model(stage.run(model, data, seed=seed, scratch=scratch), output)
+
+    work.reuse(step, key, [output], build)
+    return load_model(output)
+
+
+def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe) -> Artifact:
+    from exporters import deploy
+
+    output = work.folder / "artifacts" / f"{recipe.name}.{exporter.precision}{exporter.suffix}"
+    key = {
+        "exporter": exporter.component_name(),
+        "options": exporter.options(),
+        "model": model_sha256(model),
+        "preprocess": asdict(model.preprocess),
+        "embedding": asdict(model.embedding),
+        "name": recipe.name,
+        "license": recipe.license,
+        "versions": environment.versions(["torch", *exporter.requires]),
+    }
+
+    def build(scratch: Path) -> None:
+        say(f"export: {output.name}")
+        output.parent.mkdir(exist_ok=True)
+        exporter.write(deploy(model, name=recipe.name, license=recipe.license), output)
+
+    work.reuse(f"export-{output.name}", key, [output], build)
+    return Artifact(output, exporter.format, exporter.precision)

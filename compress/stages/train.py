@@ -1,0 +1,202 @@
+"""Supervised training with SGD; the defaults are OMCBIR's settings (Zhang et al. 2023, section 4.3)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from torch import nn
+
+from compress.batches import batches
+from compress.contracts import BadInput, Data, ImageSet, Loss, Model, Stage, component_field
+from compress.progress import Ticker, say, ticker
+from compress.stages._augment import Augmentation, step_generator
+from compress.stages._schedules import Schedule, learning_rate
+
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Stage):
+    """Minimise a loss over the training images and keep the weights with the best validation accuracy.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step; the incomplete last batch of an epoch is left out.
+        lr: peak learning rate.
+        momentum: of SGD.
+        weight_decay: L2 penalty on every parameter, as published.
+        schedule: how the learning rate falls, see ``_schedules``.
+        loss: the objective.
+        horizontal_flip: mirror half of the images.
+        random_crop: shift by up to this many pixels.
+        min_scale: zoom into a random part of at least this share of the area; 1 never zooms.
+        accelerator: where to train; ``auto`` takes a GPU if there is one.
+        precision: Lightning Fabric's name of the arithmetic.
+    """
+
+    epochs: Annotated[int, Ge(1)] = 200
+    batch_size: Annotated[int, Ge(2)] = 128
+    lr: Annotated[float, Gt(0)] = 0.1
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    schedule: Schedule = "step"
+    loss: Loss = component_field("losses", default="cross_entropy")
+    horizontal_flip: bool = False
+    random_crop: Annotated[int, Ge(0)] = 0
+    min_scale: Annotated[float, Gt(0), Le(1)] = 1.0
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        """Train ``model`` in place of fresh weights and return it with the best weights.
+
+        Raises:
+            BadInput: the loss stopped being a finite number.
+        """
+        from lightning_fabric import Fabric
+
+        fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
+        graph = _TrainingGraph(model, self._augmentation(), self.loss)
+        optimizer = torch.optim.SGD(graph.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+        training, optimizer = fabric.setup(graph.to(memory_format=torch.channels_last), optimizer)
+
+        state_file = scratch / "state.pt"
+        progress = _Progress.load(state_file, graph, optimizer) if state_file.is_file() else _Progress()
+        if progress.epoch:
+            say(f"train: resuming after epoch {progress.epoch} of {self.epochs}")
+        with ticker("train", self.epochs * (len(data.train) // self._batch(data)), "steps") as bar:
+            bar.advance(progress.epoch * (len(data.train) // self._batch(data)))
+            while progress.epoch < self.epochs:
+                line = self._epoch(fabric, training, optimizer, data, seed, progress.epoch, bar)
+                progress.finish_epoch(line, graph)
+                progress.save(state_file, graph, optimizer)
+        graph.network.load_state_dict(progress.best_weights)
+        network = model.network.cpu().to(memory_format=torch.contiguous_format)
+        return replace(model, network=network, history=(*model.history, *progress.history))
+
+    def _augmentation(self) -> Augmentation:
+        return Augmentation(self.horizontal_flip, self.random_crop, self.min_scale)
+
+    def _batch(self, data: Data) -> int:
+        return min(self.batch_size, len(data.train))
+
+    def _epoch(
+        self,
+        fabric: Any,
+        training: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        data: Data,
+        seed: int,
+        epoch: int,
+        bar: Ticker,
+    ) -> dict[str, Any]:
+        batch_size = self._batch(data)
+        steps = len(data.train) // batch_size
+        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(data.train))[: steps * batch_size]
+        torch.manual_seed(seed * 1_000_003 + epoch)  # dropout
+        training.train()
+        started, loss_sum = time.monotonic(), torch.zeros((), device=fabric.device)
+        for number, (images, labels) in enumerate(batches(data.train, batch_size, order)):
+            step = epoch * steps + number
+            rate = learning_rate(self.schedule, self.lr, step, self.epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss, _ = training(*_to_device(images, labels, fabric.device), step_generator(seed, step))
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            loss_sum += loss.detach()
+            bar.advance(1, f"epoch {epoch + 1}/{self.epochs}")
+        seconds = time.monotonic() - started
+        mean_loss = float(loss_sum) / steps
+        if not np.isfinite(mean_loss):
+            raise BadInput(f"train.lr: {self.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower train.lr")
+        accuracy = _accuracy(training, data.validation, fabric.device)
+        say(
+            f"train: epoch {epoch + 1}/{self.epochs}  loss {mean_loss:.4f}  validation accuracy {accuracy:.4f}  "
+            f"{steps * batch_size / seconds:,.0f} images/s"
+        )
+        return {"stage": "train", "epoch": epoch + 1, "loss": mean_loss, "validation_accuracy": accuracy, "lr": rate}
+
+
+class _TrainingGraph(nn.Module):
+    """uint8 images and labels in, loss and number of right answers out: all that runs on the accelerator."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, model: Model, augmentation: Augmentation, loss: Loss) -> None:
+        super().__init__()
+        self.network: Any = model.network
+        self.loss = loss.build(model.embedding.dim, len(model.classes))
+        self.augmentation = augmentation
+        self.register_buffer("mean", _per_channel(model.preprocess.mean), persistent=False)
+        self.register_buffer("std", _per_channel(model.preprocess.std), persistent=False)
+
+    def forward(
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
+        normalised = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        if generator is not None and self.augmentation:
+            normalised = self.augmentation(normalised, generator)
+        embeddings = self.network.embed(normalised)
+        logits = self.network.classifier(embeddings)
+        right = (logits.argmax(dim=1) == labels).sum()
+        return self.loss(embeddings, logits, labels), right
+
+
+def _per_channel(values: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(values).reshape(1, 3, 1, 1)
+
+
+def _to_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+
+
+@torch.no_grad()
+def _accuracy(graph: nn.Module, images: ImageSet, device: torch.device) -> float:
+    graph.eval()
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    for batch, labels in batches(images, _EVALUATION_BATCH, np.arange(len(images))):
+        right += graph(*_to_device(batch, labels, device))[1]
+    return int(right) / len(images)
+
+
+class _Progress:
+    """What a run killed between two epochs needs to end with the same weights."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        self.best_accuracy = -1.0
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    def finish_epoch(self, line: dict[str, Any], graph: _TrainingGraph) -> None:
+        self.epoch += 1
+        self.history.append(line)
+        if line["validation_accuracy"] > self.best_accuracy:
+            self.best_accuracy = line["validation_accuracy"]
+            self.best_weights = {name: t.detach().cpu().clone() for name, t in graph.network.state_dict().items()}
+
+    def save(self, path: Path, graph: _TrainingGraph, optimizer: torch.optim.Optimizer) -> None:
+        unfinished = path.with_suffix(".tmp")
+        torch.save(
+            {"progress": vars(self), "graph": graph.state_dict(), "optimizer": optimizer.state_dict()}, unfinished
+        )
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, graph: _TrainingGraph, optimizer: torch.optim.Optimizer) -> _Progress:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        graph.load_state_dict(state["graph"])
+        optimizer.load_state_dict(state["optimizer"])
+        progress = cls()
+        vars(progress).update(state["progress"])
+        return progress

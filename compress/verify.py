@@ -1,0 +1,146 @@
+"""Check a finished bundle again, from the bundle alone: hashes, golden images, gates. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compress import plugins
+from compress.manifest import json_values, read_manifest
+from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet, MissingTool, Observation, Runtime
+from compress.golden import read_golden
+from compress.hashing import artifact_bytes, artifact_sha256
+
+# These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
+_NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "runs"}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Attributes: problems: one line per file or gate that failed; entries: as in bundle.json, measured now."""
+
+    name: str
+    problems: tuple[str, ...]
+    entries: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        values: dict[str, Any] = json_values({**asdict(self), "passed": not self.problems})
+        return values
+
+
+def verify(folder: Path, runtime: str | None = None) -> Verification:
+    """Re-check every file of a bundle, and every artifact on a runtime installed here.
+
+    Args:
+        runtime: execute on this one only; artifacts of formats it cannot run are hashed and no more.
+
+    Raises:
+        BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime.
+        MissingTool: not one artifact could be executed here.
+    """
+    from validators.measure import gate, measure
+
+    manifest = read_manifest(folder)
+    named = _runtime(runtime) if runtime else None
+    problems = _changed_files(folder, manifest)
+    try:
+        reference, held_out = _golden(folder)
+    except BadInput as error:
+        return Verification(manifest["name"], (*problems, str(error)), ())
+    spec = {key: manifest["embedding"][key] for key in ("dim", "kind", "distance")}
+    checks = [_check(name) for name in plugins.names("checks")]
+    measured: list[dict[str, Any]] = []
+    for entry in manifest["artifacts"]:
+        path = folder / entry["path"]
+        if not path.exists():
+            continue
+        chosen = _choose(entry["format"], named)
+        if isinstance(chosen, str):
+            measured.append(
+                {**entry, "runtime": "-", "evidence": "not-run", "reason": chosen, "parity": None, "gates": []}
+            )
+            continue
+        result = json_values(measure(chosen, path, reference, held_out, checks, EmbeddingSpec(**spec)))
+        limits = {g["name"]: g["limit"] for g in entry["gates"] if g["name"] not in _NOT_FROM_GOLDEN}
+        limits = {**_parity_limits(entry["precision"]), **limits}
+        static = {
+            "bytes": artifact_bytes(path),
+            "params": manifest["architecture"]["params"],
+            "macs": manifest["architecture"]["macs"],
+        }
+        gates = gate(limits, result, static)
+        name = chosen.component_name()
+        evidence = chosen.evidence if result["failure"] is None else "not-run"
+        measured.append(
+            {
+                **{key: entry[key] for key in ("path", "format", "precision", "bytes", "sha256")},
+                **{
+                    "runtime": name,
+                    "runtime_version": chosen.version(),
+                    "evidence": evidence,
+                    "reason": result.pop("failure"),
+                },
+                **result,
+                "gates": [asdict(g) for g in gates],
+            }
+        )
+        problems += [
+            f"{entry['path']} on {name}: {g.name} is {g.value:.6g}, limit {g.limit:.6g}" for g in gates if not g.passed
+        ]
+    if measured and all(entry["runtime"] == "-" for entry in measured):
+        raise MissingTool(
+            f'{folder}: no artifact could be executed here ({measured[0]["reason"]}); pip install "compress-retrieval[verify]"'
+        )
+    return Verification(manifest["name"], tuple(problems), tuple(measured))
+
+
+def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """One line per file that is missing, changed, or new in a folder of the bundle."""
+    recorded = {**manifest["files"], **{entry["path"]: entry["sha256"] for entry in manifest["artifacts"]}}
+    problems = []
+    for name, sha256 in recorded.items():
+        path = folder / name
+        if not path.exists():
+            problems.append(f"{name}: missing")
+        elif artifact_sha256(path) != sha256:
+            problems.append(f"{name}: changed since the bundle was made (sha256 differs)")
+    return problems
+
+
+def _golden(folder: Path) -> tuple[Observation, HeldOut]:
+    golden = read_golden(folder / "golden")
+    images = ImageSet(golden.images, golden.labels, tuple(str(i) for i in range(len(golden.labels))))
+    return Observation(golden.embeddings, golden.embeddings, golden.embeddings), HeldOut(images, images, golden.images)
+
+
+def _runtime(name: str) -> Runtime:
+    runtime = plugins.find("runtimes", name)()
+    assert isinstance(runtime, Runtime)
+    if (reason := runtime.unavailable()) is not None:
+        raise MissingTool(f"--runtime {name}: {reason}")
+    return runtime
+
+
+def _check(name: str) -> Check:
+    check = plugins.find("checks", name)()
+    assert isinstance(check, Check)
+    return check
+
+
+def _choose(file_format: str, named: Runtime | None) -> Runtime | str:
+    """The runtime to execute on, or why none does."""
+    from validators import runtimes_for
+
+    if named is not None:
+        return named if file_format in named.formats else f"{named.component_name()} does not run {file_format}"
+    reasons = {runtime: runtime.unavailable() for runtime in runtimes_for(file_format)}
+    best = next((runtime for runtime, reason in reasons.items() if reason is None), None)
+    return best if best is not None else next(reason for reason in reasons.values() if reason is not None)
+
+
+def _parity_limits(precision: str) -> dict[str, float]:
+    from validators.gates import default_limits
+
+    return {name: limit for name, limit in default_limits(precision).items() if name not in _NOT_FROM_GOLDEN}

@@ -1,0 +1,70 @@
+"""Limits that decide whether an artifact may ship, and the values held against them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from compress.contracts import BadInput, Gate
+from compress.plugins import did_you_mean
+
+DIRECTIONS: dict[str, Literal["at least", "at most"]] = {
+    "min_cosine": "at least",
+    "min_centered_cosine": "at least",
+    "max_abs_error": "at most",
+    "max_rel_error": "at most",
+    "top10_overlap": "at least",
+    "bit_flip_rate": "at most",
+    "mAP": "at least",
+    "mAP_drop": "at most",
+    "bytes": "at most",
+    "params": "at most",
+    "macs": "at most",
+    "latency_ms": "at most",
+}
+"""Gate name -> what its limit is. A value equal to the limit passes."""
+
+_LIMITS = {
+    "fp32": {"min_cosine": 0.99999, "mAP_drop": 0.001},
+    "fp16": {"min_cosine": 0.998, "mAP_drop": 0.005},
+}
+_QUANTISED_LIMITS = {"min_cosine": 0.95, "mAP_drop": 0.02}
+
+
+def default_limits(precision: str) -> dict[str, float]:
+    """The gates an artifact of this precision has unless the recipe says otherwise.
+
+    fp32 may differ from PyTorch by rounding alone; fp16 by half-precision rounding of every activation; every other
+    precision (integer weights, palettes) by cosine 0.05 and mAP 0.02.
+    """
+    return dict(_LIMITS.get(precision, _QUANTISED_LIMITS))
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises BadInput, naming the nearest gate, unless every name is one."""
+    for name in names:
+        if name not in DIRECTIONS:
+            known = list(DIRECTIONS)
+            raise BadInput(f"unknown gate '{name}' (there are: {', '.join(known)}){did_you_mean(name, known)}")
+
+
+def evaluate_gates(limits: Mapping[str, float], values: Mapping[str, float | None]) -> tuple[Gate, ...]:
+    """One gate per limit, in the order of the limits.
+
+    A value that is missing, None or NaN fails: what was not measured is not proved. Its gate carries NaN.
+
+    Raises:
+        BadInput: an unknown gate, or a limit that is NaN.
+    """
+    check_names(limits)
+    return tuple(_evaluate(name, limit, values.get(name)) for name, limit in limits.items())
+
+
+def _evaluate(name: str, limit: float, measured: float | None) -> Gate:
+    if math.isnan(limit):
+        raise BadInput(f"gate '{name}': the limit is NaN; give a number")
+    value = math.nan if measured is None else float(measured)
+    # Comparisons with NaN are false in both directions.
+    passed = value >= limit if DIRECTIONS[name] == "at least" else value <= limit
+    return Gate(name, limit, value, passed)

@@ -1,0 +1,57 @@
+"""One artifact on one runtime: execute it in a child process, then run every check on what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from compress.contracts import Check, EmbeddingSpec, Gate, HeldOut, Observation, Runtime
+from validators.gates import evaluate_gates
+from validators.isolation import execute
+
+WARM_UP, TIMED = 10, 100
+"""Single-image runs behind a latency."""
+
+
+def measure(
+    runtime: Runtime,
+    path: Path,
+    reference: Observation,
+    held_out: HeldOut,
+    checks: Sequence[Check],
+    embedding: EmbeddingSpec,
+) -> dict[str, Any]:
+    """The values of each check under its section, ``latency_ms``, and ``failure`` (None, or why nothing ran)."""
+    images = {"queries": held_out.queries.images, "probes": held_out.probes}
+    if not held_out.leave_one_out:
+        images["gallery"] = held_out.gallery.images
+    # A second per image is far more than any artifact needs, and bounds a hang.
+    timeout_s = 600 + sum(len(array) for array in images.values())
+    done = execute(runtime, path, images, latency=(WARM_UP, TIMED), timeout_s=timeout_s)
+    if done.outputs is None:
+        return {**{check.section: None for check in checks}, "latency_ms": None, "failure": done.failure}
+    queries = done.outputs["queries"]
+    candidate = Observation(queries, done.outputs.get("gallery", queries), done.outputs["probes"])
+    sections = {check.section: dict(check.run(reference, candidate, held_out, embedding)) for check in checks}
+    return {**sections, "latency_ms": asdict(done.latency) if done.latency else None, "failure": None}
+
+
+def gate(limits: Mapping[str, float], result: Mapping[str, Any], static: Mapping[str, float]) -> tuple[Gate, ...]:
+    """Hold what ``measure`` gave, and ``static`` values such as bytes, against the limits.
+
+    An artifact that did not run fails the gate ``runs`` and no other: nothing else was measured.
+    """
+    if result["failure"] is not None:
+        return (
+            Gate("runs", 1, 0, False),
+            *evaluate_gates({name: limits[name] for name in limits if name in static}, static),
+        )
+    values: dict[str, float] = dict(static)
+    for section in result.values():
+        if isinstance(section, Mapping):
+            values.update({name: value for name, value in section.items() if isinstance(value, int | float)})
+    if result["latency_ms"]:
+        values["latency_ms"] = result["latency_ms"]["median"]
+    return evaluate_gates(limits, values)
