@@ -1,0 +1,54 @@
+"""Gates: directions, limits that are met exactly, and values that are not there."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from compress.contracts import BadInput
+from validators.gates import DIRECTIONS, check_names, default_limits, evaluate_gates
+
+
+def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
+    assert len(DIRECTIONS) == 12
+    for name, direction in DIRECTIONS.items():
+        worse = -1 if direction == "at least" else 1
+        for value, passed in ((5.0, True), (5.0 - worse, True), (5.0 + worse, False)):
+            (gate,) = evaluate_gates({name: 5.0}, {name: value})
+            assert (gate.name, gate.limit, gate.value, gate.passed) == (name, 5.0, value, passed)
+
+
+@pytest.mark.parametrize("values", [{}, {"mAP": None}, {"mAP": math.nan}])
+def test_what_was_not_measured_fails(values: dict) -> None:
+    (gate,) = evaluate_gates({"mAP": -math.inf}, values)
+    assert not gate.passed
+    assert math.isnan(gate.value)
+
+
+def test_unmeasured_values_fail_downward_limits_too() -> None:
+    (gate,) = evaluate_gates({"mAP_drop": math.inf}, {"mAP_drop": math.nan})
+    assert not gate.passed
+
+
+def test_an_unknown_gate_names_the_nearest() -> None:
+    with pytest.raises(BadInput, match="did you mean 'min_cosine'"):
+        evaluate_gates({"min_cosin": 0.9}, {"min_cosin": 1.0})
+    with pytest.raises(BadInput, match="did you mean 'mAP_drop'"):
+        check_names(["mAP", "map_drop"])
+
+
+def test_a_limit_that_is_no_number() -> None:
+    with pytest.raises(BadInput, match="gate 'mAP': the limit is NaN"):
+        evaluate_gates({"mAP": math.nan}, {"mAP": 1.0})
+
+
+def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
+    strict, half, quantised = (default_limits(precision) for precision in ("fp32", "fp16", "w8"))
+    assert strict == {"min_cosine": 0.99999, "mAP_drop": 0.001}
+    assert half == {"min_cosine": 0.998, "mAP_drop": 0.005}
+    assert strict["min_cosine"] > half["min_cosine"] > quantised["min_cosine"]
+    assert strict["mAP_drop"] < half["mAP_drop"] < quantised["mAP_drop"]
+    assert default_limits("int4-block32") == quantised
+    strict["min_cosine"] = 0
+    assert default_limits("fp32")["min_cosine"] == 0.99999

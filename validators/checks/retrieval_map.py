@@ -1,0 +1,74 @@
+"""Does search still work with the artifact? mAP with its own features, against the PyTorch model's mAP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
+from validators.checks._outputs import defect
+from validators.metrics import check_metric, retrieve
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalMap(Check):
+    """Searches the held-out gallery with every query; gallery and queries are the artifact's own embeddings.
+
+    Values: each metric, by the rule ``validators.metrics.list_metrics`` gives; ``mAP_drop``, the PyTorch model's mAP
+    minus the artifact's; ``queries`` and ``empty_queries``; ``problem`` only when the output is no embedding, and then
+    every metric is NaN, which no gate passes.
+
+    Attributes:
+        metrics: names such as mAP, mAP@5, P@1; mAP is measured in any case.
+    """
+
+    section: ClassVar[str] = "retrieval"
+
+    metrics: tuple[str, ...] = ("mAP", "mAP@5", "mPC@5", "P@1")
+
+    def __post_init__(self) -> None:
+        """Raises BadInput for an unknown metric."""
+        for name in self.metrics:
+            check_metric(name)
+
+    def measure(self, observation: Observation, held_out: HeldOut, embedding: EmbeddingSpec) -> dict[str, Any]:
+        """One model's metrics, ``queries``, ``empty_queries`` and ``rules``; NaN and ``problem`` if it can't be ranked.
+
+        Put the PyTorch model's into ``Observation.retrieval``, so that it is ranked once and not for every artifact.
+        """
+        names = tuple(dict.fromkeys(("mAP", *self.metrics)))
+        try:
+            result = retrieve(
+                observation.queries,
+                observation.gallery,
+                held_out.queries.labels,
+                held_out.gallery.labels,
+                distance=embedding.distance,
+                metrics=names,
+                exclude_self=held_out.leave_one_out,
+            )
+        except ValueError as error:
+            return self._unranked(str(error))
+        return {
+            **result.scores,
+            "queries": result.queries,
+            "empty_queries": result.empty_queries,
+            "rules": result.rules,
+        }
+
+    def run(
+        self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
+    ) -> Mapping[str, Any]:
+        problem = defect(reference, candidate, embedding)
+        scores = self.measure(candidate, held_out, embedding) if problem is None else self._unranked(problem)
+        expected = reference.retrieval
+        if expected is None:
+            expected = self.measure(reference, held_out, embedding)
+        return {
+            **{name: value for name, value in scores.items() if name != "rules"},
+            "mAP_drop": expected["mAP"] - scores["mAP"],
+        }
+
+    def _unranked(self, problem: str) -> dict[str, Any]:
+        return {**dict.fromkeys(("mAP", *self.metrics), float("nan")), "problem": problem}

@@ -1,0 +1,366 @@
+"""Retrieval metrics, each with its rule: denominator, ties, empty queries, self-match.
+
+A ranking sorts the gallery by distance to the query. Items at equal distance have no order of their own, so every
+score is the exact average over the orders inside ties unless its name says best or worst. Hash codes tie all the
+time: six tied items of which three are relevant score between .383 and 1 by luck, and .645 on average.
+
+Sources: average precision as in Manning et al., Introduction to Information Retrieval, 2008, 8.4, and its trapezoid
+form as in Philbin et al., CVPR 2007 (the Oxford Buildings evaluation code); ties as in McSherry and Najork, ECIR 2008;
+mPC is OMCBIR's Eq. 7 and 8.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from compress.contracts import BadInput, Distance
+from compress.plugins import did_you_mean
+from validators import _rankings
+from validators._distances import Distances
+from validators._rankings import Denominator, Form, Rankings, Ties
+
+_MAX_K = 1_000_000
+_SELF = np.uint32(0xFFFFFFFF)
+
+
+def average_precision(
+    scores: Any,
+    relevant: Any,
+    *,
+    junk: Any = None,
+    k: int | None = None,
+    denominator: Denominator = "relevant",
+    form: Form = "step",
+    ties: Ties = "expected",
+) -> float:
+    """Average precision of one query.
+
+    Args:
+        scores: [N] real numbers, higher ranks first; for distances pass their negatives. Infinities are ranked.
+        relevant: [N] bool, or 0 and 1.
+        junk: [N] bool, or 0 and 1. Junk leaves the ranking before anything is counted, relevant or not.
+        k: only hits among the first k count; None, or more than there are items, means all.
+        denominator: what the sum of precisions is divided by: ``relevant``, all relevant items R (trec_eval); ``min``,
+            min(k, R) (Google Landmarks); ``hits``, the relevant items among the first k (deep-hashing code: [1, 0, 0]
+            scores 1 however many relevant items are missed), 0 when there is none. Without k the three agree.
+        form: ``step``, precision at each hit; ``trapezoid``, mean of it and the precision one rank earlier, which is 1
+            before the first rank (the Oxford and ROxford code).
+        ties: equal scores give the exact average over their orders, or that of the ``best`` or ``worst`` order.
+
+    Returns:
+        A value in [0, 1]; NaN when no item is relevant, where average precision has no value.
+
+    Raises:
+        ValueError: shapes differ, a score is NaN, a flag is not 0 or 1, or k is not a positive whole number.
+        BadInput: an unknown denominator, form or ties.
+    """
+    _require_choice("denominator", denominator, get_args(Denominator))
+    _require_choice("form", form, get_args(Form))
+    _require_choice("ties", ties, get_args(Ties))
+    values = np.asarray(scores)
+    if values.ndim != 1 or values.dtype.kind not in "biuf":
+        raise ValueError(f"scores must be one row of real numbers, got shape {list(values.shape)} of {values.dtype}")
+    if np.isnan(values).any():
+        raise ValueError(f"scores: {np.count_nonzero(np.isnan(values))} of {len(values)} are NaN and cannot be ranked")
+    flags = _flags("relevant", relevant, len(values))
+    if junk is not None:
+        kept = ~_flags("junk", junk, len(values))
+        values, flags = values[kept], flags[kept]
+    cut = max(len(values), 1) if k is None else _positive(k)
+    order = np.argsort(values, kind="stable")[::-1]
+    rankings = _rankings.settle_ties(_rankings.from_sorted(values[order][None], flags[order][None]), ties)
+    return float(_rankings.average_precision(rankings, min(cut, max(len(values), 1)), denominator, form)[0])
+
+
+def _require_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise BadInput(f"{name} {value!r} must be one of {', '.join(known)}{did_you_mean(str(value), list(known))}")
+
+
+def _flags(name: str, values: Any, length: int) -> np.ndarray:
+    array = np.asarray(values)
+    if array.shape != (length,):
+        raise ValueError(f"{name} has shape {list(array.shape)}, scores have [{length}]")
+    flags = array.astype(bool)
+    if not np.array_equal(flags, array):
+        raise ValueError(f"{name} must hold only 0 and 1 (or False and True)")
+    return flags
+
+
+def _positive(k: int) -> int:
+    try:
+        value = operator.index(k)
+    except TypeError:
+        raise ValueError(f"k is {k!r}; it must be a whole number of at least 1") from None
+    if value < 1:
+        raise ValueError(f"k is {value}; it must be at least 1")
+    return value
+
+
+# ------------------------------------------------------------------------------------------- metrics by name
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """``score`` gives float64 [Q] from rankings and k (the ranking's length where the name has no k)."""
+
+    rule: str
+    score: Callable[[Rankings, int], np.ndarray]
+
+
+def _mean_ap(denominator: Denominator, ties: Ties = "expected") -> Callable[[Rankings, int], np.ndarray]:
+    return lambda rankings, k: _rankings.average_precision(
+        _rankings.settle_ties(rankings, ties), k, denominator, "step"
+    )
+
+
+_METRICS = {
+    "mAP": _Metric(
+        "mean over the queries of average precision over the whole ranking, divided by all relevant items R",
+        _mean_ap("relevant"),
+    ),
+    "mAP/best": _Metric(
+        "mAP if every tie were ordered relevant items first: the upper end of mAP's range", _mean_ap("relevant", "best")
+    ),
+    "mAP/worst": _Metric(
+        "mAP if every tie were ordered relevant items last: the lower end of mAP's range", _mean_ap("relevant", "worst")
+    ),
+    "mAP@k": _Metric("mean of average precision over the first k, divided by min(k, R)", _mean_ap("min")),
+    "mAP@k/relevant": _Metric("mean of average precision over the first k, divided by R", _mean_ap("relevant")),
+    "mAP@k/hits": _Metric(
+        "mean of average precision over the first k, divided by the hits among them (0 without a hit)", _mean_ap("hits")
+    ),
+    "mPC@k": _Metric(
+        "mean over k' = 1..k of P@k' (OMCBIR Eq. 7 and 8, printed there as mAP@k)", _rankings.mean_precision
+    ),
+    "P@k": _Metric(
+        "share of the first k that is relevant; ranks past a shorter list count as misses",
+        lambda rankings, k: _rankings.hits_within(rankings, k) / k,
+    ),
+    "R@k": _Metric(
+        "recall: share of the R relevant items that is among the first k",
+        lambda rankings, k: _rankings.hits_within(rankings, k) / np.maximum(rankings.relevant, 1),
+    ),
+    "hit@k": _Metric(
+        "share of the queries with a relevant item among the first k (metric learning calls it Recall@k)",
+        _rankings.any_hit_within,
+    ),
+}
+
+_NAME = re.compile(r"(?P<head>[A-Za-z]+)(@(?P<k>[0-9]+))?(?P<variant>/[a-z]+)?", re.ASCII)
+
+
+def list_metrics() -> dict[str, str]:
+    """Name pattern, with k for any whole number from 1, -> the rule in one line."""
+    return {pattern: metric.rule for pattern, metric in _METRICS.items()}
+
+
+def check_metric(name: str) -> None:
+    """Raises BadInput, naming the nearest metric, unless ``name`` is one."""
+    _parse(name)
+
+
+def _parse(name: str) -> tuple[_Metric, int | None]:
+    match = _NAME.fullmatch(name)
+    k = match["k"] if match else None
+    pattern = f"{match['head']}{'@k' if k else ''}{match['variant'] or ''}" if match else name
+    if pattern not in _METRICS:
+        # Compared without case, because 'map' is nearer to 'R@k' than to 'mAP' letter by letter.
+        lower = {known.lower(): known for known in _METRICS}
+        near = difflib.get_close_matches(pattern.lower(), list(lower), n=1)
+        hint = f"; did you mean '{lower[near[0]].replace('@k', f'@{k or 5}')}'?" if near else ""
+        raise BadInput(f"unknown metric '{name}' (there are: {', '.join(_METRICS)}){hint}")
+    if k is None:
+        return _METRICS[pattern], None
+    if not 1 <= int(k) <= _MAX_K:
+        raise BadInput(f"metric '{name}': k must lie between 1 and {_MAX_K}")
+    return _METRICS[pattern], int(k)
+
+
+# ------------------------------------------------------------------------------------------------- retrieval
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """Scores of a retrieval run, and how they were counted.
+
+    Attributes:
+        scores: metric name -> value in [0, 1]; NaN when every query is empty.
+        per_query_ap: float64 [Q], average precision by the rule of ``mAP``; NaN for an empty query.
+        queries: Q, empty ones included.
+        empty_queries: queries without a relevant item in their gallery.
+        rules: what the numbers mean, in words: relevant items, ties, empty queries, self-match, and each metric.
+    """
+
+    scores: dict[str, float]
+    per_query_ap: np.ndarray
+    queries: int
+    empty_queries: int
+    rules: dict[str, str]
+
+
+def evaluate_retrieval(
+    queries: Any,
+    gallery: Any,
+    query_labels: Any,
+    gallery_labels: Any,
+    *,
+    distance: Distance = "l2",
+    metrics: Sequence[str] = ("mAP", "P@1"),
+    exclude_self: bool = False,
+) -> dict[str, float]:
+    """The scores of ``retrieve``: metric name -> value in [0, 1]."""
+    return retrieve(
+        queries,
+        gallery,
+        query_labels,
+        gallery_labels,
+        distance=distance,
+        metrics=metrics,
+        exclude_self=exclude_self,
+    ).scores
+
+
+def retrieve(
+    queries: Any,
+    gallery: Any,
+    query_labels: Any,
+    gallery_labels: Any,
+    *,
+    distance: Distance = "l2",
+    metrics: Sequence[str] = ("mAP", "P@1"),
+    exclude_self: bool = False,
+) -> RetrievalResult:
+    """Rank the gallery for every query, exhaustively, and score the rankings.
+
+    Distances are compared at float32 precision: closer than that is a tie.
+
+    Args:
+        queries: [Q, D] features; for ``hamming``, activations in [0, 1] (or bits), bit i = activation i > 0.5.
+        gallery: [G, D].
+        query_labels: [Q]; an item is relevant when its label equals the query's.
+        gallery_labels: [G].
+        metrics: names as ``list_metrics`` gives them, with a number for k.
+        exclude_self: query i is gallery item i, and is taken out of its own ranking (leave-one-out).
+
+    Raises:
+        ValueError: shapes do not match, a feature is NaN or infinite, or there is nothing to rank.
+        BadInput: an unknown metric or distance.
+    """
+    parsed = {name: _parse(name) for name in metrics}
+    distances = Distances(queries, gallery, distance)
+    query_classes, gallery_classes = _classes(query_labels, gallery_labels, len(queries), len(gallery))
+    if exclude_self and not np.array_equal(query_classes, gallery_classes):
+        raise ValueError(
+            f"exclude_self: query i must be gallery item i, but the labels of {len(queries)} queries and "
+            f"{len(gallery)} gallery items differ"
+        )
+    average = np.empty(len(query_classes))
+    values = {name: np.empty(len(query_classes)) for name in parsed}
+    for rows in distances.block_rows():
+        relevant = query_classes[rows, None] == gallery_classes
+        # One plain sort ranks everything: a non-negative float32 orders like its bits, the sign bit is free, and the
+        # relevance takes the lowest place.
+        keys = distances.block(rows).view(np.uint32)
+        keys <<= 1
+        keys |= relevant
+        if exclude_self:
+            itself = np.arange(rows.start, rows.stop)
+            keys[itself - rows.start, itself] = _SELF
+        keys.sort(axis=1)
+        if exclude_self:
+            keys = keys[:, :-1]
+        rankings = _rankings.from_sorted(keys >> 1, (keys & 1).astype(bool))
+        length = max(rankings.length, 1)
+        average[rows] = _rankings.average_precision(rankings, length, "relevant", "step")
+        for name, (metric, k) in parsed.items():
+            values[name][rows] = metric.score(rankings, k or length)
+    answered = ~np.isnan(average)
+    return RetrievalResult(
+        scores={
+            name: float(score[answered].mean()) if answered.any() else float("nan") for name, score in values.items()
+        },
+        per_query_ap=average,
+        queries=len(average),
+        empty_queries=int(np.count_nonzero(~answered)),
+        rules={
+            "relevant": "gallery items with the query's label; R is their number",
+            "ties": "exact average over the orders of items at equal distance (float32)",
+            "empty queries": "a query without a relevant item is left out of every mean and counted",
+            "self-match": "the query itself is taken out of the gallery (leave-one-out)"
+            if exclude_self
+            else "queries and gallery are taken as disjoint; nothing is removed",
+            **{name: metric.rule for name, (metric, _) in parsed.items()},
+        },
+    )
+
+
+def _classes(query_labels: Any, gallery_labels: Any, queries: int, gallery: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of any dtype as int64 class numbers."""
+    first, second = np.asarray(query_labels), np.asarray(gallery_labels)
+    if first.shape != (queries,) or second.shape != (gallery,):
+        raise ValueError(
+            f"labels have shapes {list(first.shape)} and {list(second.shape)}; "
+            f"{queries} queries and {gallery} gallery items need [{queries}] and [{gallery}]"
+        )
+    if any(labels.dtype.kind == "f" and np.isnan(labels).any() for labels in (first, second)):
+        raise ValueError("labels hold NaN; a label names a class")
+    numbers = np.unique(np.concatenate((first, second)), return_inverse=True)[1].reshape(-1)
+    return numbers[:queries], numbers[queries:]
+
+
+def nearest_neighbours(
+    queries: Any, gallery: Any, k: int, *, distance: Distance = "l2", itself: Any = None
+) -> np.ndarray:
+    """The k nearest gallery items of every query, nearest first; ties go to the lower index.
+
+    Args:
+        queries: [Q, D] features, as in ``retrieve``.
+        gallery: [G, D].
+        k: at most G items are returned (G - 1 with ``itself``).
+        itself: int [Q], the gallery item that is the query itself and is left out; None where there is none.
+
+    Returns:
+        int64 [Q, min(k, G)].
+
+    Raises:
+        ValueError: as ``retrieve``, or k is not a positive whole number.
+    """
+    distances = Distances(queries, gallery, distance)
+    count = min(_positive(k), len(gallery) - (itself is not None))
+    numbers = np.arange(len(gallery), dtype=np.uint64)
+    result = np.empty((len(queries), count), dtype=np.int64)
+    for rows in distances.block_rows():
+        # Distance above, index below: all keys differ, so the selection does not depend on the algorithm.
+        keys = (distances.block(rows).view(np.uint32).astype(np.uint64) << 32) | numbers
+        if itself is not None:
+            keys[np.arange(len(keys)), np.asarray(itself)[rows]] = np.iinfo(np.uint64).max
+        if count < keys.shape[1]:
+            keys = np.partition(keys, count, axis=1)[:, :count]
+        result[rows] = np.sort(keys, axis=1) & 0xFFFFFFFF
+    return result
+
+
+def binarize(activations: Any) -> np.ndarray:
+    """Hash codes: bit i is activation i > 0.5, most significant bit of the first byte first.
+
+    Args:
+        activations: [N, K] in [0, 1].
+
+    Returns:
+        uint8 [N, ceil(K / 8)]; unused low bits of the last byte are 0.
+
+    Raises:
+        ValueError: an activation is NaN.
+    """
+    values = np.asarray(activations)
+    if np.isnan(values).any():
+        raise ValueError("activations hold NaN and have no bits")
+    return np.packbits(values > 0.5, axis=-1, bitorder="big")
