@@ -1,0 +1,90 @@
+"""Image-retrieval networks: ``<name>.py`` holds one family, named in recipes and by ``create_model`` after its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from compress import plugins
+from compress.contracts import Architecture, BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from architectures._complexity import Complexity, complexity, count_macs, count_parameters
+    from architectures._network import RetrievalNetwork
+
+__all__ = [
+    "Complexity",
+    "RetrievalNetwork",
+    "complexity",
+    "count_macs",
+    "count_parameters",
+    "create_model",
+    "list_models",
+]
+
+# Fetched when first used, so that listing architectures does not import PyTorch.
+_HOMES = {
+    "Complexity": "architectures._complexity",
+    "RetrievalNetwork": "architectures._network",
+    "complexity": "architectures._complexity",
+    "count_macs": "architectures._complexity",
+    "count_parameters": "architectures._complexity",
+}
+
+
+def list_models() -> list[str]:
+    """The names ``create_model`` knows, sorted."""
+    return plugins.names("architectures")
+
+
+def create_model(name: str, num_classes: int = 0, **options: Any) -> nn.Module:
+    """Build a network in training mode, with fresh weights from PyTorch's global random generator.
+
+    Args:
+        name: one of ``list_models()``.
+        num_classes: outputs of the classifier; 0 builds a headless network.
+        options: the fields of the architecture's class; lists may stand for tuples.
+
+    Returns:
+        A ``RetrievalNetwork``: normalised float32 [N, 3, H, W] -> logits [N, num_classes], or embeddings [N, D] when
+        headless.
+
+    Raises:
+        BadInput: unknown name or option (the message names the nearest), or a value of a wrong type or range.
+    """
+    from pydantic import ValidationError
+
+    from compress.options import build
+
+    component = plugins.find("architectures", name)
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 0:
+        raise BadInput(f"{name}.num_classes: {num_classes!r} must be a whole number, 0 for a headless network")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    try:
+        architecture = build(component, values)
+    except ValidationError as error:
+        known = [option.name for option in dataclasses.fields(component)]
+        problems = [_explain(problem, name, known) for problem in error.errors(include_url=False)]
+        raise BadInput("; ".join(problems)) from error
+    except BadInput as error:
+        raise BadInput(f"{name}: {error}") from error
+    assert isinstance(architecture, Architecture)
+    return architecture.build(num_classes)
+
+
+def _explain(problem: Any, name: str, known: list[str]) -> str:
+    """One pydantic error in the words of a caller."""
+    key = ".".join(str(part) for part in (name, *problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        near = plugins.did_you_mean(str(problem["loc"][-1]), known)
+        return f"{key}: no such option{near} (there are: {', '.join(known) or 'none'})"
+    return f"{key}: {problem['input']!r} is wrong, {problem['msg'][0].lower() + problem['msg'][1:]}"
+
+
+def __getattr__(attribute: str) -> Any:
+    if attribute not in _HOMES:
+        raise AttributeError(f"module 'architectures' has no attribute '{attribute}'")
+    return getattr(importlib.import_module(_HOMES[attribute]), attribute)

@@ -80,7 +80,9 @@ class ALNet(Architecture):
 class _ALNet(RetrievalNetwork):
     def __init__(self, options: ALNet, num_classes: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv_bn(3, options.stem_width, 3, stride=options.stem_stride), *_attention(options, options.stem_width))
+        self.stem = nn.Sequential(
+            conv_bn(3, options.stem_width, 3, stride=options.stem_stride), *_attention(options, options.stem_width)
+        )
         blocks, width = [], options.stem_width
         for hidden, out, stride in zip(options.hidden, options.widths, options.strides, strict=True):
             blocks.append(_block(options, width, hidden, out, stride))
