@@ -303,6 +303,17 @@ def test_scale_does_not_matter_up_to_the_ends_of_float32() -> None:
         assert values[0] == values[1] == values[2]
 
 
+def test_cosine_ties_whatever_the_length() -> None:
+    random = np.random.default_rng(7)
+    directions, labels = random.standard_normal((3, 200)), random.integers(0, 2, 120)
+    which = random.integers(0, 3, 120)
+    gallery = directions[which] * random.uniform(0.1, 10, (120, 1))
+    result = retrieve(directions, gallery, [0, 1, 0], labels, distance="cosine")
+    for i, label in enumerate([0, 1, 0]):
+        cosines = directions @ directions[i] / np.linalg.norm(directions, axis=1)
+        assert result.per_query_ap[i] == pytest.approx(average_precision(cosines[which], labels == label), abs=1e-12)
+
+
 def test_labels_may_be_names() -> None:
     points = np.array([[0.0], [1.0], [5.0]])
     assert evaluate_retrieval(points[:1], points[1:], ["cat"], ["cat", "dog"])["mAP"] == 1
