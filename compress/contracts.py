@@ -402,12 +402,14 @@ class Observation:
         queries: float32 [Q, D].
         gallery: float32 [G, D]; the same object as ``queries`` where the data says leave-one-out.
         probes: float32 [P, D], for the parity probes.
+        retrieval: the retrieval check's measurement of these features, where it was made before; it is used again.
     """
 
     queries: np.ndarray
     gallery: np.ndarray
     probes: np.ndarray
     latency: Latency | None = None
+    retrieval: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
