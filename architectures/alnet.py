@@ -13,9 +13,9 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
-from architectures._blocks import ChannelShuffle, conv_bn
+from architectures._blocks import ChannelShuffle, conv_bn, initialize
 from architectures._cbam import CBAM
-from architectures._network import RetrievalNetwork
+from architectures._network import RetrievalNetwork, linear_classifier
 from compress.contracts import Architecture, BadInput
 
 Width = Annotated[int, Ge(1)]
@@ -23,16 +23,20 @@ Width = Annotated[int, Ge(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class ALNet(Architecture):
-    """Attributes:
-    stem_stride: 1 in the paper's tables of 28 and 32 px images; 2 is the sensible setting from 128 px.
-    groups: of both 1x1 convolutions of each block.
-    channel_shuffle: shuffle between the first 1x1 convolution and the depthwise one.
-    cbam: attention after the stem, every block and the last convolution.
-    reduction: channels per hidden unit in the channel attention.
-    stem_width, widths, head_width: output channels of the stem, of each block and of the last convolution.
-    strides: of each block's depthwise convolution.
-    expansions: hidden channels of each block as a multiple of its input channels.
-    hidden_widths: hidden channels of each block outright, as a pruned network has them; replaces ``expansions``.
+    """The options of ALNet; the embedding has ``head_width`` values.
+
+    Attributes:
+        stem_stride: 1 in the paper's tables of 28 and 32 px images; 2 is the sensible setting from 128 px.
+        groups: of both 1x1 convolutions of each block.
+        channel_shuffle: shuffle between the first 1x1 convolution and the depthwise one.
+        cbam: attention after the stem, every block and the last convolution.
+        reduction: channels per hidden unit in the channel attention.
+        stem_width: output channels of the stem.
+        widths: output channels of each block.
+        strides: of each block's depthwise convolution.
+        expansions: hidden channels of each block as a multiple of its input channels.
+        hidden_widths: hidden channels of each block outright, as a pruned network has them; replaces ``expansions``.
+        head_width: output channels of the last convolution.
     """
 
     stem_stride: Literal[1, 2] = 1
@@ -49,21 +53,21 @@ class ALNet(Architecture):
 
     def __post_init__(self) -> None:
         blocks = len(self.widths)
+        if not blocks:
+            raise BadInput("widths: is empty; give the output channels of at least one block")
         for name in ("strides", "expansions", "hidden_widths"):
             values = getattr(self, name)
             if values is not None and len(values) != blocks:
                 raise BadInput(f"{name}: {len(values)} values for {blocks} widths; give one for each block")
-        for name, channels in (
-            ("stem_width", (self.stem_width,)),
-            ("widths", self.widths),
-            ("hidden_widths", self.hidden),
-        ):
-            for number, count in enumerate(channels):
-                if count % self.groups:
-                    raise BadInput(
-                        f"groups: {self.groups} does not divide the {count} channels of {name}[{number}]; "
-                        "change groups or that width"
-                    )
+        grouped = {"stem_width": self.stem_width}
+        for number, (hidden, out) in enumerate(zip(self.hidden, self.widths, strict=True)):
+            grouped |= {f"hidden_widths[{number}]": hidden, f"widths[{number}]": out}
+        for place, channels in grouped.items():
+            if channels % self.groups:
+                raise BadInput(
+                    f"groups: {self.groups} does not divide the {channels} channels of {place}; "
+                    "change groups or that width"
+                )
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -80,10 +84,9 @@ class ALNet(Architecture):
 class _ALNet(RetrievalNetwork):
     def __init__(self, options: ALNet, num_classes: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            conv_bn(3, options.stem_width, 3, stride=options.stem_stride), *_attention(options, options.stem_width)
-        )
-        blocks, width = [], options.stem_width
+        width = options.stem_width
+        self.stem = nn.Sequential(conv_bn(3, width, 3, stride=options.stem_stride), *_attention(options, width))
+        blocks = []
         for hidden, out, stride in zip(options.hidden, options.widths, options.strides, strict=True):
             blocks.append(_block(options, width, hidden, out, stride))
             width = out
@@ -91,13 +94,12 @@ class _ALNet(RetrievalNetwork):
         self.head = nn.Sequential(conv_bn(width, options.head_width, 1), *_attention(options, options.head_width))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.embedding_dim = options.head_width
-        self.classifier = nn.Linear(options.head_width, num_classes) if num_classes else None
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        self.classifier = linear_classifier(options.head_width, num_classes)
+        initialize(self)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        return self.pool(self.head(self.blocks(self.stem(x)))).flatten(1)
+        features: torch.Tensor = self.pool(self.head(self.blocks(self.stem(x))))
+        return features.flatten(1)
 
 
 def _attention(options: ALNet, channels: int) -> list[nn.Module]:
@@ -110,6 +112,6 @@ def _block(options: ALNet, channels: int, hidden: int, out: int, stride: int) ->
         conv_bn(channels, hidden, 1, groups=options.groups),
         *([ChannelShuffle(options.groups)] if options.channel_shuffle else []),
         conv_bn(hidden, hidden, 3, stride=stride, groups=hidden),
-        conv_bn(hidden, out, 1, groups=options.groups, activation=False),
+        conv_bn(hidden, out, 1, groups=options.groups, activation=None),
         *_attention(options, out),
     )

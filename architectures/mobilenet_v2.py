@@ -1,0 +1,19 @@
+"""MobileNetV2 (Sandler et al., CVPR 2018, arXiv:1801.04381), torchvision's definition and initial weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from architectures._torchvision import pooled, torchvision_model
+from compress.contracts import Architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNetV2(Architecture):
+    """No options. The stride is 32 in all (stem 2), also on OMCBIR's 28 and 32 px images; the embedding is 1280-d."""
+
+    def build(self, num_classes: int = 0) -> nn.Module:
+        model = torchvision_model("mobilenet_v2", num_classes)
+        return pooled(model.features, model.classifier, model.last_channel, num_classes)

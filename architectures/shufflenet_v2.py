@@ -1,0 +1,32 @@
+"""ShuffleNetV2 (Ma et al., ECCV 2018, arXiv:1807.11164), torchvision's definition and initial weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from architectures._torchvision import pooled, torchvision_model
+from compress.contracts import Architecture, BadInput
+
+_WIDTHS = {0.5: "x0_5", 1.0: "x1_0", 1.5: "x1_5", 2.0: "x2_0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleNetV2(Architecture):
+    """The stride is 32 in all: stem 2, max pooling 2. The embedding is 1024-d, 2048-d at width 2.0.
+
+    Attributes:
+        width: 0.5, 1.0, 1.5 or 2.0, the paper's four complexities.
+    """
+
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.width not in _WIDTHS:
+            raise BadInput(f"width: {self.width} is not one of {', '.join(map(str, _WIDTHS))}")
+
+    def build(self, num_classes: int = 0) -> nn.Module:
+        model = torchvision_model(f"shufflenet_v2_{_WIDTHS[self.width]}", num_classes)
+        trunk = nn.Sequential(model.conv1, model.maxpool, model.stage2, model.stage3, model.stage4, model.conv5)
+        return pooled(trunk, model.fc, model.fc.in_features, num_classes)
