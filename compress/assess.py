@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from compress import environment
 from compress.manifest import json_values
@@ -16,6 +16,9 @@ from compress.progress import say
 from compress.recipe import Validation
 from compress.reference import observe
 from compress.workspace import Workspace
+
+if TYPE_CHECKING:
+    from validators.checks.retrieval_map import RetrievalMap
 
 
 class Assessor:
@@ -39,15 +42,17 @@ class Assessor:
     @functools.cached_property
     def _reference(self) -> Observation:
         say("validate: PyTorch model")
-        return observe(self._model, self._held_out)
+        observed = observe(self._model, self._held_out)
+        scores = self._retrieval.measure(observed, self._held_out, self._model.embedding)
+        return replace(observed, retrieval=scores)
+
+    @property
+    def _retrieval(self) -> RetrievalMap:
+        return next(check for check in self._validation.checks if check.section == "retrieval")  # type: ignore[return-value]
 
     def source(self) -> dict[str, Any]:
         """The PyTorch model's own retrieval scores, with the rule of each."""
-
-        def build(_: Any) -> dict[str, Any]:
-            return json_values(self._retrieval_of_reference())
-
-        scores: dict[str, Any] = self._work.reuse("source", self._key, [], build)
+        scores: dict[str, Any] = self._work.reuse("source", self._key, [], lambda _: json_values(self._reference.retrieval))
         return scores
 
     @functools.cached_property

@@ -79,7 +79,7 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.toyaml_reader().encode()).hexdigest()
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
 
     @property
     def steps(self) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""Converters and their C++ libraries talk a lot; what they say matters only when they fail."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back everything the process prints inside the block; it comes out if the block raises."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with tempfile.TemporaryFile() as held_back, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        saved = {number: os.dup(number) for number in (1, 2)}
+        try:
+            for number in saved:
+                os.dup2(held_back.fileno(), number)
+            yield
+        except BaseException:
+            os.write(saved[2], _content(held_back.fileno()))
+            raise
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            for number, copy in saved.items():
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def _content(descriptor: int) -> bytes:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return os.pread(descriptor, 1 << 20, 0)

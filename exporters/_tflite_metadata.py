@@ -1,0 +1,64 @@
+"""Tensor names and metadata of a .tflite file, edited through the FlatBuffers schema of the runtime itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+_FILE_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16
+"""Of constant tensors; the schema demands it, but the generated Python code does not keep it."""
+
+
+class _Builder(flatbuffers.Builder):
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - overridden
+        return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
+
+
+def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
+    """Name the tensors ``image`` and ``embedding``, and store ``metadata`` twice.
+
+    As ``TFLITE_METADATA`` (the ModelMetadata table that Android's tools show), which has room for name, version,
+    author and licence, and whole, as the JSON entry ``compress.json``.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model.description = b"compress-retrieval"
+    (graph,) = model.subgraphs
+    for tensors, name in ((graph.inputs, "image"), (graph.outputs, "embedding")):
+        (index,) = tensors
+        graph.tensors[index].name = name.encode()
+    text = json.dumps(metadata, sort_keys=True).encode()
+    for name, data in {"TFLITE_METADATA": _model_metadata(metadata), "compress.json": text}.items():
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.metadata = [*(model.metadata or []), entry]
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(data, dtype=np.uint8)
+        model.buffers.append(buffer)
+    builder = _Builder(len(content) + 4096)
+    builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _model_metadata(metadata: Mapping[str, Any]) -> bytes:
+    """The root table of metadata_schema.fbs; all of its fields that are used here are strings."""
+    slots = {
+        0: metadata["name"],
+        1: f"{metadata['input']}; {metadata['output']}",
+        2: metadata["version"],
+        4: "compress-retrieval",
+        5: metadata["license"],
+    }
+    builder = flatbuffers.Builder(1024)
+    offsets = {slot: builder.CreateString(str(text)) for slot, text in slots.items()}
+    builder.StartObject(8)
+    for slot, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+    builder.Finish(builder.EndObject(), b"M001")
+    return bytes(builder.Output())
