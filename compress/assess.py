@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from compress import environment
-from compress.manifest import json_values
 from compress.contracts import Artifact, HeldOut, Model, Observation, Runtime
+from compress.controls import adversaries, judge
 from compress.hashing import artifact_bytes, artifact_sha256
+from compress.manifest import json_values
 from compress.model import model_sha256
 from compress.progress import say
 from compress.recipe import Validation
 from compress.reference import observe
 from compress.workspace import Workspace
+from validators import runtimes_for
+from validators.compatibility import Sample, compatibility, sample
+from validators.gates import default_limits
+from validators.measure import entry, measure, unexecuted
 
 if TYPE_CHECKING:
     from validators.checks.retrieval_map import RetrievalMap
+
+SOURCE = "pytorch"
+"""The PyTorch model's name among the artifacts of the compatibility matrix."""
 
 
 class Assessor:
@@ -31,6 +42,7 @@ class Assessor:
         self._validation = validation
         self._model = model
         self._held_out = held_out
+        self._samples: dict[str, Path] = {}
         self._key = {
             "model": model_sha256(model),
             "data": data_sha256,
@@ -43,25 +55,16 @@ class Assessor:
     def _reference(self) -> Observation:
         say("validate: PyTorch model")
         observed = observe(self._model, self._held_out)
-        scores = self._retrieval.measure(observed, self._held_out, self._model.embedding)
+        check = next(check for check in self._validation.checks if check.section == "retrieval")
+        scores = cast("RetrievalMap", check).measure(observed, self._held_out, self._model.embedding)
         return replace(observed, retrieval=scores)
-
-    @property
-    def _retrieval(self) -> RetrievalMap:
-        return next(check for check in self._validation.checks if check.section == "retrieval")  # type: ignore[return-value]
 
     def source(self) -> dict[str, Any]:
         """The PyTorch model's own retrieval scores, with the rule of each."""
-        scores: dict[str, Any] = self._work.reuse("source", self._key, [], lambda _: json_values(self._reference.retrieval))
+        scores: dict[str, Any] = self._work.reuse(
+            "source", self._key, [], lambda _: json_values(self._reference.retrieval)
+        )
         return scores
-
-    @functools.cached_property
-    def _sizes(self) -> dict[str, int]:
-        """Values of the model itself that gates may limit."""
-        from architectures import complexity
-
-        sizes = complexity(self._model.network, self._model.preprocess.size)
-        return {"params": sizes.params, "macs": sizes.macs}
 
     def entry(self, artifact: Artifact) -> dict[str, Any]:
         """The artifact's entry in bundle.json."""
@@ -72,58 +75,87 @@ class Assessor:
             "bytes": artifact_bytes(artifact.path),
             "sha256": artifact_sha256(artifact.path),
         }
-        static = {**self._sizes, "bytes": file["bytes"]}
-        first, *others = [
-            self._on(runtime, artifact, file["sha256"], static) for runtime in self._runtimes(artifact.format)
-        ]
+        first, *others = [self._on(runtime, artifact, file) for runtime in self._runtimes(artifact.format)]
         return {**file, **first, "other_runtimes": others}
 
     def _runtimes(self, file_format: str) -> list[Runtime]:
         """The best runtime that is available, then those the recipe names."""
-        from validators import runtimes_for
-
         known = runtimes_for(file_format)
         best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
-        named = [runtime for runtime in self._validation.runtimes if file_format in runtime.formats and runtime != best]
-        return [best, *named]
+        named = [runtime for runtime in self._validation.runtimes if file_format in runtime.formats]
+        return [best, *(runtime for runtime in named if runtime != best)]
 
-    def _on(self, runtime: Runtime, artifact: Artifact, sha256: str, static: Mapping[str, float]) -> dict[str, Any]:
-        from validators.gates import default_limits, evaluate_gates
-        from validators.measure import gate, measure
-
+    def _on(self, runtime: Runtime, artifact: Artifact, file: Mapping[str, Any]) -> dict[str, Any]:
+        checks, spec = self._validation.checks, self._model.embedding
+        limits = self._limits(artifact.precision)
+        static = {**self._sizes, "bytes": file["bytes"]}
+        if (reason := runtime.unavailable()) is not None:
+            say(f"validate: {artifact.path.name} was not run: {reason}")
+            return unexecuted(runtime, reason, checks, limits, static)
         name = runtime.component_name()
-        limits = {**default_limits(artifact.precision), **self._validation.gates}
-        unavailable = runtime.unavailable()
-        if unavailable is not None:
-            say(f"validate: {artifact.path.name} was not run: {unavailable}")
-            known = {gate: limit for gate, limit in limits.items() if gate in static}
-            unmeasured = {**{check.section: None for check in self._validation.checks}, "latency_ms": None}
-            gates = [asdict(g) for g in evaluate_gates(known, static)]
-            return {"runtime": name, "evidence": "not-run", "reason": unavailable, **unmeasured, "gates": gates}
+        embeddings = self._work.state / "embeddings" / f"{artifact.path.name}-{name}.npz"
 
-        def build(_: Any) -> Any:
+        def build(_: Path) -> Any:
             say(f"validate: {artifact.path.name} on {name}")
-            reference, held_out = self._reference, self._held_out
-            return json_values(
-                measure(runtime, artifact.path, reference, held_out, self._validation.checks, self._model.embedding)
-            )
+            result, observed = measure(runtime, artifact.path, self._reference, self._held_out, checks, spec)
+            if observed is not None:
+                _save(embeddings, sample(observed, self._held_out))
+            return json_values(result)
 
-        key = {
-            **self._key,
-            "artifact": sha256,
-            "runtime": {name: runtime.options()},
-            "runtime_version": runtime.version(),
-        }
-        result = self._work.reuse(f"validate-{artifact.path.name}-{name}", key, [], build)
-        reason = result["failure"]
-        gates = [asdict(g) for g in gate(limits, result, static)]
-        evidence = runtime.evidence if reason is None else "not-run"
-        measured = {name: value for name, value in result.items() if name != "failure"}
-        return {
-            "runtime": name,
-            "runtime_version": runtime.version(),
-            "evidence": evidence,
-            "reason": reason,
-            **measured,
-            "gates": gates,
-        }
+        version = runtime.version()
+        key = {**self._key, "artifact": file["sha256"], "runtime": {name: runtime.options()}, "version": version}
+        result = self._work.reuse(f"validate-{artifact.path.name}-{name}", key, [embeddings], build)
+        if result["failure"] is None and file["path"] not in self._samples:
+            self._samples[file["path"]] = embeddings
+        return entry(runtime, result, limits, static)
+
+    def _limits(self, precision: str) -> dict[str, float]:
+        return {**default_limits(precision), **self._validation.gates}
+
+    @functools.cached_property
+    def _sizes(self) -> dict[str, int]:
+        """Values of the model itself that gates may limit."""
+        from architectures import complexity
+
+        sizes = complexity(self._model.network, self._model.preprocess.size)
+        return {"params": sizes.params, "macs": sizes.macs}
+
+    def controls(self, artifacts: Sequence[Artifact], probe_labels: np.ndarray, seed: int) -> list[dict[str, Any]]:
+        """Whether the checks catch every adversary at the limits of each precision, for bundle.json."""
+        limits = {artifact.precision: self._limits(artifact.precision) for artifact in artifacts}
+
+        def build(_: Path) -> Any:
+            say("validate: controls that must fail")
+            outputs = adversaries(self._model, self._held_out.probes, seed)
+            right, checks, spec = self._reference.probes, self._validation.checks, self._model.embedding
+            return [asdict(c) for c in judge(outputs, right, self._held_out, probe_labels, checks, spec, limits)]
+
+        key = {**self._key, "limits": limits, "seed": seed}
+        results: list[dict[str, Any]] = self._work.reuse("controls", key, [], build)
+        return results
+
+    def compatibility(self) -> dict[str, dict[str, float]]:
+        """mAP for every (gallery artifact, query artifact) pair of those that ``entry`` executed, and PyTorch."""
+
+        def build(_: Path) -> Any:
+            say("validate: every artifact against every other")
+            samples = {path: _load(file) for path, file in self._samples.items()}
+            samples = {SOURCE: sample(self._reference, self._held_out), **samples}
+            return json_values(compatibility(samples, self._held_out, self._model.embedding))
+
+        key = {**self._key, "samples": {path: artifact_sha256(file) for path, file in self._samples.items()}}
+        matrix: dict[str, dict[str, float]] = self._work.reuse("compatibility", key, [], build)
+        return matrix
+
+
+def _save(path: Path, embeddings: Sample) -> None:
+    path.parent.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        np.savez(file, queries=embeddings.queries, gallery=embeddings.gallery)
+    unfinished.replace(path)
+
+
+def _load(path: Path) -> Sample:
+    with np.load(path) as arrays:
+        return Sample(arrays["queries"], arrays["gallery"])

@@ -20,23 +20,16 @@ from compress.workspace import write_json, write_text
 _HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden")
 
 
-def write_bundle(
-    folder: Path,
-    recipe: Recipe,
-    data: Data,
-    model: Model,
-    source: Mapping[str, Any],
-    entries: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, findings: Mapping[str, Any]) -> dict[str, Any]:
     """Complete ``folder`` around its checkpoints, artifacts and golden pack; the manifest comes last.
 
     Args:
-        source: the PyTorch model's own scores.
-        entries: one per artifact, as they will stand in the manifest.
+        findings: the manifest's ``source``, ``artifacts``, ``controls`` and ``compatibility``.
 
     Returns:
         The manifest as it was written.
     """
+    entries = findings["artifacts"]
     write_text(folder / "recipe.yaml", recipe.to_yaml())
     write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in _metrics(model, entries)))
     _remove_strays(folder, recipe, entries)
@@ -51,9 +44,7 @@ def write_bundle(
         "embedding": {**asdict(model.embedding), "space_id": space_id(model)},
         "preprocess": {**_preprocess(model.preprocess), "folded": True},
         "data": describe(data),
-        "source": source,
-        "artifacts": entries,
-        "compatibility": {},
+        **findings,
         "files": file_hashes(folder, _HASHED),
     }
     write_json(folder / MANIFEST, json_values(manifest))
@@ -62,7 +53,9 @@ def write_bundle(
 
 def _metrics(model: Model, entries: Sequence[Mapping[str, Any]]) -> list[Any]:
     """What the stages logged, then one line per artifact; no clocks, so that two runs give the same bytes."""
-    checked = [{"stage": "validate", **{key: entry[key] for key in ("path", "parity", "retrieval")}} for entry in entries]
+    checked = [
+        {"stage": "validate", **{key: entry[key] for key in ("path", "parity", "retrieval")}} for entry in entries
+    ]
     return [json_values(line) for line in (*model.history, *checked)]
 
 

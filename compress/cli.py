@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,8 +53,9 @@ def run(
         print(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
         return
     _show(bundle["name"], list(manifest.entries(bundle)), bundle["source"])
+    print(f"controls: {sum(c['caught'] for c in bundle['controls'])} of {len(bundle['controls'])} adversaries caught")
     print(f"bundle: {folder}")
-    _exit_on(manifest.failed_gates(bundle))
+    _exit_on(manifest.failures(bundle))
 
 
 @app.command()
@@ -101,7 +103,7 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-def _show(title: str, entries: list, source: dict | None = None) -> None:
+def _show(title: str, entries: Sequence[dict[str, Any]], source: dict[str, Any] | None = None) -> None:
     from compress.table import notes, print_table
 
     print_table(title, entries, source)

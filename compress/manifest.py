@@ -16,7 +16,6 @@ MANIFEST = "bundle.json"
 _REQUIRED = ("schema", "name", "architecture", "embedding", "preprocess", "data", "source", "artifacts", "files")
 
 
-
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a bundle.
 
@@ -73,14 +72,21 @@ def entries(manifest: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             yield {**file, **other}
 
 
-def failed_gates(manifest: Mapping[str, Any]) -> list[str]:
-    """One line per failed gate: artifact, name, value, limit."""
-    return [
-        f"{entry['path']} on {entry['runtime']}: {gate['name']} {_number(gate['value'])}, limit {_number(gate['limit'])}"
-        for entry in entries(manifest)
-        for gate in entry["gates"]
+def failures(manifest: Mapping[str, Any]) -> list[str]:
+    """One line per failed gate (artifact, name, value, limit) and per adversary that no gate caught."""
+    gates = [
+        f"{each['path']} on {each['runtime']}: {gate['name']} {_number(gate['value'])}, limit {_number(gate['limit'])}"
+        for each in entries(manifest)
+        for gate in each["gates"]
         if not gate["passed"]
     ]
+    controls = [
+        f"control {control['name']}: passed every {control['precision']} gate, so these gates prove nothing; tighten "
+        "validate.gates"
+        for control in manifest.get("controls", ())
+        if not control["caught"]
+    ]
+    return gates + controls
 
 
 def _number(value: float | None) -> str:

@@ -20,7 +20,7 @@ def yaml_reader() -> Any:
 
 def apply_override(document: dict[str, Any], override: str) -> None:
     """Set one value in place: ``compress.1.prune.ratio=0.3``."""
-    from ruamel.yaml import YAMLError
+    from ruamel.yaml.error import YAMLError
 
     address, equals, text = override.partition("=")
     keys = address.split(".")

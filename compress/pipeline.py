@@ -56,7 +56,13 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         held_out = HeldOut(data.queries, data.gallery, probes)
         assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint)
         entries = [assessor.entry(artifact) for artifact in artifacts]
-        return write_bundle(folder, recipe, data, model, assessor.source(), entries)
+        findings = {
+            "source": assessor.source(),
+            "artifacts": entries,
+            "controls": assessor.controls(artifacts, labels, recipe.seed),
+            "compatibility": assessor.compatibility(),
+        }
+        return write_bundle(folder, recipe, data, model, findings)
 
 
 def plan(recipe: Recipe) -> list[str]:

@@ -42,8 +42,8 @@ def check_import_names() -> None:
             ours = "BELONGS_TO" in (home / package / "__init__.py").read_text(encoding="utf-8")
         if not ours:
             raise MissingTool(
-                f"the import name '{package}' belongs to another package ({found}); give Compress an environment of its "
-                "own, or uninstall that package and reinstall compress-retrieval"
+                f"the import name '{package}' belongs to another package ({found}); give Compress an environment of "
+                "its own, or uninstall that package and reinstall compress-retrieval"
             )
 
 

@@ -98,7 +98,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         BadInput: one line that names the file and every wrong key, its value and the remedy.
         MissingTool: a named component needs a library that is not installed.
     """
-    from ruamel.yaml import YAMLError
+    from ruamel.yaml.error import YAMLError
 
     if not path.is_file():
         raise BadInput(f"{path}: no such recipe file (looked at {path.resolve()})")
@@ -309,9 +309,8 @@ class _Reader:
     def _known(self, mapping: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
         for key in mapping:
             if key not in known:
-                self.errors.append(
-                    f"{prefix}{key}: unknown key{plugins.did_you_mean(str(key), list(known))} (there are: {', '.join(known)})"
-                )
+                near = plugins.did_you_mean(str(key), list(known))
+                self.errors.append(f"{prefix}{key}: unknown key{near} (there are: {', '.join(known)})")
 
     def _value(self, document: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
         value = document.get(key, default)

@@ -51,7 +51,12 @@ def json_schema() -> dict[str, Any]:
             "license": {"type": "string", "default": "unspecified"},
             "data": choice("datasets", "dataset", {}),
             "model": choice(
-                "architectures", "architecture", {"checkpoint": {"type": ["string", "null"], "default": None}, "distance": {"enum": list(DISTANCES), "default": "l2"}}
+                "architectures",
+                "architecture",
+                {
+                    "checkpoint": {"type": ["string", "null"], "default": None},
+                    "distance": {"enum": list(DISTANCES), "default": "l2"},
+                },
             ),
             "train": {"oneOf": [{"type": "null"}, options("stages", "train")]},
             "compress": {"type": "array", "items": {"oneOf": _one_key("stages", options, stages)}},

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from compress import plugins
-from compress.manifest import json_values, read_manifest
 from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet, MissingTool, Observation, Runtime
 from compress.golden import read_golden
 from compress.hashing import artifact_bytes, artifact_sha256
+from compress.manifest import failures, json_values, read_manifest
 
 # These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
 _NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "runs"}
@@ -40,7 +40,7 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime.
         MissingTool: not one artifact could be executed here.
     """
-    from validators.measure import gate, measure
+    from validators.measure import entry, measure, unexecuted
 
     manifest = read_manifest(folder)
     named = _runtime(runtime) if runtime else None
@@ -49,51 +49,30 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         reference, held_out = _golden(folder)
     except BadInput as error:
         return Verification(manifest["name"], (*problems, str(error)), ())
-    spec = {key: manifest["embedding"][key] for key in ("dim", "kind", "distance")}
+    spec = EmbeddingSpec(**{key: manifest["embedding"][key] for key in ("dim", "kind", "distance")})
     checks = [_check(name) for name in plugins.names("checks")]
     measured: list[dict[str, Any]] = []
-    for entry in manifest["artifacts"]:
-        path = folder / entry["path"]
+    for recorded in manifest["artifacts"]:
+        path = folder / recorded["path"]
         if not path.exists():
             continue
-        chosen = _choose(entry["format"], named)
-        if isinstance(chosen, str):
-            measured.append(
-                {**entry, "runtime": "-", "evidence": "not-run", "reason": chosen, "parity": None, "gates": []}
-            )
-            continue
-        result = json_values(measure(chosen, path, reference, held_out, checks, EmbeddingSpec(**spec)))
-        limits = {g["name"]: g["limit"] for g in entry["gates"] if g["name"] not in _NOT_FROM_GOLDEN}
-        limits = {**_parity_limits(entry["precision"]), **limits}
+        file = {key: recorded[key] for key in ("path", "format", "precision", "bytes", "sha256")}
+        limits = _limits(recorded)
         static = {
+            **{size: manifest["architecture"][size] for size in ("params", "macs")},
             "bytes": artifact_bytes(path),
-            "params": manifest["architecture"]["params"],
-            "macs": manifest["architecture"]["macs"],
         }
-        gates = gate(limits, result, static)
-        name = chosen.component_name()
-        evidence = chosen.evidence if result["failure"] is None else "not-run"
-        measured.append(
-            {
-                **{key: entry[key] for key in ("path", "format", "precision", "bytes", "sha256")},
-                **{
-                    "runtime": name,
-                    "runtime_version": chosen.version(),
-                    "evidence": evidence,
-                    "reason": result.pop("failure"),
-                },
-                **result,
-                "gates": [asdict(g) for g in gates],
-            }
-        )
-        problems += [
-            f"{entry['path']} on {name}: {g.name} is {g.value:.6g}, limit {g.limit:.6g}" for g in gates if not g.passed
-        ]
-    if measured and all(entry["runtime"] == "-" for entry in measured):
+        chosen, reason = _choose(recorded["format"], named)
+        if reason is not None:
+            measured.append({**file, **unexecuted(chosen, reason, checks, limits, static)})
+        else:
+            result, _ = measure(chosen, path, reference, held_out, checks, spec)
+            measured.append({**file, **entry(chosen, json_values(result), limits, static)})
+    if measured and all(each["evidence"] == "not-run" and each["runtime_version"] is None for each in measured):
         raise MissingTool(
             f'{folder}: no artifact could be executed here ({measured[0]["reason"]}); pip install "compress-retrieval[verify]"'
         )
-    return Verification(manifest["name"], tuple(problems), tuple(measured))
+    return Verification(manifest["name"], (*problems, *failures({"artifacts": measured})), tuple(measured))
 
 
 def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -129,18 +108,21 @@ def _check(name: str) -> Check:
     return check
 
 
-def _choose(file_format: str, named: Runtime | None) -> Runtime | str:
-    """The runtime to execute on, or why none does."""
+def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | None]:
+    """The runtime to execute on, and why it does not if it does not."""
     from validators import runtimes_for
 
     if named is not None:
-        return named if file_format in named.formats else f"{named.component_name()} does not run {file_format}"
-    reasons = {runtime: runtime.unavailable() for runtime in runtimes_for(file_format)}
-    best = next((runtime for runtime, reason in reasons.items() if reason is None), None)
-    return best if best is not None else next(reason for reason in reasons.values() if reason is not None)
+        return named, None if file_format in named.formats else f"{named.component_name()} does not run {file_format}"
+    known = runtimes_for(file_format)
+    best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
+    return best, best.unavailable()
 
 
-def _parity_limits(precision: str) -> dict[str, float]:
+def _limits(recorded: Mapping[str, Any]) -> dict[str, float]:
+    """The limits the bundle was made with, and the defaults of its precision, as far as golden images can judge."""
     from validators.gates import default_limits
 
-    return {name: limit for name, limit in default_limits(precision).items() if name not in _NOT_FROM_GOLDEN}
+    own = {gate["name"]: gate["limit"] for gate in recorded["gates"]}
+    limits = {**default_limits(recorded["precision"]), **own}
+    return {name: limit for name, limit in limits.items() if name not in _NOT_FROM_GOLDEN}

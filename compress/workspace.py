@@ -23,6 +23,10 @@ class Workspace:
     A finished step leaves ``.compress/steps/<step>.json`` with its key (content, options, tool versions), its
     JSON result and the sha256 of each file it wrote. The same key and intact files mean it need not run again.
     Work that survives a kill halfway lies in ``.compress/scratch/<step>-<key>``.
+
+    Attributes:
+        folder: the bundle's folder.
+        state: what the run itself needs and no app does.
     """
 
     def __init__(self, folder: Path, recipe_name: str, *, fresh: bool = False) -> None:
@@ -35,7 +39,7 @@ class Workspace:
             BadInput: the folder holds something else, or another recipe's run.
         """
         self.folder = folder
-        self._state = folder / _STATE
+        self.state = folder / _STATE
         self._recipe_name = recipe_name
         self._fresh = fresh
         self._lock: IO[str] | None = None
@@ -50,7 +54,7 @@ class Workspace:
             )
 
     def _owner(self) -> str | None:
-        marker = self._state / "run.json"
+        marker = self.state / "run.json"
         if not marker.is_file():
             return None
         try:
@@ -59,8 +63,8 @@ class Workspace:
             raise BadInput(f"{marker}: damaged; delete {self.folder} or choose another --out") from error
 
     def __enter__(self) -> Workspace:
-        self._state.mkdir(parents=True, exist_ok=True)
-        self._lock = (self._state / "lock").open("w")
+        self.state.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.state / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -69,9 +73,9 @@ class Workspace:
                 f"--out {self.folder}: another run is working in this folder; wait for it or choose another"
             ) from error
         if self._fresh:
-            for state in ("steps", "scratch"):
-                shutil.rmtree(self._state / state, ignore_errors=True)
-        write_json(self._state / "run.json", {"recipe": self._recipe_name})
+            for state in ("steps", "scratch", "embeddings"):
+                shutil.rmtree(self.state / state, ignore_errors=True)
+        write_json(self.state / "run.json", {"recipe": self._recipe_name})
         return self
 
     def __exit__(
@@ -86,11 +90,11 @@ class Workspace:
         ``build`` writes the ``outputs`` (files or folders), each atomically.
         """
         digest = json_sha256(key)
-        stamp_file = self._state / "steps" / f"{step}.json"
+        stamp_file = self.state / "steps" / f"{step}.json"
         stamp = _read_json(stamp_file)
         if stamp.get("key") == digest and stamp.get("outputs") == self._hashes(outputs):
             return stamp["result"]
-        scratch = self._state / "scratch" / f"{step}-{digest[:12]}"
+        scratch = self.state / "scratch" / f"{step}-{digest[:12]}"
         for abandoned in scratch.parent.glob(f"{step}-*"):
             if abandoned != scratch:
                 shutil.rmtree(abandoned)

@@ -22,8 +22,13 @@ def measure(
     held_out: HeldOut,
     checks: Sequence[Check],
     embedding: EmbeddingSpec,
-) -> dict[str, Any]:
-    """The values of each check under its section, ``latency_ms``, and ``failure`` (None, or why nothing ran)."""
+) -> tuple[dict[str, Any], Observation | None]:
+    """Run and compare.
+
+    Returns:
+        The values of each check under its section, ``latency_ms``, and ``failure`` (None, or why nothing ran); and the
+        artifact's own embeddings, None if it failed.
+    """
     images = {"queries": held_out.queries.images, "probes": held_out.probes}
     if not held_out.leave_one_out:
         images["gallery"] = held_out.gallery.images
@@ -31,11 +36,42 @@ def measure(
     timeout_s = 600 + sum(len(array) for array in images.values())
     done = execute(runtime, path, images, latency=(WARM_UP, TIMED), timeout_s=timeout_s)
     if done.outputs is None:
-        return {**{check.section: None for check in checks}, "latency_ms": None, "failure": done.failure}
+        return {**{check.section: None for check in checks}, "latency_ms": None, "failure": done.failure}, None
     queries = done.outputs["queries"]
     candidate = Observation(queries, done.outputs.get("gallery", queries), done.outputs["probes"])
     sections = {check.section: dict(check.run(reference, candidate, held_out, embedding)) for check in checks}
-    return {**sections, "latency_ms": asdict(done.latency) if done.latency else None, "failure": None}
+    return {**sections, "latency_ms": asdict(done.latency) if done.latency else None, "failure": None}, candidate
+
+
+def entry(
+    runtime: Runtime, result: Mapping[str, Any], limits: Mapping[str, float], static: Mapping[str, float]
+) -> dict[str, Any]:
+    """What ``measure`` gave (as JSON values) in the form of bundle.json, with its gates."""
+    failure = result["failure"]
+    return {
+        "runtime": runtime.component_name(),
+        "runtime_version": runtime.version(),
+        "evidence": runtime.evidence if failure is None else "not-run",
+        "reason": failure,
+        **{section: values for section, values in result.items() if section != "failure"},
+        "gates": [asdict(g) for g in gate(limits, result, static)],
+    }
+
+
+def unexecuted(
+    runtime: Runtime, reason: str, checks: Sequence[Check], limits: Mapping[str, float], static: Mapping[str, float]
+) -> dict[str, Any]:
+    """The entry of an artifact whose runtime is not here; only what needs no execution is held against limits."""
+    known = {name: limit for name, limit in limits.items() if name in static}
+    return {
+        "runtime": runtime.component_name(),
+        "runtime_version": None,
+        "evidence": "not-run",
+        "reason": reason,
+        **{check.section: None for check in checks},
+        "latency_ms": None,
+        "gates": [asdict(g) for g in evaluate_gates(known, static)],
+    }
 
 
 def gate(limits: Mapping[str, float], result: Mapping[str, Any], static: Mapping[str, float]) -> tuple[Gate, ...]:

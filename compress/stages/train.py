@@ -64,7 +64,7 @@ class Train(Stage):
         fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
         graph = _TrainingGraph(model, self._augmentation(), self.loss)
         optimizer = torch.optim.SGD(graph.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
-        training, optimizer = fabric.setup(graph.to(memory_format=torch.channels_last), optimizer)
+        training, optimizer = fabric.setup(_layout(graph, torch.channels_last), optimizer)
 
         state_file = scratch / "state.pt"
         progress = _Progress.load(state_file, graph, optimizer) if state_file.is_file() else _Progress()
@@ -77,7 +77,7 @@ class Train(Stage):
                 progress.finish_epoch(line, graph)
                 progress.save(state_file, graph, optimizer)
         graph.network.load_state_dict(progress.best_weights)
-        network = model.network.cpu().to(memory_format=torch.contiguous_format)
+        network = _layout(model.network.cpu(), torch.contiguous_format)
         return replace(model, network=network, history=(*model.history, *progress.history))
 
     def _augmentation(self) -> Augmentation:
@@ -150,6 +150,10 @@ class _TrainingGraph(nn.Module):
         logits = self.network.classifier(embeddings)
         right = (logits.argmax(dim=1) == labels).sum()
         return self.loss(embeddings, logits, labels), right
+
+
+def _layout(module: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    return module.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
 
 
 def _per_channel(values: tuple[float, ...]) -> torch.Tensor:

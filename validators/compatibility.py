@@ -1,0 +1,63 @@
+"""mAP when one artifact made the gallery and another makes the query, as a server and its phones do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.contracts import EmbeddingSpec, HeldOut, Observation
+from validators.metrics import evaluate_retrieval
+
+MAX_QUERIES, MAX_GALLERY = 1000, 2000
+"""Pairs grow with the square of the artifacts; evenly spaced images of the held-out set stand for all of it."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One model's embeddings of the sampled images: queries float32 [q, D], gallery float32 [g, D].
+
+    With leave-one-out the queries are the gallery.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+
+
+def sample(observation: Observation, held_out: HeldOut) -> Sample:
+    """The embeddings that ``compatibility`` needs, few enough to keep on disk."""
+    queries, gallery = _chosen(held_out)
+    return Sample(observation.queries[queries], observation.gallery[gallery])
+
+
+def compatibility(
+    samples: Mapping[str, Sample], held_out: HeldOut, embedding: EmbeddingSpec
+) -> dict[str, dict[str, float]]:
+    """mAP by gallery's artifact, then query's artifact; the diagonal is each artifact with itself."""
+    queries, gallery = _chosen(held_out)
+    return {
+        indexed: {
+            asking: evaluate_retrieval(
+                samples[asking].queries,
+                samples[indexed].gallery,
+                held_out.queries.labels[queries],
+                held_out.gallery.labels[gallery],
+                distance=embedding.distance,
+                metrics=("mAP",),
+                exclude_self=held_out.leave_one_out,
+            )["mAP"]
+            for asking in samples
+        }
+        for indexed in samples
+    }
+
+
+def _chosen(held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the sampled queries and gallery images, the same ones where the queries are the gallery."""
+    queries = _evenly(len(held_out.queries), MAX_QUERIES)
+    return queries, queries if held_out.leave_one_out else _evenly(len(held_out.gallery), MAX_GALLERY)
+
+
+def _evenly(count: int, limit: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
