@@ -14,7 +14,10 @@ _WIDTHS = {0.5: "x0_5", 1.0: "x1_0", 1.5: "x1_5", 2.0: "x2_0"}
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleNetV2(Architecture):
-    """The stride is 32 in all: stem 2, max pooling 2. The embedding is 1024-d, 2048-d at width 2.0.
+    """The embedding is 1024-d, 2048-d at width 2.0.
+
+    The stride is 32 in all: stem 2, max pooling 2. OMCBIR's 47.25 MFLOPs of a 32 px image belong to a variant with
+    stem stride 1 and no pooling.
 
     Attributes:
         width: 0.5, 1.0, 1.5 or 2.0, the paper's four complexities.

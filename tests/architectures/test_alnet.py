@@ -118,6 +118,27 @@ def test_attention_follows_the_stem_every_block_and_the_head() -> None:
     assert attentions(create_model("alnet", cbam=False)) == []
 
 
+def test_a_block_is_figure_2_layer_by_layer(calibrate: Calibrate) -> None:
+    torch.manual_seed(0)
+    block = cast(Any, calibrate(create_model("alnet")).double()).blocks[2]
+    expand, _, depthwise, project, attention = block
+    x = torch.randn(2, 24, 6, 6, dtype=torch.double)
+
+    def apply(x: torch.Tensor, layer: nn.Sequential, **options: Any) -> torch.Tensor:
+        convolution, norm = cast(Any, layer[0]), cast(Any, layer[1])
+        x = nn.functional.conv2d(x, convolution.weight, **options)
+        fitted = (x - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + 1e-5).sqrt()
+        return fitted * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    y = apply(x, expand, groups=8).clamp(0, 6)
+    y = torch.stack([y[:, i * 18 + j] for j in range(18) for i in range(8)], dim=1)
+    y = apply(y, depthwise, groups=144, stride=2, padding=1).clamp(0, 6)
+    linear = apply(y, project, groups=8)
+    assert linear.min() < 0  # no activation behind the last convolution
+    assert torch.allclose(block(x), attention(linear), atol=1e-12)
+    assert not torch.allclose(block(x), attention(linear.clamp(0, 6)), atol=1e-2)
+
+
 def test_hidden_widths_replace_expansions() -> None:
     same = create_model("alnet", 10, hidden_widths=ALNet().hidden)
     assert count_parameters(same) == 769_692
