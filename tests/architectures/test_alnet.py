@@ -128,7 +128,8 @@ def test_a_block_is_figure_2_layer_by_layer(calibrate: Calibrate) -> None:
         convolution, norm = cast(Any, layer[0]), cast(Any, layer[1])
         x = nn.functional.conv2d(x, convolution.weight, **options)
         fitted = (x - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + 1e-5).sqrt()
-        return fitted * norm.weight[:, None, None] + norm.bias[:, None, None]
+        result: torch.Tensor = fitted * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return result
 
     y = apply(x, expand, groups=8).clamp(0, 6)
     y = torch.stack([y[:, i * 18 + j] for j in range(18) for i in range(8)], dim=1)
