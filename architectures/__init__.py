@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -55,33 +54,14 @@ def create_model(name: str, num_classes: int = 0, **options: Any) -> nn.Module:
     Raises:
         BadInput: unknown name or option (the message names the nearest), or a value of a wrong type or range.
     """
-    from pydantic import ValidationError
-
     from compress.options import build
 
     component = plugins.find("architectures", name)
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 0:
         raise BadInput(f"{name}.num_classes: {num_classes!r} must be a whole number, 0 for a headless network")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    try:
-        architecture = build(component, values)
-    except ValidationError as error:
-        known = [option.name for option in dataclasses.fields(component)]
-        problems = [_explain(problem, name, known) for problem in error.errors(include_url=False)]
-        raise BadInput("; ".join(problems)) from error
-    except BadInput as error:
-        raise BadInput(f"{name}: {error}") from error
+    architecture = build(component, options, name)
     assert isinstance(architecture, Architecture)
     return architecture.build(num_classes)
-
-
-def _explain(problem: Any, name: str, known: list[str]) -> str:
-    """One pydantic error in the words of a caller."""
-    key = ".".join(str(part) for part in (name, *problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        near = plugins.did_you_mean(str(problem["loc"][-1]), known)
-        return f"{key}: no such option{near} (there are: {', '.join(known) or 'none'})"
-    return f"{key}: {problem['input']!r} is wrong, {problem['msg'][0].lower() + problem['msg'][1:]}"
 
 
 def __getattr__(attribute: str) -> Any:

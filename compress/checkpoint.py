@@ -9,6 +9,7 @@ from typing import Any
 
 from compress import plugins
 from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
+from compress.options import tuples
 
 _HEADER = "compress"
 
@@ -62,7 +63,7 @@ def load_model(path: Path) -> Model:
         BadInput: the file is missing, damaged, or its weights do not fit its architecture.
     """
     description = read_description(path)
-    architecture = plugins.find("architectures", description["architecture"])(**_tuples(description["options"]))
+    architecture = plugins.find("architectures", description["architecture"])(**tuples(description["options"]))
     assert isinstance(architecture, Architecture)
     classes = tuple(description["classes"])
     network = architecture.build(len(classes))
@@ -71,7 +72,7 @@ def load_model(path: Path) -> Model:
         architecture=architecture,
         network=network,
         classes=classes,
-        preprocess=Preprocess(**_tuples(description["preprocess"])),
+        preprocess=Preprocess(**tuples(description["preprocess"])),
         embedding=EmbeddingSpec(**description["embedding"]),
         history=tuple(description["history"]),
     )
@@ -98,7 +99,3 @@ def load_weights(network: Any, path: Path, *, skip_classifier: bool = False) -> 
                 "check model.architecture and its options"
             )
     network.load_state_dict(stored, strict=not skip_classifier)
-
-
-def _tuples(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}

@@ -203,9 +203,7 @@ class _Reader:
 
     def component(self, kind: str, name: str, options: Any, where: str) -> Component | None:
         """One component, or None after its errors were noted."""
-        from pydantic import ValidationError
-
-        from compress.options import build
+        from compress.options import BadOptions, build
 
         if options is None:
             options = {}
@@ -218,7 +216,7 @@ class _Reader:
             self.errors.append(f"{where}: {error}")
             self.missing_tool = error if error.exit_code == 3 else self.missing_tool
             return None
-        values = {key: _tuples(value) for key, value in options.items()}
+        values = dict(options)
         for option in dataclasses.fields(component):
             if "kind" in option.metadata:
                 nested = self._named(
@@ -230,12 +228,9 @@ class _Reader:
                     return None
                 values[option.name] = nested
         try:
-            return build(component, values)
-        except ValidationError as error:
-            known = [option.name for option in dataclasses.fields(component)]
-            self.errors += [_explain(problem, where, known) for problem in error.errors(include_url=False)]
-        except BadInput as error:
-            self.errors.append(f"{where}: {error}")
+            return build(component, values, where)
+        except BadOptions as error:
+            self.errors += error.problems
         return None
 
     def _named(self, kind: str, entry: Any, where: str) -> Component | None:
@@ -322,23 +317,3 @@ class _Reader:
             )
             return None
         return value
-
-
-def _explain(problem: Mapping[str, Any], where: str, known: list[str]) -> str:
-    """One pydantic error in the words of a recipe."""
-    place = ".".join([where, *(str(part) for part in problem["loc"])])
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key{plugins.did_you_mean(str(problem['loc'][-1]), known)} (there are: {', '.join(known)})"
-    if problem["type"] == "missing":
-        return f"{place}: missing"
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{place}: {problem['input']!r} is wrong, {message}"
-
-
-def _tuples(value: Any) -> Any:
-    """YAML lists as the tuples that frozen components hold."""
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return value

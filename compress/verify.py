@@ -70,7 +70,8 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
             measured.append({**file, **entry(chosen, json_values(result), limits, static)})
     if measured and all(each["evidence"] == "not-run" and each["runtime_version"] is None for each in measured):
         raise MissingTool(
-            f'{folder}: no artifact could be executed here ({measured[0]["reason"]}); pip install "compress-retrieval[verify]"'
+            f"{folder}: no artifact could be executed here ({measured[0]['reason']}); "
+            'pip install "compress-retrieval[verify]"'
         )
     return Verification(manifest["name"], (*problems, *failures({"artifacts": measured})), tuple(measured))
 
