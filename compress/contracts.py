@@ -320,13 +320,15 @@ class Exporter(Component):
     Class attributes:
         format: the name artifacts carry in bundle.json.
         suffix: the file suffix, by which ``exporters.export_model`` finds the class.
-        requires: import names of the libraries the conversion needs.
+        requires: distributions the conversion needs, as ``pip`` names them.
+        extras: extras of this package that install them.
     Subclasses declare ``precision`` as a field whose Literal lists what the format can store.
     """
 
     format: ClassVar[str]
     suffix: ClassVar[str]
     requires: ClassVar[tuple[str, ...]]
+    extras: ClassVar[tuple[str, ...]]
     precision: str = "fp32"
 
     def write(self, graph: DeployGraph, path: Path) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from compress import plugins
-from compress.contracts import BadInput, Distance, EmbeddingSpec, Exporter, MissingTool, Preprocess
+from compress import environment, plugins
+from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Exporter, MissingTool, Preprocess
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from compress.contracts import DeployGraph, Model
+    from compress.contracts import Model
 
 _IMAGENET = Preprocess((224, 224))
 
@@ -32,54 +33,49 @@ def export_model(
 ) -> Path:
     """Write ``model`` as an artifact that takes uint8 RGB and gives ``embedding``; the suffix names the format.
 
+    The model itself stays as it is; its copy goes without a classifier where its class has a method ``embed``.
+
     Args:
-        model: takes normalised float32 [N, 3, H, W]; a classifier of ours is left away.
-        path: .pt, .ptl, .onnx, .tflite or .mlpackage.
+        model: takes normalised float32 [N, 3, H, W]; its forward, or its method ``embed``, gives [N, D].
+        path: .pt, .ptl, .onnx, .tflite or .mlpackage; missing folders are created, an older artifact is replaced.
         input_size: height and width in pixels, or one number for both.
         precision: one that the format has.
         mean, std: per RGB channel, for values in [0, 1]; they move into the artifact.
         calibration: uint8 images [N, H, W, 3] for precisions that need activation ranges.
-        distance: cosine adds an L2 normalisation of the output.
-        metadata: flat JSON values to write into the file beside those about input and output.
+        distance: cosine adds an L2 normalisation of the output; hamming says that it is K activations in [0, 1].
+        metadata: flat JSON values to write into the file beside, or instead of, those about input and output.
 
     Raises:
-        BadInput: unknown suffix or precision, calibration where none is used, or a model that cannot be traced.
+        BadInput: unknown suffix, precision or distance, calibration where none is used, a size or normalisation out of
+            range, or a model that cannot be traced.
         MissingTool: the converter is not installed.
     """
     path = Path(path)
-    exporter_class = find_exporter(path.suffix)
-    precisions = get_args(get_type_hints(exporter_class)["precision"])
-    if precision not in precisions:
-        raise BadInput(f"precision: {exporter_class.format} has {', '.join(precisions)}, not '{precision}'")
-    if calibration is not None:
-        raise BadInput(f"calibration: {exporter_class.format} {precision} stores floats and uses no calibration images")
-    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    exporter = _exporter(path, precision, calibration)
+    require_converter(exporter)
+    preprocess = Preprocess(_size(input_size), mean=_triple("mean", mean), std=_triple("std", std))
+    if min(preprocess.std) <= 0:
+        raise BadInput(f"std: {preprocess.std} must be above 0, for values scaled to [0, 1]")
+    if distance not in get_args(Distance):
+        raise BadInput(f"distance: '{distance}' is not one of {', '.join(get_args(Distance))}")
 
-    from exporters._deploy import deploy_network, describe, embedding_dim
+    from exporters import _deploy
 
-    preprocess = Preprocess(size, mean=tuple(mean), std=tuple(std))
-    embedding = EmbeddingSpec(embedding_dim(model, size), distance=distance)
-    described = describe(
+    deployed = _deploy.Deployed(model, preprocess, distance)
+    dim = _deploy.embedding_dim(deployed, preprocess.size)
+    described = _deploy.describe(
         name=path.stem,
         license="unspecified",
-        architecture=type(model).__name__,
+        architecture=type(model).__name__.lstrip("_"),
         preprocess=preprocess,
-        embedding=embedding,
+        embedding=EmbeddingSpec(dim, "binary" if distance == "hamming" else "float", distance),
     )
-    graph = deploy_network(model, preprocess, embedding, {**described, **(metadata or {})})
-    exporter = exporter_class(precision=precision)
-    try:
-        exporter.write(graph, path)
-    except ModuleNotFoundError as error:
-        raise MissingTool(
-            f"{path.name}: writing {exporter.format} needs the Python package '{error.name}', not installed here; "
-            'install with: pip install "compress-retrieval[all]"'
-        ) from error
+    exporter.write(DeployGraph(deployed, preprocess.size, {**described, **_json_values(metadata or {})}), path)
     return path
 
 
 def find_exporter(suffix: str) -> type[Exporter]:
-    """The exporter that writes files of this suffix.
+    """The exporter that writes files of this suffix, which starts with a dot.
 
     Raises:
         BadInput: there is none; the message lists the suffixes there are.
@@ -94,8 +90,54 @@ def find_exporter(suffix: str) -> type[Exporter]:
     return found[suffix]
 
 
+def require_converter(exporter: Exporter) -> None:
+    """Raises MissingTool, with what to install, when a library that the conversion needs is not there."""
+    missing = [tool for tool in exporter.requires if environment.version(tool) is None]
+    if missing:
+        raise MissingTool(
+            f"export to {exporter.format} needs {', '.join(missing)}, not installed here; "
+            f'install with: pip install "compress-retrieval[{",".join(exporter.extras)}]"'
+        )
+
+
 def deploy(model: Model, *, name: str, license: str) -> DeployGraph:
     """The graph of a trained model that every exporter writes, with its metadata."""
     from exporters import _deploy
 
     return _deploy.deploy(model, name=name, license=license)
+
+
+def _exporter(path: Path, precision: str, calibration: np.ndarray | None) -> Exporter:
+    try:
+        exporter = find_exporter(path.suffix)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    precisions = get_args(get_type_hints(exporter)["precision"])
+    if precision not in precisions:
+        raise BadInput(f"precision: '{precision}' is none of {exporter.format}'s ({', '.join(precisions)})")
+    if calibration is not None:
+        raise BadInput(f"calibration: {exporter.format} {precision} uses no calibration images; leave it away")
+    return exporter(precision=precision)
+
+
+def _size(value: Any) -> tuple[int, int]:
+    size = value if isinstance(value, tuple | list) else (value, value)
+    if len(size) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in size):
+        raise BadInput(f"input_size: {value!r} must be one whole number of pixels above 0, or two: (height, width)")
+    return size[0], size[1]
+
+
+def _triple(name: str, values: Any) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{name}: {values!r} must be three numbers, one for each of red, green and blue") from error
+    return red, green, blue
+
+
+def _json_values(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        json.dumps(metadata)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"metadata: must hold JSON values alone ({error})") from error
+    return metadata

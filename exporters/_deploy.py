@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,13 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import compress
-from compress.contracts import DeployGraph, EmbeddingSpec, Model, Preprocess
+from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Model, Preprocess
 from exporters._fold_batchnorm import fold_batchnorm
 
 
 class Deployed(nn.Module):
     """forward(image uint8 [N, 3, H, W], or float32 holding 0-255) -> embedding float32 [N, D].
 
+    Holds a copy of the network without its classifier: its method ``embed`` where the class has one, else ``forward``.
     Normalisation is one multiplication and one addition, x / (255 std) - mean / std, so that it means the same in
     every format.
     """
@@ -26,66 +26,70 @@ class Deployed(nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, network: nn.Module, preprocess: Preprocess, normalise_output: bool) -> None:
+    def __init__(self, network: nn.Module, preprocess: Preprocess, distance: Distance) -> None:
+        """Raises BadInput when ``network`` cannot be traced."""
         super().__init__()
-        self.network = fold_batchnorm(headless(network))
+        # A method, not a submodule: a layer called `embed` is part of the network.
+        method = "embed" if callable(getattr(type(network), "embed", None)) else "forward"
+        self.network = fold_batchnorm(network, method)
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
         self.register_buffer("scale", (1 / (255 * std)).float().reshape(1, 3, 1, 1))
         self.register_buffer("shift", (-mean / std).float().reshape(1, 3, 1, 1))
-        self.normalise_output = normalise_output
+        self.l2_normalise = distance == "cosine"
         self.eval()
         self.requires_grad_(False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        embedding = self.network(image.to(torch.float32) * self.scale + self.shift)
-        return F.normalize(embedding, dim=1) if self.normalise_output else embedding
+        embedding: torch.Tensor = self.network(image.to(torch.float32) * self.scale + self.shift)
+        return F.normalize(embedding, dim=1) if self.l2_normalise else embedding
 
 
-def headless(network: nn.Module) -> nn.Module:
-    """A copy whose forward gives the embedding; a network that has no classifier of ours is copied as it is."""
-    network = copy.deepcopy(network)
-    if hasattr(network, "embed") and hasattr(network, "classifier"):
-        network.classifier = None  # type: ignore[assignment]
-    return network
-
-
-@torch.no_grad()
-def embedding_dim(network: nn.Module, size: tuple[int, int]) -> int:
-    """D of a network that may not say it itself."""
-    return int(headless(network).cpu().eval()(torch.zeros(1, 3, *size)).shape[1])
-
-
-def deploy_network(
-    network: nn.Module, preprocess: Preprocess, embedding: EmbeddingSpec, metadata: Mapping[str, Any]
-) -> DeployGraph:
-    """The graph to export; ``network`` itself stays as it is.
+def embedding_dim(deployed: Deployed, size: tuple[int, int]) -> int:
+    """D, found by running one black image.
 
     Raises:
-        BadInput: ``network`` cannot be traced.
+        BadInput: the network does not take images of this size, or does not give one vector per image.
     """
-    return DeployGraph(Deployed(network, preprocess, embedding.distance == "cosine"), preprocess.size, metadata)
+    name = deployed.network.__class__.__name__
+    try:
+        embedding = deployed(torch.zeros(1, 3, *size, dtype=torch.uint8))
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInput(f"input_size: {name} does not take {size[0]}x{size[1]} RGB images ({reason})") from error
+    if not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or embedding.dtype != torch.float32:
+        got = f"{list(embedding.shape)}" if isinstance(embedding, torch.Tensor) else type(embedding).__name__
+        raise BadInput(f"{name}: must give one float vector [N, D] per image, gave {got}; pool and flatten its output")
+    return int(embedding.shape[1])
 
 
 def describe(
     *, name: str, license: str, architecture: str, preprocess: Preprocess, embedding: EmbeddingSpec
 ) -> dict[str, Any]:
-    """The flat JSON object that is written into artifacts: enough to feed an image and to compare two outputs."""
+    """The flat JSON object written into artifacts: enough to feed a photograph and to compare two outputs."""
     height, width = preprocess.size
-    values = asdict(preprocess)
     return {
         "name": name,
         "version": compress.__version__,
         "license": license,
         "architecture": architecture,
-        "input": f"image: uint8 RGB {height}x{width}, values 0-255; normalisation is inside",
-        "output": f"embedding: float32, {embedding.dim} values",
-        "height": height,
-        "width": width,
-        **{key: values[key] for key in ("crop", "interpolation", "antialias", "mean", "std")},
+        "input": f"uint8 {preprocess.color} {height}x{width}",
+        "color": preprocess.color,
+        "resize": [height, width],
+        "interpolation": preprocess.interpolation,
+        "antialias": preprocess.antialias,
+        "crop": preprocess.crop,
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "normalization_folded": True,
         "embedding_dim": embedding.dim,
         "embedding_kind": embedding.kind,
         "distance": embedding.distance,
     }
+
+
+def as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """For formats whose metadata are strings: sorted by key, other values than strings as JSON."""
+    return {key: v if isinstance(v, str) else json.dumps(v) for key, v in sorted(metadata.items())}
 
 
 def deploy(model: Model, *, name: str, license: str) -> DeployGraph:
@@ -97,4 +101,5 @@ def deploy(model: Model, *, name: str, license: str) -> DeployGraph:
         preprocess=model.preprocess,
         embedding=model.embedding,
     )
-    return deploy_network(model.network, model.preprocess, model.embedding, metadata)
+    deployed = Deployed(model.network, model.preprocess, model.embedding.distance)
+    return DeployGraph(deployed, model.preprocess.size, metadata)

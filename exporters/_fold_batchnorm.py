@@ -8,43 +8,67 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import fx, nn
 
 from compress.contracts import BadInput
 
 
-def fold_batchnorm(network: nn.Module) -> fx.GraphModule:
-    """A copy of ``network`` in eval mode without the batch normalisations that follow a convolution directly.
+def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModule:
+    """A float32 copy of ``network`` on the CPU in eval mode whose forward is ``method``, batch normalisation folded.
 
-    A convolution whose output something else reads too, and a batch normalisation elsewhere, stay as they are.
+    Folded is every BatchNorm2d that reads a Conv2d, of any grouping, which nothing else reads. One that stands
+    elsewhere stays as it is, and so does anything with hooks or of a derived class, which may compute something else.
+    Submodules that ``method`` does not use are dropped.
 
     Raises:
-        BadInput: ``network`` cannot be traced because its Python control flow depends on tensor values.
+        BadInput: ``network`` cannot be traced, for instance because its control flow depends on tensor values.
     """
-    network = copy.deepcopy(network).cpu().eval()
-    try:
-        graph = fx.symbolic_trace(network)
-    except Exception as error:  # noqa: BLE001 - fx raises whatever the traced code raises on a proxy
-        message = " ".join(str(error).split())
-        raise BadInput(f"{type(network).__name__}: cannot be exported, torch.fx could not trace it ({message})") from error
-    modules = dict(graph.named_modules())
-    for node in list(graph.graph.nodes):
+    traced = _traced(copy.deepcopy(network).cpu().float().eval(), method)
+    modules = dict(traced.named_modules())
+    for node in list(traced.graph.nodes):
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
+        if norm is None or not _is_plain(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
-        source = node.args[0]
+        source = node.all_input_nodes[0]
         conv = modules.get(str(source.target)) if source.op == "call_module" else None
-        calls = [other for other in graph.graph.nodes if other.target == source.target]
-        if not isinstance(conv, nn.Conv2d) or len(source.users) > 1 or len(calls) > 1:
+        if conv is None or not _is_plain(conv, nn.Conv2d) or len(source.users) > 1 or _uses(traced, source.target) > 1:
             continue
-        folded = _folded(conv, norm)
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         parent, _, name = str(source.target).rpartition(".")
-        setattr(graph.get_submodule(parent), name, folded)
+        setattr(traced.get_submodule(parent), name, _folded(conv, norm))
         node.replace_all_uses_with(source)
-        graph.graph.erase_node(node)
-    graph.delete_all_unused_submodules()
-    graph.recompile()
-    return graph
+        traced.graph.erase_node(node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
+
+
+def _traced(network: nn.Module, method: str) -> fx.GraphModule:
+    tracer = fx.Tracer()
+    tracer.traced_func_name = method
+    try:
+        graph = tracer.trace(network)
+    except Exception as error:  # fx passes on whatever the network's code raises when it meets a symbolic value
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInput(
+            f"{type(network).__name__}: cannot be exported because torch.fx cannot trace its {method} ({reason}); "
+            "remove control flow that depends on tensor values"
+        ) from error
+    return fx.GraphModule(tracer.root, graph, type(network).__name__)
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def _uses(traced: fx.GraphModule, target: object) -> int:
+    """How often the graph calls a module or reads its parameters."""
+    readers = ("call_module", "get_attr")
+    return sum(
+        node.op in readers and (node.target == target or str(node.target).startswith(f"{target}."))
+        for node in traced.graph.nodes
+    )
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
@@ -55,8 +79,7 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     if conv.bias is not None:
         shift = shift + conv.bias.double() * scale
     folded = copy.deepcopy(conv)
-    folded.weight = nn.Parameter((conv.weight.double() * scale.reshape(-1, 1, 1, 1)).float(), requires_grad=False)
-    folded.bias = nn.Parameter(shift.float(), requires_grad=False)
+    with torch.no_grad():
+        folded.weight = nn.Parameter((conv.weight.double() * scale.reshape(-1, 1, 1, 1)).float())
+        folded.bias = nn.Parameter(shift.float())
     return folded
-
-

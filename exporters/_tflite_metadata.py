@@ -15,7 +15,7 @@ _ALIGNMENT = 16
 
 
 class _Builder(flatbuffers.Builder):
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - overridden
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802 - overridden
         return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
 
 
@@ -30,6 +30,8 @@ def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> byte
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     model.description = b"compress-retrieval"
     (graph,) = model.subgraphs
+    for index, tensor in enumerate(graph.tensors):
+        tensor.name = _short_name(tensor.name.decode(), index).encode()
     for tensors, name in ((graph.inputs, "image"), (graph.outputs, "embedding")):
         (index,) = tensors
         graph.tensors[index].name = name.encode()
@@ -46,11 +48,17 @@ def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> byte
     return bytes(builder.Output())
 
 
+def _short_name(name: str, index: int) -> str:
+    """``Conv2d_0.17`` of the converter's chain of Python classes; unique, as quantizers find tensors by name."""
+    last = name.partition(";")[0].rpartition("/")[2]
+    return f"{last.rpartition('.')[2] or 'tensor'}.{index}"
+
+
 def _model_metadata(metadata: Mapping[str, Any]) -> bytes:
     """The root table of metadata_schema.fbs; all of its fields that are used here are strings."""
     slots = {
         0: metadata["name"],
-        1: f"{metadata['input']}; {metadata['output']}",
+        1: f"image: {metadata['input']}, values 0-255; embedding: float32, {metadata['embedding_dim']} values",
         2: metadata["version"],
         4: "compress-retrieval",
         5: metadata["license"],

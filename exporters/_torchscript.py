@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import pickletools
+import re
 import warnings
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 from compress.contracts import DeployGraph
 from exporters._write import unfinished
 
-METADATA_FILE = "metadata.json"
+_MANGLED = re.compile(r"\.___torch_mangle_\d+")
 
 
 def frozen_trace(graph: DeployGraph) -> torch.jit.ScriptModule:
@@ -20,26 +22,50 @@ def frozen_trace(graph: DeployGraph) -> torch.jit.ScriptModule:
     example = torch.zeros(2, 3, *graph.input_size, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is legacy; that is said in the documentation
-        return torch.jit.freeze(torch.jit.trace(graph.module, example, check_trace=False))
+        # The check compares the network with itself; the real one, on the written file, is a validator's.
+        frozen: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.trace(graph.module, example, check_trace=False))
+        return frozen
 
 
 def extra_files(graph: DeployGraph) -> dict[str, str]:
     """The metadata, as ``torch.jit.load(path, _extra_files={"metadata.json": ""})`` reads it."""
-    return {METADATA_FILE: json.dumps(graph.metadata, sort_keys=True)}
+    return {"metadata.json": json.dumps(graph.metadata, sort_keys=True)}
 
 
 def write_archive(saved: bytes, path: Path) -> None:
-    """Write a TorchScript archive without debug records, which hold this machine's source paths.
+    """Write a TorchScript archive again so that it depends on the model alone.
 
-    The archive's inner name is fixed; torch takes it from the file name.
+    Left away are the debug records, which hold this machine's source paths, and the number in the class name, which
+    counts the models this process has traced so far. The archive's inner name, which torch takes from the file name,
+    is the one it has for buffers.
     """
     reader = torch._C.PyTorchFileReader(io.BytesIO(saved))
     buffer = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(buffer)
     for name in reader.get_all_records():
-        if not name.endswith(".debug_pkl") and not name.startswith(".data/"):
-            record = reader.get_record(name)
-            writer.write_record(name, record, len(record))
+        if not name.endswith(".debug_pkl") and not name.startswith(".data/"):  # .data is the writer's own
+            record = _unmangled(name, reader.get_record(name))
+            writer.write_record(re.sub(r"/___torch_mangle_\d+", "", name), record, len(record))
     writer.write_end_of_file()
     with unfinished(path) as file:
         file.write_bytes(buffer.getvalue())
+
+
+def _unmangled(name: str, record: bytes) -> bytes:
+    """One record with the plain class name; a frozen model has a single class, so no two can meet."""
+    if name.endswith(".py"):
+        return _MANGLED.sub("", record.decode()).encode()
+    if name not in ("data.pkl", "bytecode.pkl"):
+        return record
+    ends = [*(start for _, _, start in pickletools.genops(record)), len(record)][1:]
+    parts = []
+    for (operation, value, start), end in zip(pickletools.genops(record), ends, strict=True):
+        part = record[start:end]  # type: ignore[misc]
+        if isinstance(value, str) and _MANGLED.search(value):
+            if operation.name == "GLOBAL":  # "c", then module and name, each ended by a new line
+                part = _MANGLED.sub("", part.decode()).encode()
+            else:  # BINUNICODE: "X", four bytes of length, text
+                text = _MANGLED.sub("", value).encode()
+                part = b"X" + len(text).to_bytes(4, "little") + text
+        parts.append(part)
+    return b"".join(parts)

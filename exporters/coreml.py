@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,34 +18,41 @@ class CoreML(Exporter):
 
     Attributes:
         precision: of weights and computation; the output is float32 in both.
-        minimum_ios: the oldest iOS that must load the file. 16 brings compressed weights for all later precisions.
+        minimum_ios: the oldest iOS that must load the file. 16 reaches nearly every iPhone in use, and is the first
+            that stores compressed weights, so that a smaller precision later needs no other minimum.
     """
 
     format: ClassVar[str] = "coreml"
     suffix: ClassVar[str] = ".mlpackage"
-    requires: ClassVar[tuple[str, ...]] = ("coremltools",)
+    requires: ClassVar[tuple[str, ...]] = ("torch", "coremltools")
+    extras: ClassVar[tuple[str, ...]] = ("train", "coreml")
 
     precision: Literal["fp32", "fp16"] = "fp32"
     minimum_ios: Literal[15, 16, 17, 18] = 16
 
     def write(self, graph: DeployGraph, path: Path) -> None:
+        from exporters._deploy import as_text
         from exporters._quiet import quiet
         from exporters._write import unfinished
 
+        metadata = as_text(graph.metadata)
         with quiet():
             model = self._converted(graph)
-        model.short_description = f"{graph.metadata['name']}: image to embedding"
+        model.short_description = f"{metadata['name']}: {metadata['input']} image to embedding"
         model.author = "compress-retrieval"
-        model.license = str(graph.metadata["license"])
-        model.version = str(graph.metadata["version"])
-        model.input_description["image"] = str(graph.metadata["input"])
-        model.output_description["embedding"] = str(graph.metadata["output"])
-        model.user_defined_metadata.clear()  # coremltools writes a time stamp and the source dialect
-        model.user_defined_metadata.update({key: str(value) for key, value in sorted(graph.metadata.items())})
-        with unfinished(path) as folder, quiet():
-            model.save(str(folder))
-            _rewrite_spec(folder)
-            _rewrite_identifiers(folder)
+        model.license = metadata["license"]
+        model.version = metadata["version"]
+        model.input_description["image"] = f"{metadata['input']}; normalisation is inside"
+        model.output_description["embedding"] = f"float32, {metadata['embedding_dim']} values"
+        model.user_defined_metadata.clear()  # coremltools notes the date of the conversion
+        model.user_defined_metadata.update(metadata)
+        with unfinished(path) as package:
+            saved = package.with_name("saved.mlpackage")
+            with quiet():
+                from exporters._mlpackage import rewritten
+
+                model.save(str(saved))
+                rewritten(saved, package)
 
     def _converted(self, graph: DeployGraph) -> Any:
         import coremltools as ct
@@ -68,23 +73,3 @@ class CoreML(Exporter):
             minimum_deployment_target=target[self.minimum_ios],
             skip_model_load=True,
         )
-
-
-def _rewrite_spec(folder: Path) -> None:
-    """Serialise the specification in canonical order: protobuf maps come in the order of a hash."""
-    import coremltools as ct
-
-    file = next(folder.rglob("*.mlmodel"))
-    spec = ct.proto.Model_pb2.Model()
-    spec.ParseFromString(file.read_bytes())
-    file.write_bytes(spec.SerializeToString(deterministic=True))
-
-
-def _rewrite_identifiers(folder: Path) -> None:
-    """Name the items of the package after their paths instead of by random UUIDs."""
-    manifest_file = folder / "Manifest.json"
-    manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
-    renamed = {old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])).upper() for old, item in manifest["itemInfoEntries"].items()}
-    manifest["itemInfoEntries"] = {renamed[old]: item for old, item in manifest["itemInfoEntries"].items()}
-    manifest["rootModelIdentifier"] = renamed[manifest["rootModelIdentifier"]]
-    manifest_file.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")

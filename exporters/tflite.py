@@ -15,7 +15,8 @@ class TFLite(Exporter):
 
     format: ClassVar[str] = "tflite"
     suffix: ClassVar[str] = ".tflite"
-    requires: ClassVar[tuple[str, ...]] = ("litert-torch", "ai-edge-litert", "flatbuffers")
+    requires: ClassVar[tuple[str, ...]] = ("torch", "litert-torch", "ai-edge-litert", "flatbuffers")
+    extras: ClassVar[tuple[str, ...]] = ("train", "tflite")
 
     precision: Literal["fp32"] = "fp32"
 
@@ -23,34 +24,20 @@ class TFLite(Exporter):
         from exporters._tflite_metadata import with_names_and_metadata
         from exporters._write import unfinished
 
-        content = with_names_and_metadata(_converted(graph), graph.metadata)
         with unfinished(path) as file:
-            file.write_bytes(content)
+            _convert(graph, file)
+            file.write_bytes(with_names_and_metadata(file.read_bytes(), graph.metadata))
 
 
-def _converted(graph: DeployGraph) -> bytes:
-    import tempfile
-
+def _convert(graph: DeployGraph, file: Path) -> None:
     from exporters._quiet import quiet
 
     with quiet():
         import litert_torch
         import torch
-        from torch import nn
 
-        class ChannelsLast(nn.Module):
-            """The names of its argument and of its result become those of the signature."""
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.deployed = graph.module
-
-            def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-                return {"embedding": self.deployed(image.permute(0, 3, 1, 2))}
+        from exporters._channels_last import ChannelsLast
 
         height, width = graph.input_size
         example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "model.tflite"
-            litert_torch.convert(ChannelsLast().eval(), sample_kwargs={"image": example}).export(str(file))
-            return file.read_bytes()
+        litert_torch.convert(ChannelsLast(graph.module), sample_kwargs={"image": example}).export(str(file))

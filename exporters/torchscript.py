@@ -16,6 +16,7 @@ class TorchScript(Exporter):
     format: ClassVar[str] = "torchscript"
     suffix: ClassVar[str] = ".pt"
     requires: ClassVar[tuple[str, ...]] = ("torch",)
+    extras: ClassVar[tuple[str, ...]] = ("train",)
 
     precision: Literal["fp32"] = "fp32"
 

@@ -16,6 +16,7 @@ class TorchScriptLite(Exporter):
     format: ClassVar[str] = "torchscript-lite"
     suffix: ClassVar[str] = ".ptl"
     requires: ClassVar[tuple[str, ...]] = ("torch",)
+    extras: ClassVar[tuple[str, ...]] = ("train",)
 
     precision: Literal["fp32"] = "fp32"
 
