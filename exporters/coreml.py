@@ -62,6 +62,9 @@ class CoreML(Exporter):
         height, width = graph.input_size
         # From torch.jit.trace the conversion fails next to numpy 2.4 (coremltools#2633).
         program = torch.export.export(graph.module, (torch.zeros(1, 3, height, width),)).run_decompositions({})
+        passes = ct.PassPipeline()
+        # It makes a multiplication and an addition a batch normalisation with epsilon 1e-5, so no longer the same.
+        passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
         target = {15: ct.target.iOS15, 16: ct.target.iOS16, 17: ct.target.iOS17, 18: ct.target.iOS18}
         return ct.convert(
             program,
@@ -71,5 +74,6 @@ class CoreML(Exporter):
             outputs=[ct.TensorType(name="embedding", dtype=np.float32)],
             compute_precision=ct.precision.FLOAT32 if self.precision == "fp32" else ct.precision.FLOAT16,
             minimum_deployment_target=target[self.minimum_ios],
+            pass_pipeline=passes,
             skip_model_load=True,
         )
