@@ -25,13 +25,12 @@ def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModul
         BadInput: ``network`` cannot be traced, for instance because its control flow depends on tensor values.
     """
     traced = _traced(copy.deepcopy(network).cpu().float().eval(), method)
-    modules = dict(traced.named_modules())
     for node in list(traced.graph.nodes):
-        norm = modules.get(str(node.target)) if node.op == "call_module" else None
+        norm = _called(traced, node)
         if norm is None or not _is_plain(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
         source = node.all_input_nodes[0]
-        conv = modules.get(str(source.target)) if source.op == "call_module" else None
+        conv = _called(traced, source)
         if conv is None or not _is_plain(conv, nn.Conv2d) or len(source.users) > 1 or _uses(traced, source.target) > 1:
             continue
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
@@ -56,6 +55,11 @@ def _traced(network: nn.Module, method: str) -> fx.GraphModule:
             "remove control flow that depends on tensor values"
         ) from error
     return fx.GraphModule(tracer.root, graph, type(network).__name__)
+
+
+def _called(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module as it is now: a convolution that was folded once may be followed by another normalisation."""
+    return traced.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
