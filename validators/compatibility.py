@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.contracts import EmbeddingSpec, HeldOut, Observation
+from validators._sampling import evenly
 from validators.metrics import evaluate_retrieval
 
 MAX_QUERIES, MAX_GALLERY = 1000, 2000
@@ -55,9 +56,5 @@ def compatibility(
 
 def _chosen(held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the sampled queries and gallery images, the same ones where the queries are the gallery."""
-    queries = _evenly(len(held_out.queries), MAX_QUERIES)
-    return queries, queries if held_out.leave_one_out else _evenly(len(held_out.gallery), MAX_GALLERY)
-
-
-def _evenly(count: int, limit: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
+    queries = evenly(len(held_out.queries), MAX_QUERIES)
+    return queries, queries if held_out.leave_one_out else evenly(len(held_out.gallery), MAX_GALLERY)

@@ -68,14 +68,14 @@ def passed(
     return {gate.name: gate.passed for gate in evaluate_gates(limits, values)}
 
 
-def test_both_checks_are_components() -> None:
-    assert plugins.names("checks") == ["feature_parity", "retrieval_map"]
+def test_every_check_is_a_component() -> None:
+    assert plugins.names("checks") == ["feature_parity", "rank_agreement", "retrieval_map"]
     sections = set()
     for name in plugins.names("checks"):
         found = plugins.find("checks", name)
         assert issubclass(found, Check)
         sections.add(found.section)
-    assert sections == {"parity", "retrieval"}
+    assert sections == {"parity", "ranking", "retrieval"}
 
 
 @pytest.mark.parametrize("spec", [FLOAT, HASH, EmbeddingSpec(D, "float", "cosine")], ids=lambda s: s.distance)

@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Ge
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
+from validators._sampling import evenly
 from validators.checks._outputs import defect, directions
 from validators.metrics import nearest_neighbours
 
@@ -77,7 +78,7 @@ class FeatureParity(Check):
         self, reference: Observation, candidate: Observation, leave_one_out: bool, embedding: EmbeddingSpec
     ) -> float:
         count = len(reference.queries)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, self.neighbour_queries)).astype(np.int64))
+        chosen = evenly(count, self.neighbour_queries)
         try:
             expected, given = (
                 nearest_neighbours(

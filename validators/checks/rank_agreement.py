@@ -1,0 +1,117 @@
+"""Does the artifact rank the gallery as the PyTorch model does? Order, single queries, and how sure the mAP drop is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Ge
+
+from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
+from validators._distances import Distances
+from validators._sampling import evenly
+from validators.checks._outputs import defect
+from validators.metrics import retrieve
+
+_TAU_QUERIES, _TAU_GALLERY = 100, 400
+_VALUES = ("kendall_tau", "mean_ap_change", "largest_ap_drop", "mAP_drop_low", "mAP_drop_high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankAgreement(Check):
+    """Values, each model searching its own gallery:
+
+        kendall_tau: mean over up to 100 queries of Kendall's tau-a between the two orders of up to 400 gallery images;
+            1 is the same order, 0 an unrelated one.
+        mean_ap_change: mean absolute change of a query's average precision.
+        largest_ap_drop, largest_ap_drop_query: the query that lost most, and its id.
+        mAP_drop_low, mAP_drop_high: 95 % confidence interval of the mAP drop, by a paired bootstrap over the queries
+            (Sakai, SIGIR 2006): what other queries of the same kind would show.
+        problem: only there when the output is no embedding; every number is then NaN.
+
+    Attributes:
+        queries: at most so many, evenly spaced.
+        resamples: of the bootstrap; its seed is fixed.
+    """
+
+    section: ClassVar[str] = "ranking"
+
+    queries: Annotated[int, Ge(2)] = 1000
+    resamples: Annotated[int, Ge(100)] = 1000
+
+    def run(
+        self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
+    ) -> Mapping[str, Any]:
+        problem = defect(reference, candidate, embedding)
+        try:
+            if problem is None:
+                return self._measured(reference, candidate, held_out, embedding)
+        except ValueError as error:  # activations outside [0, 1]: there are no codes to rank
+            problem = str(error)
+        return {**dict.fromkeys(_VALUES, float("nan")), "largest_ap_drop_query": None, "problem": problem}
+
+    def _measured(
+        self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
+    ) -> dict[str, Any]:
+        chosen = evenly(len(reference.queries), self.queries)
+        expected, given = (self._precisions(each, chosen, held_out, embedding) for each in (reference, candidate))
+        counted = ~np.isnan(expected)
+        drops = (expected - given)[counted]
+        if not len(drops):
+            raise ValueError("every query is empty: no gallery image shares its label")
+        worst = int(np.argmax(drops))
+        random = np.random.Generator(np.random.PCG64(0))
+        means = [drops[random.integers(0, len(drops), len(drops))].mean() for _ in range(self.resamples)]
+        low, high = np.percentile(means, (2.5, 97.5))
+        return {
+            "kendall_tau": _kendall_tau(reference, candidate, held_out.leave_one_out, embedding),
+            "mean_ap_change": float(np.abs(drops).mean()),
+            "largest_ap_drop": float(drops[worst]),
+            "largest_ap_drop_query": held_out.queries.ids[int(chosen[counted][worst])],
+            "mAP_drop_low": float(low),
+            "mAP_drop_high": float(high),
+        }
+
+    def _precisions(
+        self, observation: Observation, chosen: np.ndarray, held_out: HeldOut, embedding: EmbeddingSpec
+    ) -> np.ndarray:
+        """Average precision of the chosen queries, float64; NaN for an empty one. Leave-one-out among themselves."""
+        itself = held_out.leave_one_out
+        gallery, labels = (
+            (observation.queries[chosen], held_out.queries.labels[chosen])
+            if itself
+            else (
+                observation.gallery,
+                held_out.gallery.labels,
+            )
+        )
+        return retrieve(
+            observation.queries[chosen],
+            gallery,
+            held_out.queries.labels[chosen],
+            labels,
+            distance=embedding.distance,
+            metrics=("mAP",),
+            exclude_self=itself,
+        ).per_query_ap
+
+
+def _kendall_tau(
+    reference: Observation, candidate: Observation, leave_one_out: bool, embedding: EmbeddingSpec
+) -> float:
+    queries = evenly(len(reference.queries), _TAU_QUERIES)
+    gallery = evenly(len(reference.gallery), _TAU_GALLERY)
+    expected, given = (
+        Distances(each.queries[queries], each.gallery[gallery], embedding.distance).block(slice(None))
+        for each in (reference, candidate)
+    )
+    first, second = np.triu_indices(len(gallery), 1)
+    taus = []
+    for row, query in enumerate(queries):
+        agree = np.sign(expected[row, first] - expected[row, second]) * np.sign(given[row, first] - given[row, second])
+        if leave_one_out:  # the query itself is first for both, which proves nothing
+            agree = agree[(gallery[first] != query) & (gallery[second] != query)]
+        taus.append(agree.mean() if len(agree) else 1.0)
+    return float(np.mean(taus))
