@@ -10,9 +10,12 @@ def artifact_sha256(path: Path) -> str:
     """sha256 of a file's bytes.
 
     For a folder: sha256 of one line ``<sha256 of the file>  <posix path inside the folder>\\n`` for each file in it,
-    sorted by path, as ``find -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` prints it.
+    sorted by path, as ``find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` prints it.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``path``.
     """
-    if path.is_file():
+    if not path.is_dir():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     lines = (f"{artifact_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in _files(path))
