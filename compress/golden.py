@@ -52,11 +52,13 @@ def choose_probes(images: ImageSet, count: int, seed: int) -> tuple[np.ndarray, 
 
 
 def write_golden(folder: Path, golden: Golden, ids: Sequence[str], classes: Sequence[str]) -> None:
-    """Write the pack into ``folder``; ``golden.json`` comes last."""
+    """Write the pack into ``folder``, without images of an earlier pack there; ``golden.json`` comes last."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
+    files = [f"images/{number:03d}.png" for number in range(len(ids))]
+    for stray in set((folder / "images").iterdir()) - {folder / file for file in files}:
+        stray.unlink()
     entries = []
-    for number, (image, label, name) in enumerate(zip(golden.images, golden.labels, ids, strict=True)):
-        file = f"images/{number:03d}.png"
+    for file, image, label, name in zip(files, golden.images, golden.labels, ids, strict=True):
         Image.fromarray(image).save(folder / file, optimize=False)
         entries.append({"file": file, "source": name, "label": classes[int(label)], "class": int(label)})
     (folder / "embeddings.f32").write_bytes(golden.embeddings.astype(_FLOAT).tobytes())

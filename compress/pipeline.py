@@ -36,12 +36,14 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     until = until or recipe.steps[-1]
     if until in ("export", "validate"):
         _need_converters(recipe)
-    with Workspace(folder, recipe.name, fresh=fresh) as work:
-        data = load_data(recipe.data, recipe.seed, progress=True)
-        say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images")
-        if until == "data":
-            return None
-        model = initial_model(recipe, data.classes, data.preprocess)
+    work = Workspace(folder, recipe.name, fresh=fresh)
+    data = load_data(recipe.data, recipe.seed, progress=True)
+    say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images")
+    if until == "data":
+        return None
+    model = initial_model(recipe, data.classes, data.preprocess)
+    # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
+    with work:
         if not recipe.stages:
             save_model(model, folder / "checkpoints" / "initial.safetensors")
         for step, stage in recipe.stages:
