@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,23 @@ import pytest
 from PIL import Image
 
 from compress.datasets.digits import Digits
+from tests._command import Ended, compress
+
+TINY = """
+name: tiny
+seed: 3
+license: CC0-1.0
+data: {{dataset: image_folder, root: "{root}", image_size: 32}}
+model:
+  {{architecture: alnet, widths: [16, 16, 24], strides: [2, 2, 1], expansions: [1, 3, 3], head_width: 64}}
+train: {{epochs: 6, batch_size: 16, lr: 0.05, schedule: one_cycle}}
+export:
+  - torchscript: {{}}
+  - torchscript_lite: {{}}
+  - onnx: {{}}
+  - tflite: {{}}
+  - coreml: {{precision: fp16}}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +66,40 @@ def save_photos(photo: Callable[..., Image.Image]) -> Callable[..., list[Path]]:
         return paths
 
     return save
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded images stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMPRESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One uninterrupted ``compress run`` that all tests share; they copy ``folder`` before they change it."""
+
+    recipe: Path
+    folder: Path
+    printed: Ended
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, save_photos: Callable[..., list[Path]]) -> Finished:
+    """A small network trained on tinted digits in ten classes and exported to every format.
+
+    Made once: under pytest-xdist by the first worker that asks, the others wait for it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
+    shared.mkdir(exist_ok=True)
+    recipe, folder, ended = shared / "tiny.yaml", shared / "bundle", shared / "ended.json"
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ended.exists():
+            for label in range(10):
+                save_photos(shared / "photos" / f"digit {label}", label, 30)
+            recipe.write_text(TINY.format(root=shared / "photos"), encoding="utf-8")
+            ended.write_text(json.dumps(asdict(compress("run", recipe, "--out", folder))), encoding="utf-8")
+    return Finished(recipe, folder, Ended(**json.loads(ended.read_text(encoding="utf-8"))))

@@ -1,0 +1,62 @@
+"""The command line as users start it: a process of its own, with what it printed and how it ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Attributes: code: the exit status; stdout, stderr: what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr of a command that found something wrong before it began to work."""
+        lines = self.stderr.splitlines()
+        assert len(lines) == 1, self.stderr
+        assert lines[0].startswith("compress: ")
+        return lines[0].removeprefix("compress: ")
+
+
+def start(
+    *arguments: str | Path, without: Sequence[str] = (), folder: Path = REPOSITORY, **variables: str
+) -> subprocess.Popen[str]:
+    """Start ``compress`` in ``folder`` and in a process group of its own.
+
+    Args:
+        without: packages that it shall not find.
+        variables: environment variables to set.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    if without:
+        path = [str(REPOSITORY / "tests/_without"), *filter(None, [environment.get("PYTHONPATH")])]
+        environment |= {"HIDDEN_PACKAGES": ",".join(without), "PYTHONPATH": os.pathsep.join(path)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "compress", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def compress(*arguments: str | Path, without: Sequence[str] = (), folder: Path = REPOSITORY, **variables: str) -> Ended:
+    """Run ``compress`` to its end; no end of it may be a traceback."""
+    with start(*arguments, without=without, folder=folder, **variables) as process:
+        stdout, stderr = process.communicate()
+    assert "Traceback" not in stderr, stderr
+    return Ended(process.returncode, stdout, stderr)

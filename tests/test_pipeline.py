@@ -1,0 +1,270 @@
+"""Whole runs: what a bundle holds, and that neither a kill nor another process changes its bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.contracts import BadInput
+from compress.hashing import artifact_sha256
+from compress.pipeline import run
+from compress.recipe import load_recipe
+from tests._command import REPOSITORY, compress, start
+from tests.conftest import Finished
+
+FORMATS = {".pt", ".ptl", ".onnx", ".tflite", ".mlpackage"}
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    return content
+
+
+def timeless(value: Any) -> Any:
+    """A manifest without the one thing that depends on the clock."""
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key != "latency_ms"}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Every file an app team receives but the manifest, which holds latencies."""
+    files = [file for file in folder.rglob("*") if file.is_file() and ".compress" not in file.parts]
+    names = {file.relative_to(folder).as_posix(): artifact_sha256(file) for file in files}
+    del names["bundle.json"]
+    return names
+
+
+def assert_equal_bundles(one: Path, other: Path) -> None:
+    assert hashes(one) == hashes(other)
+    assert timeless(manifest(one)) == timeless(manifest(other))
+    assert not [path.name for path in one.rglob("*") if path.name.startswith(".unfinished") or path.suffix == ".tmp"]
+    assert not list((one / ".compress/scratch").iterdir())
+
+
+def run_until_killed(line: str, *arguments: str | Path) -> str:
+    """SIGKILL a run and all its children as soon as it has said ``line``; what it said until then."""
+    said = ""
+    with start(*arguments) as process:
+        assert process.stderr is not None
+        for text in process.stderr:
+            said += text
+            if line in text:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL, f"'{line}' was never said:\n{said}"
+    return said
+
+
+# ------------------------------------------------------------------------------------------------ what comes out
+
+
+def test_the_run_passes_every_gate_and_prints_one_row_per_artifact(finished: Finished) -> None:
+    assert finished.printed.code == 0, finished.printed.stderr
+    for suffix in FORMATS:
+        (row,) = [line for line in finished.printed.stdout.splitlines() if line.startswith(f" {suffix} ")]
+        assert ("not-run" if suffix == ".mlpackage" and os.uname().sysname != "Darwin" else "native") in row
+    assert f"bundle: {finished.folder}" in finished.printed.stdout
+    assert all(len(line) <= 80 for line in finished.printed.stdout.splitlines() if line.startswith(" "))
+
+
+def test_the_manifest_describes_what_lies_in_the_folder(finished: Finished) -> None:
+    bundle = manifest(finished.folder)
+    assert bundle["schema"] == 1
+    assert bundle["data"]["classes"] == 10
+    assert bundle["data"]["splits"] == {"train": 220, "validation": 20, "test": 60}
+    assert bundle["recipe_sha256"] == artifact_sha256(finished.folder / "recipe.yaml")
+    assert {Path(artifact["path"]).suffix for artifact in bundle["artifacts"]} == FORMATS
+    for artifact in bundle["artifacts"]:
+        assert artifact["sha256"] == artifact_sha256(finished.folder / artifact["path"])
+        executed = artifact["evidence"] == "native"
+        assert (artifact["reason"] is None) is executed
+        assert (artifact["parity"] is not None) is executed
+        assert {gate["name"] for gate in artifact["gates"]} == ({*gate_names(artifact)} if executed else set())
+    everything = {*bundle["files"], "bundle.json"}
+    outside = {name for name in hashes(finished.folder) if not name.startswith("artifacts/")} | {"bundle.json"}
+    assert everything == outside
+
+
+def gate_names(artifact: dict[str, Any]) -> set[str]:
+    return {"min_cosine", "min_centered_cosine", "mAP_drop"} if artifact["precision"] == "fp32" else {"min_cosine"}
+
+
+def test_metrics_hold_one_line_per_epoch_and_artifact_and_no_clock(finished: Finished) -> None:
+    lines = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["stage"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [line["path"] for line in lines if line["stage"] == "validate"] == [
+        artifact["path"] for artifact in manifest(finished.folder)["artifacts"]
+    ]
+    assert not any("latency" in key or "seconds" in key for line in lines for key in line)
+
+
+# ----------------------------------------------------------------------------------------- same recipe, same bytes
+
+
+def test_another_process_in_another_folder_gives_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    other = compress("run", finished.recipe, "--out", tmp_path / "other", PYTHONHASHSEED="4242")
+    assert other.code == 0, other.stderr
+    assert_equal_bundles(tmp_path / "other", finished.folder)
+
+
+def test_killed_in_training_and_again_in_export_the_bundle_is_the_same(finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    command = ("run", finished.recipe, "--out", folder)
+    # The state of an epoch is on disk before the next epoch ends.
+    run_until_killed("epoch 3/6", *command)
+    assert not (folder / "bundle.json").exists()
+    refused = compress("verify", folder)
+    assert (refused.code, "bundle.json" in refused.complaint) == (2, True)
+
+    said = run_until_killed("export: tiny.fp32.onnx", *command)
+    assert "resuming after epoch" in said
+    assert "epoch 1/6" not in said
+    assert not (folder / "bundle.json").exists()
+
+    last = compress(*command)
+    assert last.code == 0, last.stderr
+    assert "epoch" not in last.stderr
+    assert "export: tiny.fp32.pt\n" not in last.stderr
+    assert "export: tiny.fp32.onnx" in last.stderr
+    assert_equal_bundles(folder, finished.folder)
+
+
+def test_a_finished_run_is_reused_and_a_damaged_file_is_made_again(finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    with (folder / "artifacts/tiny.fp32.pt").open("r+b") as file:
+        file.seek(100)
+        file.write(b"damage")
+    (folder / "artifacts/.unfinished-tiny.fp32.onnx").write_bytes(b"a kill left this")
+    (folder / "golden/images/999.png").write_bytes(b"of an earlier recipe with more golden images")
+    again = compress("run", finished.recipe, "--out", folder)
+    assert again.code == 0, again.stderr
+    assert [line for line in again.stderr.splitlines() if line.startswith(("train", "export"))] == [
+        "export: tiny.fp32.pt"
+    ]
+    assert_equal_bundles(folder, finished.folder)
+
+
+# ------------------------------------------------------------------------------------------------------- --until
+
+
+def test_until_stops_and_the_plain_command_goes_on(
+    finished: Finished, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(finished.recipe, ["train.epochs=1", "export=[onnx: {}]"])
+
+    def said(until: str | None) -> str:
+        bundle = run(recipe, tmp_path / "out", until=until)
+        assert (bundle is None) is (until is not None)
+        assert (tmp_path / "out/bundle.json").exists() is (until is None)
+        return capfd.readouterr().err
+
+    assert said("data").startswith("data: image_folder")
+    assert "epoch 1/1" in said("train")
+    assert "epoch" not in said("train")
+    exporting = said("export")
+    assert "epoch" not in exporting and "export: tiny.fp32.onnx" in exporting
+    validating = said(None)
+    assert "epoch" not in validating and "export" not in validating and "validate:" in validating
+
+
+# --------------------------------------------------------------------------------------------- without a training
+
+
+def test_a_checkpoint_can_be_exported_again_without_training(finished: Finished, tmp_path: Path) -> None:
+    weights = finished.folder / "checkpoints/train.safetensors"
+    changes = [f"model.checkpoint={weights}", "train=null", "export=[onnx: {}]"]
+    bundle = run(load_recipe(finished.recipe, changes), tmp_path / "out")
+    assert bundle is not None
+    first = manifest(finished.folder)
+    assert bundle["embedding"]["space_id"] == first["embedding"]["space_id"]
+    assert bundle["source"] == first["source"]
+    (onnx,) = bundle["artifacts"]
+    assert onnx["sha256"] == next(a["sha256"] for a in first["artifacts"] if a["format"] == "onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("model.head_width=32", ["classifier", "[10, 64]", "[10, 32]", "model.architecture"]),
+        ("model.cbam=false", ["nothing", "model.architecture"]),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    finished: Finished, tmp_path: Path, change: str, words: list[str]
+) -> None:
+    weights = finished.folder / "checkpoints/train.safetensors"
+    recipe = load_recipe(finished.recipe, [f"model.checkpoint={weights}", "train=null", change])
+    with pytest.raises(BadInput) as caught:
+        run(recipe, tmp_path / "out")
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in [str(weights), *words]:
+        assert word in message
+    assert not (tmp_path / "out").exists()
+
+
+# -------------------------------------------------------------------------------------------------------- SUN397
+
+
+@pytest.fixture
+def sun397(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> Path:
+    """The real archive's shape: letters, nested class names, copies across classes, one truncated JPEG."""
+    root = tmp_path / "SUN397"
+    names = ("abbey", "apartment_building/outdoor", "balcony/exterior", "balcony/interior")
+    for label, name in enumerate(names):
+        save_photos(root / name[0] / name, label, 20, name="sun_{:06d}.jpg")
+    shutil.copy(root / "a/abbey/sun_000000.jpg", root / "a/abbey/sun_999999.jpg")
+    shutil.copy(root / "a/abbey/sun_000001.jpg", root / "b/balcony/interior/sun_999999.jpg")
+    cut = root / "a/apartment_building/outdoor/sun_000007.jpg"
+    cut.write_bytes(cut.read_bytes()[:400])
+    (root / "ClassName.txt").write_text("/a/abbey\n/a/apartment_building/outdoor\n")
+    return tmp_path
+
+
+SMALL = (
+    "train.epochs=2",
+    "train.batch_size=16",
+    "data.image_size=32",
+    "model.widths=[16,24]",
+    "model.strides=[2,2]",
+    "model.expansions=[1,3]",
+    "model.head_width=64",
+    "export=[onnx: {}]",
+)
+
+
+def test_sun397_runs_from_its_published_layout(sun397: Path, tmp_path: Path) -> None:
+    changes = [part for change in (f"data.root={sun397}", *SMALL) for part in ("--set", change)]
+    done = compress("run", REPOSITORY / "recipes/alnet_sun397.yaml", "--out", tmp_path / "out", *changes)
+    assert done.code == 0, done.stderr
+    data = manifest(tmp_path / "out")["data"]
+    assert (data["classes"], data["duplicates"], data["images"]) == (4, 2, 79)
+    assert data["splits"]["train"] + data["splits"]["test"] == 79
+    ((skipped, reason),) = data["skipped"].items()
+    assert skipped == "a/apartment_building/outdoor/sun_000007.jpg"
+    assert reason
+    golden = json.loads((tmp_path / "out/golden/golden.json").read_text())
+    assert {entry["label"] for entry in golden["images"]} <= {
+        "abbey",
+        "apartment_building/outdoor",
+        "balcony/exterior",
+        "balcony/interior",
+    }
+
+
+def test_sun397_without_data_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
+    recipe = REPOSITORY / "recipes/alnet_sun397.yaml"
+    ended = compress("run", recipe, "--out", tmp_path / "out", "--set", f"data.root={tmp_path / 'nowhere'}")
+    assert ended.code == 2
+    for word in ("data.root", str(tmp_path / "nowhere/SUN397"), "SUN397.tar.gz", "data.download=true"):
+        assert word in ended.complaint
+    assert not (tmp_path / "out").exists()
