@@ -76,6 +76,21 @@ def verify(
     _exit_on(result.problems)
 
 
+@app.command()
+def bench(
+    folder: Bundle,
+    runtime: Annotated[str | None, typer.Option(metavar="NAME", help="time on this runtime only")] = None,
+    threads: Annotated[int, typer.Option(help="threads of the runtime")] = 1,
+) -> None:
+    """Latency of every artifact side by side, on this machine."""
+    from compress.bench import bench as bench_bundle
+    from compress.table import print_timings
+
+    timings = bench_bundle(folder, runtime, threads)
+    print_timings(timings, threads)
+    _exit_on([f"{timing.path}: {timing.reason}" for timing in timings if timing.reason is not None])
+
+
 @app.command(name="list")
 def list_components(
     kind: Annotated[

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.bench import Timing
 
 _COLUMNS = ("artifact", "size", "latency", "min cosine", "mAP", "evidence", "gates")
 
@@ -15,20 +20,42 @@ def print_table(title: str, entries: Iterable[Mapping[str, Any]], source: Mappin
         entries: as in bundle.json, one per artifact and runtime.
         source: the PyTorch model's scores, for the first row.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 80
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for number, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="right" if 1 <= number <= 4 else "left", no_wrap=True)
+    table = _table(title, _COLUMNS, numbers=range(1, 5))
     if source is not None:
         table.add_row("PyTorch", "", "", "", _score(source.get("mAP")), "reference", "")
     for entry in entries:
         table.add_row(*_row(entry))
+    _print(table)
+
+
+def print_timings(timings: Sequence[Timing], threads: int) -> None:
+    """Print latencies, the fastest first, each with its ratio to the fastest."""
+    timed = sorted((timing for timing in timings if timing.reason is None), key=lambda timing: timing.median)
+    table = _table(
+        f"{threads} thread(s), one image", ("artifact", "runtime", "median", "p95", "ratio", "memory"), range(2, 6)
+    )
+    for timing in timed:
+        numbers = (f"{timing.median:.3f} ms", f"{timing.p95:.3f} ms", f"{timing.median / timed[0].median:.2f}")
+        table.add_row(timing.path.rpartition("/")[2], timing.runtime, *numbers, f"{timing.peak_bytes / 1e6:.0f} MB")
+    _print(table)
+
+
+def _table(title: str, columns: Sequence[str], numbers: range) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position in numbers else "left", no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 80
     console.print(table)
 
 

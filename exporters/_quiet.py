@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back everything the process prints inside the block; it comes out if the block raises."""
+    """Hold back everything the process prints inside the block; it comes out if the block raises an error."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with tempfile.TemporaryFile() as held_back, warnings.catch_warnings():
@@ -22,7 +22,7 @@ def quiet() -> Iterator[None]:
             for number in saved:
                 os.dup2(held_back.fileno(), number)
             yield
-        except BaseException:
+        except Exception:
             os.write(saved[2], _content(held_back.fileno()))
             raise
         finally:

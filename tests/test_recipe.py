@@ -64,7 +64,9 @@ def test_defaults_are_filled_in_and_the_resolved_recipe_reads_as_the_same_recipe
 
 def test_overrides_reach_sections_lists_and_the_top(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
-    recipe = load_recipe(path, ["train.epochs=7", "seed=3", "model.widths=[8, 16, 16, 32, 32, 64, 64]", "export.1.onnx={}"])
+    recipe = load_recipe(
+        path, ["train.epochs=7", "seed=3", "model.widths=[8, 16, 16, 32, 32, 64, 64]", "export.1.onnx={}"]
+    )
     assert recipe.seed == 3
     assert recipe.resolved["train"]["epochs"] == 7
     assert recipe.resolved["model"]["widths"] == [8, 16, 16, 32, 32, 64, 64]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,20 +12,32 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from architectures import create_model
+from exporters import export_model
+from tests.exporters._runners import normalised
+
 TINTS = np.array([(255, 180, 50), (25, 255, 150), (130, 50, 255), (255, 255, 255)])
 
 
 @pytest.fixture(scope="session")
 def tinted(digit_images: np.ndarray) -> Callable[..., np.ndarray]:
-    """tinted(count, height, width, first=0) -> digits, uint8 [count, height, width, 3], of every class and tint."""
+    """tinted(count, height, width, first=0) -> uint8 [count, height, width, 3], digits of every class and tint.
+
+    They lie on clouds of colour: on plain black most channels of a network hardly vary, and batch normalisation then
+    amplifies rounding errors as no photograph does.
+    """
 
     def make(count: int, height: int = 28, width: int = 28, first: int = 0) -> np.ndarray:
         numbers = range(first, first + count)
         grey = np.stack([digit_images[number % 10, number // 10] for number in numbers])
         tints = np.stack([TINTS[number % len(TINTS)] for number in numbers])
-        images = torch.from_numpy(grey[:, None] / 255 * tints[:, :, None, None])
-        resized = F.interpolate(images, (height, width), mode="bilinear").round().to(torch.uint8)
-        return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
+        clouds = np.stack([np.random.default_rng(number).uniform(0, 180, (3, 7, 7)) for number in numbers])
+        images, background = (
+            F.interpolate(torch.from_numpy(values), (height, width), mode="bilinear")
+            for values in (grey[:, None] / 255 * tints[:, :, None, None], clouds)
+        )
+        pixels = torch.maximum(images, background).round().to(torch.uint8)
+        return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
 
     return make
 
@@ -48,3 +62,35 @@ def calibrate(tinted: Callable[..., np.ndarray]) -> Callable[..., nn.Module]:
         return network.eval()
 
     return fit
+
+
+SIZE = (48, 64)
+"""Height and width of the trained network's artifacts: not square, so that swapped axes show."""
+
+
+@pytest.fixture(scope="session")
+def trained(tinted: Callable[..., np.ndarray], calibrate: Callable[..., nn.Module]) -> nn.Module:
+    """ALNet with a classifier after a short training on tinted digits."""
+    torch.manual_seed(0)
+    network = calibrate(create_model("alnet", num_classes=10, stem_stride=2), *SIZE).train()
+    pixels = torch.from_numpy(tinted(600, *SIZE)).permute(0, 3, 1, 2)
+    labels = torch.arange(600) % 10
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    for rows in torch.randperm(600).split(50):
+        optimizer.zero_grad()
+        F.cross_entropy(network(normalised(pixels[rows])), labels[rows]).backward()
+        optimizer.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def artifact(trained: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """artifact(suffix, precision="fp32") -> the trained network in that format; converted once."""
+    folder = tmp_path_factory.mktemp("artifacts")
+
+    @functools.cache
+    def export(suffix: str, precision: str = "fp32") -> Path:
+        path = folder / precision / f"alnet{suffix}"
+        return export_model(trained, path, input_size=SIZE, precision=precision, metadata={"license": "CC0-1.0"})
+
+    return export

@@ -63,7 +63,9 @@ def test_it_learns_and_keeps_the_best_weights(data: Data, tmp_path: Path) -> Non
     assert float((guesses == torch.from_numpy(data.validation.labels)).float().mean()) == pytest.approx(max(accuracies))
 
 
-def test_killed_between_epochs_it_ends_with_the_same_weights(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_epochs_it_ends_with_the_same_weights(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
     options = {"random_crop": 2, "horizontal_flip": True}
@@ -101,7 +103,11 @@ def test_a_checkpoint_gives_the_same_model_back_and_the_same_bytes(data: Data, t
     save_model(model, tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     again = load_model(tmp_path / "a.safetensors")
-    assert (again.architecture, again.classes, again.preprocess) == (model.architecture, model.classes, model.preprocess)
+    assert (again.architecture, again.classes, again.preprocess) == (
+        model.architecture,
+        model.classes,
+        model.preprocess,
+    )
     assert equal(model, again)
 
 
@@ -128,7 +134,9 @@ def test_schedules(schedule: Any, expected: list[float]) -> None:
 def test_one_cycle_is_torchs() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=1001, cycle_momentum=False, final_div_factor=400)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=1001, cycle_momentum=False, final_div_factor=400
+    )
     for step in range(1000):
         # torch's warm-up ends one step before 30 %.
         assert learning_rate("one_cycle", 0.1, step, 1000) == pytest.approx(scheduler.get_last_lr()[0], abs=5e-4)

@@ -1,0 +1,103 @@
+"""What an app finds in the .mlpackage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import coremltools as ct
+import numpy as np
+import pytest
+
+from tests.exporters._mil import execute, operations
+from tests.exporters.conftest import SIZE
+
+PRECISIONS = ("fp32", "fp16")
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def package(request: pytest.FixtureRequest, artifact: Callable[..., Path]) -> Path:
+    return artifact(".mlpackage", request.param)
+
+
+@pytest.fixture(scope="module")
+def spec(package: Path) -> Any:
+    return ct.models.utils.load_spec(str(package))
+
+
+def test_image_in_float32_vector_out(spec: Any) -> None:
+    (image,), (embedding,) = spec.description.input, spec.description.output
+    assert (image.name, embedding.name) == ("image", "embedding")
+    kind = image.type.imageType
+    assert kind.colorSpace == ct.proto.FeatureTypes_pb2.ImageFeatureType.RGB
+    assert (kind.height, kind.width) == SIZE
+    vector = embedding.type.multiArrayType
+    assert vector.dataType == ct.proto.FeatureTypes_pb2.ArrayFeatureType.FLOAT32
+    assert list(vector.shape) == [1, 1280]
+
+
+def test_ios_16_loads_it(spec: Any) -> None:
+    assert spec.specificationVersion == ct._SPECIFICATION_VERSION_IOS_16
+    assert list(spec.mlProgram.functions["main"].block_specializations) == ["CoreML6"]
+
+
+def test_computation_has_the_precision_of_the_name(package: Path) -> None:
+    precision = package.parent.name
+    kinds = {o.outputs[0].dtype.__name__ for o in operations(package) if o.op_type != "cast"}
+    assert kinds == {precision}
+
+
+def test_normalisation_is_one_multiplication_and_one_addition(package: Path) -> None:
+    first = [o for o in operations(package) if o.op_type != "cast"][:3]
+    assert [o.op_type for o in first] == ["mul", "add", "conv"]
+    scale, shift = (np.asarray(o.inputs["y"].val, dtype=np.float64).ravel() for o in first[:2])
+    assert scale == pytest.approx([1 / (255 * std) for std in (0.229, 0.224, 0.225)], rel=1e-3)
+    assert shift == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rel=1e-3)
+
+
+def test_nothing_comes_near_the_end_of_float16(package: Path, tinted: Callable[..., np.ndarray]) -> None:
+    worst = max(execute(package, image).largest for image in [*tinted(4, *SIZE), np.full((*SIZE, 3), 255, np.uint8)])
+    assert 1 < worst < 65504 / 16
+
+
+def test_float16_halves_the_weights(artifact: Callable[..., Path]) -> None:
+    whole, half = (
+        (artifact(".mlpackage", p) / "Data/com.apple.CoreML/weights/weight.bin").stat().st_size for p in PRECISIONS
+    )
+    assert 0.49 < half / whole < 0.52
+
+
+def test_the_package_holds_what_its_manifest_lists(package: Path) -> None:
+    manifest = json.loads((package / "Manifest.json").read_text())
+    items = manifest["itemInfoEntries"]
+    assert manifest["rootModelIdentifier"] in items
+    assert items[manifest["rootModelIdentifier"]]["path"] == "com.apple.CoreML/model.mlmodel"
+    files = {file.relative_to(package).as_posix() for file in package.rglob("*") if file.is_file()}
+    assert files == {
+        "Manifest.json",
+        "Data/com.apple.CoreML/model.mlmodel",
+        "Data/com.apple.CoreML/weights/weight.bin",
+    }
+    ordinary = {path.is_dir(): path.stat().st_mode for path in (package, package / "Manifest.json")}
+    assert all(path.stat().st_mode == ordinary[path.is_dir()] for path in package.rglob("*"))
+
+
+def test_identifiers_follow_the_content(artifact: Callable[..., Path]) -> None:
+    identifiers = [
+        set(json.loads((artifact(".mlpackage", p) / "Manifest.json").read_text())["itemInfoEntries"])
+        for p in PRECISIONS
+    ]
+    assert len(identifiers[0]) == len(identifiers[1]) == 2
+    assert identifiers[0].isdisjoint(identifiers[1])
+
+
+def test_metadata(spec: Any) -> None:
+    metadata = spec.description.metadata
+    assert (metadata.author, metadata.license) == ("compress-retrieval", "CC0-1.0")
+    assert metadata.versionString == metadata.userDefined["version"]
+    assert metadata.shortDescription == "alnet: uint8 RGB 48x64 image to embedding"
+    assert json.loads(metadata.userDefined["std"]) == [0.229, 0.224, 0.225]
+    assert metadata.userDefined["distance"] == "l2"
+    assert not [key for key in metadata.userDefined if "date" in key]
