@@ -32,6 +32,14 @@ SOURCE = "pytorch"
 """The PyTorch model's name among the artifacts of the compatibility matrix."""
 
 
+def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
+    """The best runtime that is available, then those the recipe names."""
+    known = runtimes_for(file_format)
+    best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
+    named = [runtime for runtime in validation.runtimes if file_format in runtime.formats]
+    return [best, *(runtime for runtime in named if runtime != best)]
+
+
 class Assessor:
     """Checks artifacts one after the other. The reference is computed once, and only if something must be checked."""
 
@@ -75,15 +83,9 @@ class Assessor:
             "bytes": artifact_bytes(artifact.path),
             "sha256": artifact_sha256(artifact.path),
         }
-        first, *others = [self._on(runtime, artifact, file) for runtime in self._runtimes(artifact.format)]
+        runtimes = chosen_runtimes(self._validation, artifact.format)
+        first, *others = [self._on(runtime, artifact, file) for runtime in runtimes]
         return {**file, **first, "other_runtimes": others}
-
-    def _runtimes(self, file_format: str) -> list[Runtime]:
-        """The best runtime that is available, then those the recipe names."""
-        known = runtimes_for(file_format)
-        best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
-        named = [runtime for runtime in self._validation.runtimes if file_format in runtime.formats]
-        return [best, *(runtime for runtime in named if runtime != best)]
 
     def _on(self, runtime: Runtime, artifact: Artifact, file: Mapping[str, Any]) -> dict[str, Any]:
         checks, spec = self._validation.checks, self._model.embedding

@@ -60,6 +60,11 @@ def load_data(
     test = _rows(splits.test, row_of, skipped)
     if not len(train) or not len(test):
         raise BadInput(f"data.root={dataset.root}: {name} has {len(train)} training and {len(test)} test images left")
+    if lost := sorted(set(splits.train.labels.tolist()) - set(joined.labels[train].tolist())):
+        raise BadInput(
+            f"data.root={dataset.root}: no training image of class {splits.classes[lost[0]]} can be decoded "
+            f"({next(iter(skipped.items()))[0]}, …); replace them or remove the class"
+        )
     validation = test
     if dataset.validation_share > 0:
         rest, held_out = stratified_split(joined.labels[train], dataset.validation_share, seed + _HOLD_OUT)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.checkpoint import load_weights, read_description
 from compress.contracts import BadInput, EmbeddingSpec, Model, Preprocess
 from compress.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preprocess) -> Model:
@@ -44,16 +48,23 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
 
 def model_sha256(model: Model) -> str:
     """sha256 over the architecture, its options, the classes and every tensor."""
-    name, options = model.architecture.component_name(), model.architecture.options()
-    digest = hashlib.sha256(json.dumps([name, options, model.classes], sort_keys=True).encode())
-    for key, tensor in sorted(model.network.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
-    return digest.hexdigest()
+    return _digest(model, model.network.state_dict(), model.classes)
 
 
 def space_id(model: Model) -> str:
-    """Names the embedding space: it changes exactly when a gallery index must be built anew."""
-    digest = hashlib.sha256(model_sha256(model).encode())
-    digest.update(json.dumps([asdict(model.preprocess), asdict(model.embedding)], sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+    """Names the embedding space: it changes exactly when a gallery index must be built anew.
+
+    That is with any tensor behind the embedding, the preprocessing or the embedding's kind and distance; another
+    classifier on the same embedding keeps it.
+    """
+    tensors = {name: t for name, t in model.network.state_dict().items() if not name.startswith("classifier.")}
+    return _digest(model, tensors, asdict(model.preprocess), asdict(model.embedding))[:16]
+
+
+def _digest(model: Model, tensors: Mapping[str, torch.Tensor], *more: Any) -> str:
+    name, options = model.architecture.component_name(), model.architecture.options()
+    digest = hashlib.sha256(json.dumps([name, options, *more], sort_keys=True).encode())
+    for key, tensor in sorted(tensors.items()):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()

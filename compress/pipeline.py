@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from compress import environment
-from compress.assess import Assessor
+from compress.assess import Assessor, chosen_runtimes
 from compress.bundle import write_bundle
-from compress.checkpoint import load_model, save_model
+from compress.checkpoint import load_model, read_description, save_model
 from compress.contracts import Artifact, Data, Exporter, HeldOut, MissingTool, Model, Preprocess, Stage
 from compress.data import load_data
 from compress.golden import Golden, choose_probes, write_golden
@@ -36,6 +36,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     until = until or recipe.steps[-1]
     if until in ("export", "validate"):
         _need_converters(recipe)
+    _need_checkpoint(recipe)
     work = Workspace(folder, recipe.name, fresh=fresh)
     data = load_data(recipe.data, recipe.seed, progress=True)
     say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images")
@@ -76,6 +77,7 @@ def plan(recipe: Recipe) -> list[str]:
     from architectures import complexity
 
     _need_converters(recipe)
+    _need_checkpoint(recipe)
     splits = recipe.data.splits(recipe.seed)
     size = (recipe.data.image_size, recipe.data.image_size)
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
@@ -88,7 +90,14 @@ def plan(recipe: Recipe) -> list[str]:
         f"model: {name}, {sizes.params:,} parameters, {sizes.macs:,} MACs, {model.embedding.dim}-d embedding",
         *(f"{step}: {json.dumps(stage.options())}" for step, stage in recipe.stages),
         *(f"export: {exporter.component_name()} {exporter.precision}" for exporter in recipe.exports),
+        *(_execution(recipe, file_format) for file_format in dict.fromkeys(e.format for e in recipe.exports)),
     ]
+
+
+def _execution(recipe: Recipe, file_format: str) -> str:
+    runtimes = chosen_runtimes(recipe.validation, file_format)
+    where = [f"{r.component_name()} ({r.unavailable() or r.evidence})" for r in runtimes]
+    return f"validate: {file_format} on {', '.join(where)}"
 
 
 def _need_converters(recipe: Recipe) -> None:
@@ -99,6 +108,11 @@ def _need_converters(recipe: Recipe) -> None:
                 f"export: {exporter.component_name()} needs {', '.join(missing)}, not installed here; "
                 'install with: pip install "compress-retrieval[all]"'
             )
+
+
+def _need_checkpoint(recipe: Recipe) -> None:
+    if recipe.checkpoint is not None:
+        read_description(recipe.checkpoint)
 
 
 def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:
