@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,13 +14,17 @@ import numpy as np
 from compress import environment
 from compress.contracts import Artifact, HeldOut, Model, Observation, Runtime
 from compress.controls import adversaries, judge
+from compress.gallery import GALLERY, Gallery, GalleryOptions, read_gallery, write_gallery
+from compress.golden import Golden
 from compress.hashing import artifact_bytes, artifact_sha256
 from compress.manifest import json_values
-from compress.model import model_sha256
+from compress.model import model_sha256, space_id
+from compress.neighbours import SECTION, neighbour_overlap
 from compress.progress import say
 from compress.recipe import Validation
 from compress.reference import observe
 from compress.workspace import Workspace
+from compress.worst import write_worst
 from validators import runtimes_for
 from validators.compatibility import Sample, compatibility, sample
 from validators.gates import default_limits
@@ -74,8 +79,22 @@ class Assessor:
         )
         return scores
 
-    def entry(self, artifact: Artifact) -> dict[str, Any]:
-        """The artifact's entry in bundle.json."""
+    def gallery(self, options: GalleryOptions, recipe_name: str) -> Gallery:
+        """The index of the gallery's features, written into the bundle."""
+        file = self._work.folder / GALLERY
+        about = {"name": recipe_name, "space_id": space_id(self._model), "model_sha256": self._key["model"]}
+
+        def build(_: Path) -> None:
+            images, classes = self._held_out.gallery, self._model.classes
+            write_gallery(file, images, self._reference.gallery, classes, self._model.embedding, options, about)
+
+        versions = {"sqlite": sqlite3.sqlite_version, **environment.versions(["pillow"])}
+        key = {**self._key, "gallery": options.options(), "about": about, "writers": versions}
+        self._work.reuse("gallery", key, [file], build)
+        return read_gallery(file)
+
+    def entry(self, artifact: Artifact, golden: Golden, gallery: Gallery) -> dict[str, Any]:
+        """The artifact's entry in bundle.json; ``golden`` and ``gallery`` are those of the bundle."""
         file = {
             "path": artifact.path.relative_to(self._work.folder).as_posix(),
             "format": artifact.format,
@@ -84,31 +103,45 @@ class Assessor:
             "sha256": artifact_sha256(artifact.path),
         }
         runtimes = chosen_runtimes(self._validation, artifact.format)
-        first, *others = [self._on(runtime, artifact, file) for runtime in runtimes]
+        first, *others = [self._on(runtime, artifact, file, golden, gallery) for runtime in runtimes]
         return {**file, **first, "other_runtimes": others}
 
-    def _on(self, runtime: Runtime, artifact: Artifact, file: Mapping[str, Any]) -> dict[str, Any]:
+    def _on(
+        self, runtime: Runtime, artifact: Artifact, file: Mapping[str, Any], golden: Golden, gallery: Gallery
+    ) -> dict[str, Any]:
         checks, spec = self._validation.checks, self._model.embedding
         limits = self._limits(artifact.precision)
         static = {**self._sizes, "bytes": file["bytes"]}
         if (reason := runtime.unavailable()) is not None:
             say(f"validate: {artifact.path.name} was not run: {reason}")
-            return unexecuted(runtime, reason, checks, limits, static)
+            return {**unexecuted(runtime, reason, checks, limits, static), SECTION: None}
         name = runtime.component_name()
         embeddings = self._work.state / "embeddings" / f"{artifact.path.name}-{name}.npz"
 
         def build(_: Path) -> Any:
             say(f"validate: {artifact.path.name} on {name}")
             result, observed = measure(runtime, artifact.path, self._reference, self._held_out, checks, spec)
-            if observed is not None:
-                _save(embeddings, sample(observed, self._held_out))
-            return json_values(result)
+            if observed is None:
+                return json_values({**result, SECTION: None})
+            _save(embeddings, sample(observed, self._held_out))
+            return json_values({**result, SECTION: neighbour_overlap(golden, gallery, observed.probes)})
 
         version = runtime.version()
-        key = {**self._key, "artifact": file["sha256"], "runtime": {name: runtime.options()}, "version": version}
+        key = {
+            **self._key,
+            "artifact": file["sha256"],
+            "runtime": {name: runtime.options()},
+            "version": version,
+            "golden": artifact_sha256(self._work.folder / "golden"),
+            "gallery": artifact_sha256(self._work.folder / GALLERY),
+        }
         result = self._work.reuse(f"validate-{artifact.path.name}-{name}", key, [embeddings], build)
         if result["failure"] is None and file["path"] not in self._samples:
             self._samples[file["path"]] = embeddings
+        if result["parity"] is not None:
+            worst = result["parity"]["worst_image"]
+            picture = write_worst(self._work.folder, f"{artifact.path.name}.{name}", worst, self._held_out)
+            result["parity"]["worst_image_file"] = picture
         return entry(runtime, result, limits, static)
 
     def _limits(self, precision: str) -> dict[str, float]:

@@ -12,12 +12,16 @@ from typing import Any
 from compress import environment
 from compress.contracts import Data, Model, Preprocess
 from compress.data import describe
+from compress.gallery import GALLERY
 from compress.manifest import MANIFEST, SCHEMA, file_hashes, json_values, read_manifest
 from compress.model import space_id
 from compress.recipe import Recipe
 from compress.workspace import write_json, write_text
+from compress.worst import FOLDER as WORST
 
-_HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden")
+_HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, WORST)
+_OWN = ("artifacts", "checkpoints", GALLERY.parent.name, WORST)
+"""Folders that hold what the run put there and nothing else."""
 
 
 def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, findings: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +84,11 @@ def _remove_strays(folder: Path, recipe: Recipe, entries: Sequence[Mapping[str, 
     """Delete what an earlier version of the recipe left in the folders of the bundle."""
     kept = {folder / entry["path"] for entry in entries}
     kept |= {folder / "checkpoints" / f"{step}.safetensors" for step, _ in recipe.stages or (("initial", None),)}
-    for path in (*(folder / "artifacts").glob("*"), *(folder / "checkpoints").glob("*")):
+    kept.add(folder / GALLERY)
+    for artifact in entries:
+        for checked in (artifact, *artifact["other_runtimes"]):
+            if (checked["parity"] or {}).get("worst_image_file"):
+                kept.add(folder / checked["parity"]["worst_image_file"])
+    for path in (path for name in _OWN for path in (folder / name).glob("*")):
         if path not in kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -250,7 +250,12 @@ class Dataset(Component):
         max_skipped_share: the run stops when more than this share of the images cannot be decoded.
         cache: ``disk`` decodes every file once into a memory-mapped array under the user's cache folder,
             ``none`` decodes in worker threads each epoch.
+
+    Class attributes:
+        images_license: of the pictures themselves, where their authors state one; None leaves it to the recipe.
     """
+
+    images_license: ClassVar[str | None] = None
 
     root: str = "data"
     image_size: ImageSize = 128
@@ -363,6 +368,10 @@ class Runtime(Component):
     def open(self, path: Path, threads: int) -> Embedder:
         """Load the artifact. Called in the child process only."""
         raise NotImplementedError
+
+    def notes(self, embed: Embedder) -> tuple[str, ...]:
+        """What this runtime noticed while ``embed``, which ``open`` gave, ran: one line each, nothing by default."""
+        return ()
 
 
 # ------------------------------------------------------------------------------------------------ validation

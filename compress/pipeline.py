@@ -11,9 +11,9 @@ from compress import environment
 from compress.assess import Assessor, chosen_runtimes
 from compress.bundle import write_bundle
 from compress.checkpoint import load_model, read_description, save_model
-from compress.contracts import Artifact, Data, Exporter, HeldOut, MissingTool, Model, Preprocess, Stage
+from compress.contracts import Artifact, Data, Exporter, HeldOut, Model, Preprocess, Stage
 from compress.data import load_data
-from compress.golden import Golden, choose_probes, write_golden
+from compress.golden import choose_probes, make_golden, write_golden
 from compress.model import initial_model, model_sha256
 from compress.progress import say
 from compress.recipe import Recipe
@@ -55,10 +55,12 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         if until == "export":
             return None
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
-        write_golden(folder / "golden", Golden(probes, labels, embed(model, probes)), ids, model.classes)
         held_out = HeldOut(data.queries, data.gallery, probes)
         assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint)
-        entries = [assessor.entry(artifact) for artifact in artifacts]
+        gallery = assessor.gallery(recipe.gallery, recipe.name)
+        golden = make_golden(probes, labels, ids, embed(model, probes), gallery, data.leave_one_out)
+        write_golden(folder / "golden", golden, model.classes, gallery, recipe.data.images_license or recipe.license)
+        entries = [assessor.entry(artifact, golden, gallery) for artifact in artifacts]
         findings = {
             "source": assessor.source(),
             "artifacts": entries,
@@ -101,13 +103,10 @@ def _execution(recipe: Recipe, file_format: str) -> str:
 
 
 def _need_converters(recipe: Recipe) -> None:
+    from exporters import require_converter
+
     for exporter in recipe.exports:
-        missing = [tool for tool in exporter.requires if environment.version(tool) is None]
-        if missing:
-            raise MissingTool(
-                f"export: {exporter.component_name()} needs {', '.join(missing)}, not installed here; "
-                'install with: pip install "compress-retrieval[all]"'
-            )
+        require_converter(exporter)
 
 
 def _need_checkpoint(recipe: Recipe) -> None:

@@ -25,10 +25,12 @@ from compress.contracts import (
     Runtime,
     Stage,
 )
+from compress.gallery import GalleryOptions
 from compress.overrides import apply_override, yaml_reader
 
-SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "validate")
+SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "gallery", "validate")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+C = typing.TypeVar("C", bound=Component)
 DISTANCES: tuple[Distance, ...] = typing.get_args(Distance)
 
 
@@ -68,6 +70,7 @@ class Recipe:
     distance: Distance
     stages: tuple[tuple[str, Stage], ...]
     exports: tuple[Exporter, ...]
+    gallery: GalleryOptions
     validation: Validation
     resolved: Mapping[str, Any]
 
@@ -168,9 +171,10 @@ class _Reader:
             stages.append((f"{number}-{stage.component_name()}", typing.cast(Stage, stage)))
         exports = self._list(document, "export", "exporters")
         self._no_twins(exports)
+        gallery = self._options(GalleryOptions, document.get("gallery"), "gallery")
         validation = self._validation(document.get("validate") or {})
 
-        if self.errors or validation is None:
+        if self.errors or validation is None or gallery is None:
             return None
         resolved = {
             "name": name,
@@ -181,6 +185,7 @@ class _Reader:
             "train": next((stage.options() for step, stage in stages if step == "train"), None),
             "compress": [{stage.component_name(): stage.options()} for step, stage in stages if step != "train"],
             "export": [{exporter.component_name(): exporter.options()} for exporter in exports],
+            "gallery": gallery.options(),
             "validate": {
                 **{key: check.options() for key, check in zip(check_sections(), validation.checks, strict=True)},
                 "runtimes": [{runtime.component_name(): runtime.options()} for runtime in validation.runtimes],
@@ -197,14 +202,13 @@ class _Reader:
             distance=typing.cast(Distance, distance),
             stages=tuple(stages),
             exports=tuple(typing.cast(list[Exporter], exports)),
+            gallery=gallery,
             validation=validation,
             resolved=resolved,
         )
 
     def component(self, kind: str, name: str, options: Any, where: str) -> Component | None:
         """One component, or None after its errors were noted."""
-        from compress.options import BadOptions, build
-
         if options is None:
             options = {}
         if not isinstance(options, Mapping):
@@ -227,8 +231,19 @@ class _Reader:
                 if nested is None:
                     return None
                 values[option.name] = nested
+        return self._options(component, values, where)
+
+    def _options(self, component: type[C], options: Any, where: str) -> C | None:
+        """``component`` with these options, or None after its errors were noted."""
+        from compress.options import BadOptions, build
+
+        if options is None:
+            options = {}
+        if not isinstance(options, Mapping):
+            self.errors.append(f"{where}: {options!r} must be a mapping of options")
+            return None
         try:
-            return build(component, values, where)
+            return build(component, options, where)
         except BadOptions as error:
             self.errors += error.problems
         return None

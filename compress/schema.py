@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compress import plugins
+from compress.gallery import GalleryOptions
 from compress.options import options_model
 from compress.recipe import DISTANCES, NAME_PATTERN, check_sections
 
@@ -61,6 +62,7 @@ def json_schema() -> dict[str, Any]:
             "train": {"oneOf": [{"type": "null"}, options("stages", "train")]},
             "compress": {"type": "array", "items": {"oneOf": _one_key("stages", options, stages)}},
             "export": {"type": "array", "items": {"oneOf": _one_key("exporters", options)}},
+            "gallery": options_model(GalleryOptions).model_json_schema(),
             "validate": {
                 "type": "object",
                 "additionalProperties": False,

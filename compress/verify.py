@@ -9,9 +9,11 @@ from typing import Any
 
 from compress import plugins
 from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet, MissingTool, Observation, Runtime
-from compress.golden import read_golden
+from compress.gallery import GALLERY, Gallery, read_gallery
+from compress.golden import Golden, read_golden
 from compress.hashing import artifact_bytes, artifact_sha256
 from compress.manifest import failures, json_values, read_manifest
+from compress.neighbours import SECTION, index_problems, neighbour_overlap
 
 # These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
 _NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "runs"}
@@ -46,9 +48,16 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
     named = _runtime(runtime) if runtime else None
     problems = _changed_files(folder, manifest)
     try:
-        reference, held_out = _golden(folder)
+        golden = read_golden(folder / "golden")
     except BadInput as error:
         return Verification(manifest["name"], (*problems, str(error)), ())
+    reference, held_out = _observed(golden)
+    gallery: Gallery | None = None
+    try:
+        gallery = read_gallery(folder / GALLERY)
+        problems += index_problems(golden, gallery, manifest)
+    except BadInput as error:
+        problems.append(str(error))
     spec = EmbeddingSpec(**{key: manifest["embedding"][key] for key in ("dim", "kind", "distance")})
     checks = [_check(name) for name in plugins.names("checks")]
     measured: list[dict[str, Any]] = []
@@ -64,9 +73,11 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         }
         chosen, reason = _choose(recorded["format"], named)
         if reason is not None:
-            measured.append({**file, **unexecuted(chosen, reason, checks, limits, static)})
+            measured.append({**file, **unexecuted(chosen, reason, checks, limits, static), SECTION: None})
         else:
-            result, _ = measure(chosen, path, reference, held_out, checks, spec)
+            result, observed = measure(chosen, path, reference, held_out, checks, spec)
+            found = None if observed is None or gallery is None else neighbour_overlap(golden, gallery, observed.probes)
+            result[SECTION] = found
             measured.append({**file, **entry(chosen, json_values(result), limits, static)})
     if measured and all(each["evidence"] == "not-run" and each["runtime_version"] is None for each in measured):
         raise MissingTool(
@@ -89,9 +100,8 @@ def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _golden(folder: Path) -> tuple[Observation, HeldOut]:
-    golden = read_golden(folder / "golden")
-    images = ImageSet(golden.images, golden.labels, tuple(str(i) for i in range(len(golden.labels))))
+def _observed(golden: Golden) -> tuple[Observation, HeldOut]:
+    images = ImageSet(golden.images, golden.labels, golden.files)
     return Observation(golden.embeddings, golden.embeddings, golden.embeddings), HeldOut(images, images, golden.images)
 
 

@@ -15,6 +15,7 @@ DIRECTIONS: dict[str, Literal["at least", "at most"]] = {
     "max_abs_error": "at most",
     "max_rel_error": "at most",
     "top10_overlap": "at least",
+    "golden_neighbours": "at least",
     "bit_flip_rate": "at most",
     "mAP": "at least",
     "mAP_drop": "at most",

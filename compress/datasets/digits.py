@@ -9,7 +9,7 @@ import gzip
 import io
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Digits(Dataset):
         root: stays empty, the images come with a package.
         test_share: share of each class that is held out as queries and gallery.
     """
+
+    images_license: ClassVar[str | None] = "CC-BY-SA-3.0"
 
     root: Literal[""] = ""
     image_size: ImageSize = 28

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from compress.contracts import ChannelMean, ChannelStd, Dataset, ImageSize, Splits
 from compress.datasets._download import download
@@ -36,6 +37,8 @@ class FashionMnist(Dataset):
     Attributes:
         download: fetch them through torchvision when they are not there.
     """
+
+    images_license: ClassVar[str | None] = "MIT"
 
     image_size: ImageSize = 28
     mean: ChannelMean = (0.2860, 0.2860, 0.2860)

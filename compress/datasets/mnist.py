@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from compress.contracts import ChannelMean, ChannelStd, Dataset, ImageSize, Splits
 from compress.datasets._download import download
@@ -25,6 +26,8 @@ class Mnist(Dataset):
     Attributes:
         download: fetch them through torchvision when they are not there.
     """
+
+    images_license: ClassVar[str | None] = "CC-BY-SA-3.0"
 
     image_size: ImageSize = 28
     mean: ChannelMean = (0.1307, 0.1307, 0.1307)

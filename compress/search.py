@@ -1,0 +1,64 @@
+"""Rank a gallery by its distance to queries. NumPy only: neither PyTorch nor a runtime is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.contracts import Distance
+from compress.gallery import Gallery
+from validators.metrics import nearest_neighbours
+
+
+@dataclass(frozen=True)
+class Match:
+    """One gallery image that a query found.
+
+    Attributes:
+        distance: l2: Euclidean; cosine: 1 - cosine, in [0, 2]; hamming: the number of bits that differ.
+    """
+
+    name: str
+    label: str
+    distance: float
+
+
+def nearest(gallery: Gallery, queries: np.ndarray, k: int, without: tuple[str, ...] = ()) -> list[list[Match]]:
+    """The ``k`` nearest gallery images of every query, nearest first; equal distances in the gallery's order.
+
+    Args:
+        queries: float32 [Q, D] as an artifact of this embedding space gives them.
+        k: at least 1; a smaller gallery gives all it has.
+        without: for every query the name of a gallery image that is left out, say the query itself; or empty.
+
+    Raises:
+        ValueError: another D, NaN or infinity, or activations of codes outside [0, 1].
+    """
+    distance = gallery.embedding.distance
+    more = k + 1 if without else k
+    found = nearest_neighbours(queries, gallery.features, more, distance=distance)
+    matches = []
+    for number, rows in enumerate(found):
+        kept = rows[[gallery.names[row] != without[number] for row in rows]] if without else rows
+        measured = distances(queries[number], gallery.features[kept[:k]], distance)
+        matches.append(
+            [
+                Match(gallery.names[row], gallery.labels[row], float(value))
+                for row, value in zip(kept[:k], measured, strict=True)
+            ]
+        )
+    return matches
+
+
+def distances(query: np.ndarray, features: np.ndarray, distance: Distance) -> np.ndarray:
+    """float64 [n] in the units of ``Match.distance``: from ``query`` [D] to each of ``features`` [n, D]."""
+    if distance == "hamming":
+        return np.asarray(np.count_nonzero((query > 0.5) != (features > 0.5), axis=1), np.float64)
+    one, many = query.astype(np.float64), features.astype(np.float64)
+    if distance == "l2":
+        return np.asarray(np.linalg.norm(many - one, axis=1))
+    norms = np.linalg.norm(many, axis=1) * np.linalg.norm(one)
+    # A zero vector has no direction and is at distance 1 from everything, as in validators.metrics.
+    cosines: np.ndarray = np.divide(many @ one, norms, out=np.zeros(len(many)), where=norms > 0)
+    return 1 - cosines

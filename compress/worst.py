@@ -1,0 +1,36 @@
+"""The image on which an artifact is farthest from the PyTorch model, as a picture beside the numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from compress.contracts import HeldOut
+
+FOLDER = "worst"
+
+
+def write_worst(bundle: Path, name: str, worst_image: str | None, held_out: HeldOut) -> str | None:
+    """Write ``worst/<name>.png``, the same bytes for the same pixels and Pillow.
+
+    Args:
+        worst_image: as the parity check names it, a query's id or ``probe N``; None where nothing was compared.
+
+    Returns:
+        The file, relative to the bundle.
+    """
+    if worst_image is None:
+        return None
+    if worst_image in held_out.queries.ids:
+        row = held_out.queries.ids.index(worst_image)
+        pixels = np.asarray(held_out.queries.images[row : row + 1])[0]
+    else:
+        pixels = held_out.probes[int(worst_image.removeprefix("probe "))]
+    file = bundle / FOLDER / f"{name}.png"
+    file.parent.mkdir(exist_ok=True)
+    unfinished = file.with_name(file.name + ".tmp")
+    Image.fromarray(pixels).save(unfinished, "PNG", optimize=False)
+    unfinished.replace(file)
+    return file.relative_to(bundle).as_posix()
