@@ -87,5 +87,9 @@ def _score(value: float | None) -> str:
 
 
 def notes(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Why artifacts were not executed, one line each."""
-    return [f"{entry['path']}: not run: {entry['reason']}" for entry in entries if entry.get("reason")]
+    """Why artifacts were not executed, and what a runtime noticed, one line each."""
+    return [
+        f"{entry['path']}: {words}"
+        for entry in entries
+        for words in ([f"not run: {entry['reason']}"] if entry.get("reason") else entry.get("notes", []))
+    ]

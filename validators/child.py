@@ -37,7 +37,7 @@ class Job:
         runtime: ``module:Class`` of a ``contracts.Runtime``; ``options`` are its fields.
         images: name -> .npy file, uint8 [N, H, W, 3].
         outputs: name -> .npy file to write, float32 [N, D].
-        result: JSON file to write last: ``version``, ``latency``, ``peak_bytes``, or ``failure`` alone.
+        result: JSON file to write last: ``version``, ``latency``, ``peak_bytes``, ``notes``, or ``failure`` alone.
         latency: (warm-up runs, measured runs), or None.
         scratch: folder to delete should the parent process die.
     """
@@ -91,7 +91,8 @@ def run(job: Job) -> dict[str, Any]:
     if job.latency is not None:
         warmup, repeats = job.latency
         latency = asdict(measure(embed, images, warmup, repeats, job.threads))
-    return {"version": runtime.version(), "latency": latency, "peak_bytes": peak_bytes()}
+    notes = list(runtime.notes(embed))
+    return {"version": runtime.version(), "latency": latency, "peak_bytes": peak_bytes(), "notes": notes}
 
 
 def embeddings(embed: Embedder, images: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ class Execution:
         version: the library that executed, with its version; empty when the run failed.
         peak_bytes: the most memory the child process held, interpreter and libraries included.
         failure: one line that says what went wrong; None when nothing did.
+        notes: what the runtime noticed while executing, one line each.
     """
 
     outputs: dict[str, np.ndarray] | None = None
@@ -45,6 +46,7 @@ class Execution:
     latency: Latency | None = None
     peak_bytes: int | None = None
     failure: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def execute(
@@ -113,7 +115,7 @@ def _execute(
         return Execution(failure=f"{what} {_status(status)}: {_last_words(scratch)}")
     outputs = {name: np.load(path) for name, path in job.outputs.items()}
     timing = Latency(**result["latency"]) if result["latency"] else None
-    return Execution(outputs, result["version"], timing, result["peak_bytes"])
+    return Execution(outputs, result["version"], timing, result["peak_bytes"], notes=tuple(result["notes"]))
 
 
 def _save_images(path: Path, images: ImageArray) -> None:

@@ -26,21 +26,25 @@ def measure(
     """Run and compare.
 
     Returns:
-        The values of each check under its section, ``latency_ms``, and ``failure`` (None, or why nothing ran); and the
-        artifact's own embeddings, None if it failed.
+        The values of each check under its section, ``latency_ms`` (None for evidence ``reference``: that time is no
+        device's), ``notes`` of the runtime, and ``failure`` (None, or why nothing ran); and the artifact's own
+        embeddings, None if it failed.
     """
     images = {"queries": held_out.queries.images, "probes": held_out.probes}
     if not held_out.leave_one_out:
         images["gallery"] = held_out.gallery.images
     # A second per image is far more than any artifact needs, and bounds a hang.
     timeout_s = 600 + sum(len(array) for array in images.values())
-    done = execute(runtime, path, images, latency=(WARM_UP, TIMED), timeout_s=timeout_s)
+    latency = None if runtime.evidence == "reference" else (WARM_UP, TIMED)
+    done = execute(runtime, path, images, latency=latency, timeout_s=timeout_s)
     if done.outputs is None:
-        return {**{check.section: None for check in checks}, "latency_ms": None, "failure": done.failure}, None
+        nothing = {check.section: None for check in checks}
+        return {**nothing, "latency_ms": None, "notes": [], "failure": done.failure}, None
     queries = done.outputs["queries"]
     candidate = Observation(queries, done.outputs.get("gallery", queries), done.outputs["probes"])
     sections = {check.section: dict(check.run(reference, candidate, held_out, embedding)) for check in checks}
-    return {**sections, "latency_ms": asdict(done.latency) if done.latency else None, "failure": None}, candidate
+    timing = asdict(done.latency) if done.latency else None
+    return {**sections, "latency_ms": timing, "notes": list(done.notes), "failure": None}, candidate
 
 
 def entry(
@@ -48,6 +52,8 @@ def entry(
 ) -> dict[str, Any]:
     """What ``measure`` gave (as JSON values) in the form of bundle.json, with its gates."""
     failure = result["failure"]
+    if runtime.evidence == "reference":
+        limits = {name: limit for name, limit in limits.items() if name != "latency_ms"}
     return {
         "runtime": runtime.component_name(),
         "runtime_version": runtime.version(),
@@ -70,6 +76,7 @@ def unexecuted(
         "reason": reason,
         **{check.section: None for check in checks},
         "latency_ms": None,
+        "notes": [],
         "gates": [asdict(g) for g in evaluate_gates(known, static)],
     }
 

@@ -1,0 +1,41 @@
+"""Core ML packages (.mlpackage) executed op by op in PyTorch on any system; not Apple's kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from compress.contracts import Embedder, Evidence, Runtime
+from validators.runtimes._installed import missing, version_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreMLReference(Runtime):
+    """Proves the graph, the weights and the declared rounding as stored; its speed says nothing about any device."""
+
+    formats: ClassVar[frozenset[str]] = frozenset({"coreml"})
+    evidence: ClassVar[Evidence] = "reference"
+    package: ClassVar[str] = "coremltools"
+
+    def unavailable(self) -> str | None:
+        return missing("torch", "compress-retrieval[train]") or missing("coremltools", "compress-retrieval[coreml]")
+
+    def version(self) -> str:
+        return f"{version_of('coremltools')}, {version_of('torch')}"
+
+    def open(self, path: Path, threads: int) -> Embedder:
+        import torch
+
+        from validators.mlprogram.execute import Executor
+        from validators.mlprogram.program import load
+
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(1)
+        return Executor(load(path))
+
+    def notes(self, embed: Embedder) -> tuple[str, ...]:
+        from validators.mlprogram.execute import Executor
+
+        assert isinstance(embed, Executor)
+        return embed.notes()
