@@ -5,15 +5,65 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from compress.contracts import BadInput
+from pydantic import AfterValidator, BaseModel, ValidationError
+
+from compress.contracts import BadInput, Distance
 from compress.hashing import artifact_sha256
 
 SCHEMA = 1
 MANIFEST = "bundle.json"
-_REQUIRED = ("schema", "name", "architecture", "embedding", "preprocess", "data", "source", "artifacts", "files")
+
+
+def _inside(path: str) -> str:
+    """A path that stays in the bundle, so that a manifest from elsewhere cannot point at other files."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"'{path}' lies outside the bundle")
+    return path
+
+
+_Path = Annotated[str, AfterValidator(_inside)]
+
+
+class _Gate(BaseModel):
+    name: str
+    limit: float
+
+
+class _Artifact(BaseModel):
+    path: _Path
+    format: str
+    precision: str
+    bytes: int
+    sha256: str
+    runtime: str
+    gates: list[_Gate]
+
+
+class _Architecture(BaseModel):
+    params: int
+    macs: int
+
+
+class _Embedding(BaseModel):
+    dim: int
+    kind: Literal["float", "binary"]
+    distance: Distance
+
+
+class _Manifest(BaseModel):
+    """What the tools rely on; a manifest holds more."""
+
+    name: str
+    architecture: _Architecture
+    embedding: _Embedding
+    preprocess: dict[str, Any]
+    data: dict[str, Any]
+    source: dict[str, Any]
+    artifacts: list[_Artifact]
+    files: dict[_Path, str]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -35,9 +85,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BadInput(
             f"{path}: schema {manifest['schema']} is newer than {SCHEMA}, all this Compress reads; upgrade it"
         )
-    missing = [key for key in _REQUIRED if key not in manifest]
-    if missing:
-        raise BadInput(f"{path}: damaged (no '{missing[0]}')")
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise BadInput(f"{path}: damaged ({where}: {problem['msg']})") from error
     return manifest
 
 

@@ -12,7 +12,7 @@ from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet
 from compress.gallery import GALLERY, Gallery, read_gallery
 from compress.golden import Golden, read_golden
 from compress.hashing import artifact_bytes, artifact_sha256
-from compress.manifest import failures, json_values, read_manifest
+from compress.manifest import MANIFEST, failures, json_values, read_manifest
 from compress.neighbours import SECTION, index_problems, neighbour_overlap
 
 # These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
@@ -45,6 +45,7 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
     from validators.measure import entry, measure, unexecuted
 
     manifest = read_manifest(folder)
+    _check_known(folder, manifest)
     named = _runtime(runtime) if runtime else None
     problems = _changed_files(folder, manifest)
     try:
@@ -85,6 +86,22 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
             'pip install "compress-retrieval[verify]"'
         )
     return Verification(manifest["name"], (*problems, *failures({"artifacts": measured})), tuple(measured))
+
+
+def _check_known(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises BadInput for a format or a gate that only another version of Compress may know."""
+    from validators import runtimes_for
+    from validators.gates import check_names
+
+    for artifact in manifest["artifacts"]:
+        if not runtimes_for(artifact["format"]):
+            raise BadInput(
+                f"{folder / MANIFEST}: {artifact['path']} has the format '{artifact['format']}', unknown here"
+            )
+        try:
+            check_names(gate["name"] for gate in artifact["gates"])
+        except BadInput as error:
+            raise BadInput(f"{folder / MANIFEST}: {artifact['path']}: {error}") from error
 
 
 def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ def rewritten(saved: Path, package: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
         for inner in source.iterdir():
             _copy(inner, target / inner.name)
         return

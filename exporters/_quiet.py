@@ -7,7 +7,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
@@ -21,7 +21,9 @@ def quiet() -> Iterator[None]:
         try:
             for number in saved:
                 os.dup2(held_back.fileno(), number)
-            yield
+            # In a notebook Python's own streams lead elsewhere than the descriptors of the libraries.
+            with os.fdopen(os.dup(1), "w") as stream, redirect_stdout(stream), redirect_stderr(stream):
+                yield
         except Exception:
             os.write(saved[2], _content(held_back.fileno()))
             raise

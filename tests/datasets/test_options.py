@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
 from compress import plugins
 from compress.contracts import BadInput, Dataset
+from compress.options import build
 
 NAMES = plugins.names("datasets")
 
@@ -30,7 +30,7 @@ WRONG: list[dict[str, Any]] = [
 
 
 def check(name: str, options: dict[str, Any]) -> Dataset:
-    checked = TypeAdapter(plugins.find("datasets", name)).validate_json(json.dumps(options))
+    checked = build(plugins.find("datasets", name), options, "data")
     assert isinstance(checked, Dataset)
     return checked
 
@@ -55,7 +55,7 @@ def test_defaults_pass_and_wrong_values_do_not(name: str) -> None:
     dataset = check(name, {"validation_share": 0, "mean": [0, 0.5, 1]})
     assert check(name, json.loads(json.dumps(dataset.options()))) == dataset
     for options in WRONG:
-        with pytest.raises(ValidationError):
+        with pytest.raises(BadInput):
             check(name, options)
 
 
@@ -72,5 +72,5 @@ def test_a_data_set_that_is_not_there_says_where_it_looked_and_how_to_get_it(nam
 
 
 def test_digits_take_no_root() -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(BadInput):
         check("digits", {"root": "data"})

@@ -19,8 +19,8 @@ from exporters import export_model
 from tests.exporters._runners import FORMATS, MEAN, STD, min_cosine, reference, run
 from tests.exporters.conftest import SIZE
 
-EQUAL = {"fp32": 0.99999, "fp16": 0.9999}
-DIFFERENT = 0.999
+EQUAL = {"fp32": 0.99999, "fp16": 0.999}
+DIFFERENT = 0.99
 COUNT = 12
 
 every_format = pytest.mark.parametrize(("suffix", "precision"), FORMATS, ids=[s + "-" + p for s, p in FORMATS])
@@ -67,7 +67,7 @@ def test_it_gives_what_pytorch_gives(
 def test_swapped_channels_would_be_seen(
     artifact: Callable[..., Path], images: np.ndarray, expected: np.ndarray, suffix: str, precision: str
 ) -> None:
-    assert min_cosine(run(artifact(suffix, precision), images[..., ::-1]), expected) < DIFFERENT
+    assert min_cosine(run(artifact(suffix, precision), np.ascontiguousarray(images[..., ::-1])), expected) < DIFFERENT
 
 
 def test_a_forgotten_normalisation_would_be_seen(
@@ -92,7 +92,7 @@ def test_the_batch_is_free(artifact: Callable[..., Path], images: np.ndarray, su
     together = run(path, images[:3])
     apart = np.concatenate([run(path, images[number : number + 1]) for number in range(3)])
     assert together.shape == (3, 1280)
-    assert np.abs(together - apart).max() <= 1e-5 * np.abs(apart).max()
+    assert np.abs(together - apart).max() <= 1e-4 * np.abs(apart).max()
 
 
 class _Small(nn.Module):

@@ -98,7 +98,7 @@ def test_the_folder_is_made(tmp_path: Path) -> None:
     [
         (".onnx", "onnxsim", "train,onnx"),
         (".tflite", "litert-torch", "train,tflite"),
-        (".mlpackage", "coremltools", ""),
+        (".mlpackage", "coremltools", "train,coreml"),
     ],
 )
 def test_a_missing_converter_is_named(

@@ -45,7 +45,7 @@ def test_a_limit_that_is_no_number() -> None:
 
 def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
     strict, half, quantised = (default_limits(precision) for precision in ("fp32", "fp16", "w8"))
-    assert strict == {"min_cosine": 0.99999, "mAP_drop": 0.001}
+    assert strict == {"min_cosine": 0.99999, "min_centered_cosine": 0.9999, "mAP_drop": 0.001}
     assert half == {"min_cosine": 0.998, "mAP_drop": 0.005}
     assert strict["min_cosine"] > half["min_cosine"] > quantised["min_cosine"]
     assert strict["mAP_drop"] < half["mAP_drop"] < quantised["mAP_drop"]

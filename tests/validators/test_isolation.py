@@ -106,6 +106,8 @@ def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(sent: int, tmp_p
     lock = tmp_path / "lock"
     lock.touch()
     code = (
+        # A shell's background job inherits SIGINT as ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path; import numpy as np, sys; from tests.validators._misbehaving import Hanging\n"
         "from validators.isolation import execute\n"
         "execute(Hanging(lock=sys.argv[1], in_native_code=False), Path('net.onnx'), "
