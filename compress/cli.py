@@ -91,6 +91,25 @@ def bench(
     _exit_on([f"{timing.path}: {timing.reason}" for timing in timings if timing.reason is not None])
 
 
+@app.command()
+def search(
+    folder: Bundle,
+    image: Annotated[Path, typer.Argument(help="a photograph")],
+    top: Annotated[int, typer.Option(metavar="K", help="how many gallery images")] = 10,
+    artifact: Annotated[
+        str | None, typer.Option(metavar="NAME", help="the file that embeds it [default: the first that runs here]")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(metavar="NAME", help="execute on this runtime")] = None,
+) -> None:
+    """The K nearest gallery images of a photograph, by one artifact."""
+    from compress.query import query
+    from compress.table import print_matches
+
+    answer = query(folder, image, top=top, artifact=artifact, runtime=runtime)
+    print(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images")
+    print_matches(answer.matches)
+
+
 @app.command(name="list")
 def list_components(
     kind: Annotated[

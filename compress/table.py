@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.bench import Timing
+    from compress.search import Match
 
 _COLUMNS = ("artifact", "size", "latency", "min cosine", "mAP", "evidence", "gates")
 
@@ -38,6 +39,13 @@ def print_timings(timings: Sequence[Timing], threads: int) -> None:
         numbers = (f"{timing.median:.3f} ms", f"{timing.p95:.3f} ms", f"{timing.median / timed[0].median:.2f}")
         table.add_row(timing.path.rpartition("/")[2], timing.runtime, *numbers, f"{timing.peak_bytes / 1e6:.0f} MB")
     _print(table)
+
+
+def print_matches(matches: Sequence[Match]) -> None:
+    """Print rank, distance, label and name, one gallery image a line and none cut short, for eyes and for awk."""
+    width = max((len(match.label) for match in matches), default=0)
+    for rank, match in enumerate(matches, start=1):
+        print(f"{rank:>4}  {match.distance:>10.6g}  {match.label:<{width}}  {match.name}")
 
 
 def _table(title: str, columns: Sequence[str], numbers: range) -> Table:

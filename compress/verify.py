@@ -85,7 +85,8 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
             f"{folder}: no artifact could be executed here ({measured[0]['reason']}); "
             'pip install "compress-retrieval[verify]"'
         )
-    return Verification(manifest["name"], (*problems, *failures({"artifacts": measured})), tuple(measured))
+    failed = failures(json_values({"artifacts": measured}))
+    return Verification(manifest["name"], (*problems, *failed), tuple(measured))
 
 
 def _check_known(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -100,7 +100,9 @@ def evidence(suffix: str) -> str:
 
 
 def gate_names(artifact: dict[str, Any]) -> set[str]:
-    return {"min_cosine", "min_centered_cosine", "mAP_drop"} if artifact["precision"] == "fp32" else {"min_cosine"}
+    return {"min_cosine", "mAP_drop", "golden_neighbours"} | (
+        {"min_centered_cosine"} if artifact["precision"] == "fp32" else set()
+    )
 
 
 def test_metrics_hold_one_line_per_epoch_and_artifact_and_no_clock(finished: Finished) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from PIL import Image
 
 from compress.checkpoint import load_model
 from compress.contracts import BadInput, MissingTool
+from compress.gallery import GALLERY
 from compress.golden import read_golden
 from compress.hashing import artifact_bytes, artifact_sha256
 from compress.manifest import file_hashes
@@ -62,7 +65,7 @@ def forge_hashes(bundle: Path) -> None:
         for artifact in manifest["artifacts"]:
             path = bundle / artifact["path"]
             artifact |= {"sha256": artifact_sha256(path), "bytes": artifact_bytes(path)}
-        manifest["files"] = file_hashes(bundle, ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", "gallery", "worst"))
+        manifest["files"] = file_hashes(bundle, {name.partition("/")[0] for name in manifest["files"]})
 
     edit(bundle, change)
 
@@ -81,7 +84,7 @@ def test_a_copy_elsewhere_passes_on_every_runtime(bundle: Path) -> None:
         half = each["precision"] == "fp16"
         assert each["evidence"] == ("reference" if half and sys.platform != "darwin" else "native")
         assert each["parity"]["min_cosine"] > (0.998 if half else 0.99999)
-        assert {"min_cosine"} <= {gate["name"] for gate in each["gates"]}
+        assert {"min_cosine", "golden_neighbours"} <= {gate["name"] for gate in each["gates"]}
 
 
 def test_without_pytorch_its_artifacts_are_reported_and_the_others_run(bundle: Path) -> None:
@@ -166,15 +169,71 @@ def test_a_changed_golden_image_is_named(bundle: Path) -> None:
     Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
     problems = verify(bundle, "onnxruntime").problems
     assert problems[0].startswith("golden/images/005.png: changed")
-    # And without the hash it would still show: the recorded embedding is another image's.
+    # And without the hash it would still show, by its tensor, and with that by its embedding.
+    forge_hashes(bundle)
+    (problem,) = verify(bundle, "onnxruntime").problems
+    assert "images/005.png and images.u8 hold other pixels" in problem
+    tensors = np.fromfile(bundle / "golden/images.u8", np.uint8).reshape(60, 32, 32, 3)
+    tensors[5] = 255 - tensors[5]
+    (bundle / "golden/images.u8").write_bytes(tensors.tobytes())
     forge_hashes(bundle)
     assert [line for line in verify(bundle, "onnxruntime").problems if "min_cosine" in line]
+
+
+def features(bundle: Path) -> dict[str, bytes]:
+    with closing(sqlite3.connect(bundle / GALLERY)) as database:
+        return dict(database.execute("SELECT name, feature FROM images"))
+
+
+def store(bundle: Path, changed: dict[str, bytes]) -> None:
+    with closing(sqlite3.connect(bundle / GALLERY)) as database:
+        for name, feature in changed.items():
+            database.execute("UPDATE images SET feature = ? WHERE name = ?", (feature, name))
+        database.commit()
+
+
+def test_a_flipped_byte_in_the_gallery_is_named(bundle: Path) -> None:
+    flip(bundle / GALLERY)
+    assert f"{GALLERY}: changed since the bundle was made (sha256 differs)" in verify(bundle, "onnxruntime").problems
+
+
+def test_two_exchanged_features_in_the_gallery_are_found_even_with_its_own_hash(bundle: Path) -> None:
+    golden, stored = read_golden(bundle / "golden"), features(bundle)
+    near = golden.neighbours[0][0].name
+    far = next(name for name in stored if name not in [match.name for match in golden.neighbours[0]])
+    store(bundle, {near: stored[far], far: stored[near]})
+    forge_hashes(bundle)
+    problems = verify(bundle, "onnxruntime").problems
+    assert problems[0].startswith(f"{GALLERY}: ")
+    assert "golden images have other neighbours in it than golden/golden.json records" in problems[0]
+    # The control: exchanged back, the same steps leave nothing to find.
+    store(bundle, stored)
+    forge_hashes(bundle)
+    assert not verify(bundle, "onnxruntime").problems
+
+
+def test_features_under_other_names_are_the_gallerys_fault_and_no_artifacts(bundle: Path) -> None:
+    names = list(features(bundle))
+    store(bundle, dict(zip(names, [*list(features(bundle).values())[1:], features(bundle)[names[0]]], strict=True)))
+    forge_hashes(bundle)
+    (problem,) = verify(bundle, "onnxruntime").problems
+    assert problem.startswith(f"{GALLERY}: 60 of 60 golden images have other neighbours")
+
+
+def test_without_a_gallery_nothing_is_proved_about_neighbours_and_the_rest_still_runs(bundle: Path) -> None:
+    (bundle / GALLERY).unlink()
+    problems = verify(bundle, "onnxruntime").problems
+    assert f"{GALLERY}: missing" in problems
+    assert [line for line in problems if "has no gallery" in line]
+    assert [line for line in problems if "golden_neighbours not a number" in line]
+    assert not [line for line in problems if "min_cosine" in line]
 
 
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
         ("golden/golden.json", b'{"images": ['),
+        ("golden/images.u8", b"\0" * 3072),
         ("golden/golden.json", b"[]"),
         ("golden/embeddings.f32", b"\0" * 100),
         ("golden/images/000.png", b"\x89PNG"),
@@ -199,7 +258,8 @@ def test_the_export_of_another_model_fails_even_with_its_own_hash(bundle: Path) 
     forge_hashes(bundle)
     problems = verify(bundle, "onnxruntime").problems
     assert problems
-    assert all(line.startswith("artifacts/tiny.fp32.onnx on onnxruntime: min_") for line in problems)
+    assert all(line.startswith("artifacts/tiny.fp32.onnx on onnxruntime: ") for line in problems)
+    assert [line for line in problems if "min_cosine" in line]
 
 
 def test_the_control_for_the_forgery_passes(bundle: Path) -> None:
@@ -216,6 +276,7 @@ def test_a_gate_that_was_removed_from_the_manifest_is_applied_all_the_same(bundl
     assert {gate["name"]: gate["limit"] for gate in entry(result, "tiny.fp32.onnx")["gates"]} == {
         "min_cosine": 0.99999,
         "min_centered_cosine": 0.9999,
+        "golden_neighbours": 0.99,
     }
 
 

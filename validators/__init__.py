@@ -50,6 +50,29 @@ def runtimes_for(format: str) -> list[Runtime]:
     return sorted(able, key=lambda runtime: (EVIDENCE_ORDER.index(runtime.evidence), runtime.component_name()))
 
 
+def choose_runtime(format: str, name: str | None = None) -> Runtime:
+    """The runtime of that name, or the best of a format's that is installed here.
+
+    Raises:
+        BadInput: no runtime has this name, or it does not run this format.
+        MissingTool: it, or every runtime of the format, cannot run on this machine.
+    """
+    able = runtimes_for(format)
+    if name is not None:
+        chosen = _runtime(name)
+        if format not in chosen.formats:
+            names = ", ".join(runtime.component_name() for runtime in able)
+            raise BadInput(f"runtime '{name}' does not run {format} artifacts (those that do: {names})")
+        able = [chosen]
+    reasons = []
+    for runtime in able:
+        reason = runtime.unavailable()
+        if reason is None:
+            return runtime
+        reasons.append(f"{runtime.component_name()}: {reason}")
+    raise MissingTool(f"no runtime for {format} artifacts can run here ({'; '.join(reasons)})")
+
+
 def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = None) -> np.ndarray:
     """Embed images with an exported artifact, in a child process.
 
@@ -72,7 +95,7 @@ def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = 
         raise BadInput(f"{path}: no such artifact")
     _check(images)
     # A second per image is far more than any artifact needs, and bounds a hang.
-    done = execute(_choose(format, runtime), path, {"images": images}, timeout_s=600 + len(images))
+    done = execute(choose_runtime(format, runtime), path, {"images": images}, timeout_s=600 + len(images))
     if done.outputs is None:
         raise ArtifactError(f"{path}: {done.failure}")
     return done.outputs["images"]
@@ -82,23 +105,6 @@ def _runtime(name: str) -> Runtime:
     found: Any = plugins.find("runtimes", name)()
     assert isinstance(found, Runtime)
     return found
-
-
-def _choose(format: str, name: str | None) -> Runtime:
-    able = runtimes_for(format)
-    if name is not None:
-        chosen = _runtime(name)
-        if format not in chosen.formats:
-            names = ", ".join(runtime.component_name() for runtime in able)
-            raise BadInput(f"runtime '{name}' does not run {format} artifacts (those that do: {names})")
-        able = [chosen]
-    reasons = []
-    for runtime in able:
-        reason = runtime.unavailable()
-        if reason is None:
-            return runtime
-        reasons.append(f"{runtime.component_name()}: {reason}")
-    raise MissingTool(f"no runtime for {format} artifacts can run here ({'; '.join(reasons)})")
 
 
 def _check(images: Any) -> None:

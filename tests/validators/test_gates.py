@@ -11,7 +11,7 @@ from validators.gates import DIRECTIONS, check_names, default_limits, evaluate_g
 
 
 def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
-    assert len(DIRECTIONS) == 12
+    assert len(DIRECTIONS) == 13
     for name, direction in DIRECTIONS.items():
         worse = -1 if direction == "at least" else 1
         for value, passed in ((5.0, True), (5.0 - worse, True), (5.0 + worse, False)):
@@ -45,10 +45,16 @@ def test_a_limit_that_is_no_number() -> None:
 
 def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
     strict, half, quantised = (default_limits(precision) for precision in ("fp32", "fp16", "w8"))
-    assert strict == {"min_cosine": 0.99999, "min_centered_cosine": 0.9999, "mAP_drop": 0.001}
-    assert half == {"min_cosine": 0.998, "mAP_drop": 0.005}
+    assert strict == {
+        "min_cosine": 0.99999,
+        "min_centered_cosine": 0.9999,
+        "mAP_drop": 0.001,
+        "golden_neighbours": 0.99,
+    }
+    assert half == {"min_cosine": 0.998, "mAP_drop": 0.005, "golden_neighbours": 0.95}
     assert strict["min_cosine"] > half["min_cosine"] > quantised["min_cosine"]
     assert strict["mAP_drop"] < half["mAP_drop"] < quantised["mAP_drop"]
+    assert strict["golden_neighbours"] > half["golden_neighbours"] > quantised["golden_neighbours"]
     assert default_limits("int4-block32") == quantised
     strict["min_cosine"] = 0
     assert default_limits("fp32")["min_cosine"] == 0.99999

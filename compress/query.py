@@ -1,0 +1,119 @@
+"""Search a bundle's gallery with a photograph, as an app does: preprocess, embed with one artifact, rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress import plugins
+from compress.contracts import BadInput, MissingTool, Preprocess, Runtime
+from compress.gallery import GALLERY, Gallery, read_gallery
+from compress.images import UndecodableImageError, read_image
+from compress.manifest import MANIFEST, read_manifest
+from compress.search import Match, nearest
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a photograph found.
+
+    Attributes:
+        artifact: its path in the bundle.
+        gallery: how many images were searched.
+        matches: nearest first.
+    """
+
+    artifact: str
+    runtime: str
+    distance: str
+    gallery: int
+    matches: tuple[Match, ...]
+
+
+def query(folder: Path, image: Path, *, top: int, artifact: str | None = None, runtime: str | None = None) -> Answer:
+    """Find the ``top`` nearest gallery images of a photograph.
+
+    Args:
+        folder: a bundle.
+        image: any file that Pillow reads; it is prepared as the bundle's ``preprocess`` says.
+        artifact: file name, e.g. ``quickstart.fp32.onnx``; by default the first that can run here.
+        runtime: by default the artifact's best one installed here.
+
+    Raises:
+        BadInput: no bundle, no gallery in it or one of another model, no image, no such artifact or runtime.
+        MissingTool: nothing that could embed the image can run here.
+        ArtifactError: the artifact did not run.
+    """
+    from validators import ArtifactError, run_artifact
+
+    if top < 1:
+        raise BadInput(f"--top {top}: give 1 or more")
+    manifest = read_manifest(folder)
+    gallery = _gallery(folder, manifest)
+    try:
+        pixels = read_image(image, _preprocess(folder, manifest))
+    except UndecodableImageError as error:
+        raise BadInput(f"{image}: cannot be searched with: {error}") from error
+    path, chosen = _choose(folder, _named(folder, manifest, artifact), runtime)
+    name = chosen.component_name()
+    embedding = run_artifact(folder / path, pixels[None], runtime=name)
+    try:
+        (matches,) = nearest(gallery, embedding, top)
+    except ValueError as error:
+        raise ArtifactError(f"{folder / path}: its embedding cannot be ranked ({error})") from error
+    return Answer(path, name, gallery.embedding.distance, len(gallery.names), tuple(matches))
+
+
+def _gallery(folder: Path, manifest: Mapping[str, Any]) -> Gallery:
+    gallery = read_gallery(folder / GALLERY)
+    space = manifest["embedding"].get("space_id")
+    if gallery.meta.get("space_id") != space:
+        raise BadInput(
+            f"{folder / GALLERY}: made in the embedding space {gallery.meta.get('space_id')}, the bundle's is {space}; "
+            "take the gallery of the same run"
+        )
+    return gallery
+
+
+def _preprocess(folder: Path, manifest: Mapping[str, Any]) -> Preprocess:
+    values = manifest["preprocess"]
+    try:
+        height, width = values["resize"]
+        return Preprocess((height, width), values["crop"], tuple(values["mean"]), tuple(values["std"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{folder / MANIFEST}: damaged (preprocess: {error})") from error
+
+
+def _named(folder: Path, manifest: Mapping[str, Any], name: str | None) -> list[dict[str, Any]]:
+    """The artifact of this file name, or all of them."""
+    known = {Path(entry["path"]).name: entry for entry in manifest["artifacts"]}
+    if name is None:
+        return list(known.values())
+    if name not in known:
+        near = plugins.did_you_mean(name, list(known))
+        raise BadInput(f"--artifact {name}: {folder} has {', '.join(known) or 'no artifacts'}{near}")
+    return [known[name]]
+
+
+def _choose(folder: Path, artifacts: Sequence[Mapping[str, Any]], runtime: str | None) -> tuple[str, Runtime]:
+    """The first of ``artifacts`` that can run here, and on what."""
+    from validators import choose_runtime
+
+    if runtime is not None:
+        formats: frozenset[str] = getattr(plugins.find("runtimes", runtime), "formats", frozenset())
+        able = [entry for entry in artifacts if entry["format"] in formats]
+        if not able:
+            has = ", ".join(sorted({entry["format"] for entry in artifacts}))
+            raise BadInput(f"--runtime {runtime}: runs {', '.join(sorted(formats))}, not {has}")
+        artifacts = able
+    reasons = []
+    for entry in artifacts:
+        try:
+            return entry["path"], choose_runtime(entry["format"], runtime)
+        except MissingTool as error:
+            reasons.append(str(error))
+    if not reasons:
+        raise BadInput(f"{folder / MANIFEST}: the bundle has no artifact that could embed an image")
+    raise MissingTool(f"{folder}: {reasons[0]}")
