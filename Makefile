@@ -8,15 +8,19 @@ TESTS ?= tests
 # Two workers on two cores; each test process keeps to one thread.
 PYTEST_FLAGS ?= -n 2 --dist loadgroup
 
-.PHONY: help run test check legacy format clean
+.PHONY: help run test bench check legacy format clean
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-run: $(VENV)/run.stamp  ## install, then the quickstart: train, export, check, print the table
+run: $(VENV)/run.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then the quickstart: train, export, check, print the table
 	$(BIN)/compress run recipes/quickstart.yaml
 
 test: $(VENV)/dev.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+
+bench: $(VENV)/dev.stamp  ## the timings in benchmarks/README.md; minutes, on an idle machine
+	$(BIN)/python -m benchmarks.quickstart
+	$(BIN)/python -m benchmarks.training
 
 check: $(VENV)/dev.stamp  ## lint, format and types
 	$(BIN)/ruff check .

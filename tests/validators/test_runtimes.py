@@ -245,6 +245,15 @@ def test_tflite_runtime_takes_its_interpreter_from_the_environment(monkeypatch: 
     assert TFLiteRuntime(python=sys.executable).interpreter() == sys.executable
 
 
+def test_tflite_runtime_finds_what_make_legacy_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMPRESS_LEGACY_PYTHON", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert TFLiteRuntime().interpreter() == str(Path(sys.executable).absolute())
+    (tmp_path / ".venv-legacy").symlink_to(Path(LEGACY_PYTHON).absolute().parent.parent)
+    assert TFLiteRuntime().interpreter() == str(tmp_path / ".venv-legacy/bin/python")
+    assert TFLiteRuntime().unavailable() is None
+
+
 # ------------------------------------------------------------------------------------------------- registry
 
 

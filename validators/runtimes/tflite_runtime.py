@@ -15,6 +15,7 @@ from compress.contracts import Embedder, Evidence, Runtime
 from validators.runtimes._tflite import open_tflite
 
 INTERPRETER_VARIABLE = "COMPRESS_LEGACY_PYTHON"
+LEGACY_ENVIRONMENT = Path(".venv-legacy/bin/python")
 INSTALL = "pip install tflite-runtime==2.14.0 'numpy<2' annotated-types"
 
 
@@ -23,8 +24,8 @@ class TFLiteRuntime(Runtime):
     """Needs Python 3.11 or older and NumPy 1, so it usually lives in an environment of its own.
 
     Attributes:
-        python: the interpreter of that environment, e.g. ``.venv-legacy/bin/python``; None takes the
-            environment variable COMPRESS_LEGACY_PYTHON, and this interpreter where that is not set.
+        python: the interpreter of that environment; None takes the environment variable COMPRESS_LEGACY_PYTHON, then
+            ``.venv-legacy/bin/python`` below the working folder (``make legacy`` makes it), then this interpreter.
     """
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
@@ -34,7 +35,8 @@ class TFLiteRuntime(Runtime):
     python: str | None = None
 
     def interpreter(self) -> str:
-        chosen = self.python or os.environ.get(INTERPRETER_VARIABLE) or sys.executable
+        made = str(LEGACY_ENVIRONMENT) if LEGACY_ENVIRONMENT.exists() else sys.executable
+        chosen = self.python or os.environ.get(INTERPRETER_VARIABLE) or made
         found = shutil.which(chosen) or chosen
         return str(Path(found).absolute())  # not resolved: a virtual environment's python is a link
 

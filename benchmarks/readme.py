@@ -1,0 +1,116 @@
+"""Write the README's result tables from finished bundles: ``python -m benchmarks.readme runs``.
+
+Every number comes from a ``bundle.json`` or ``metrics.jsonl`` below the given folder; tables whose bundles are not
+there stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).parent.parent / "README.md"
+
+# OMCBIR (Zhang et al. 2023), tables 2 and 7, in percent; its mAP@5 is what Compress calls mPC@5.
+PUBLISHED = {
+    "alnet_mnist": ("ALNet", "96.61", "99.80", "0.78 M", "3.4 MB"),
+    "lnet_mnist": ("LNet", "81.28", "-", "0.55 M", "-"),
+    "lnet_cs_mnist": ("LNet + CS", "92.76", "-", "0.55 M", "-"),
+    "lnet_cbam_mnist": ("LNet + CBAM", "86.41", "-", "0.77 M", "-"),
+    "mobilenet_v2_mnist": ("MobileNetV2", "83.91", "99.14", "2.24 M", "9.3 MB"),
+}
+OTHERS = {"alnet_cifar10": "CIFAR-10", "alnet_photos": "clothing photographs"}
+
+
+def main(runs: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        if (lines := table(runs)) is not None:
+            start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+            head, rest = text.split(start)
+            tail = rest.split(end)[1]
+            text = head + start + "".join(f"{line}\n" for line in lines) + end + tail
+    README.write_text(text, encoding="utf-8")
+
+
+def quickstart(runs: Path) -> list[str] | None:
+    if not (bundle := _bundle(runs / "quickstart")):
+        return None
+    rows = [["PyTorch", "", "", "", _percent(bundle["source"]["mAP"]), ""]]
+    for entry in bundle["artifacts"]:
+        ran, latency = entry["parity"] is not None, entry["latency_ms"]
+        rows.append(
+            [
+                f"`{Path(entry['path']).suffix}` {entry['precision']}",
+                _megabytes(entry["bytes"]),
+                f"{latency['median']:.2f} ms" if latency else "-",
+                f"{entry['parity']['min_cosine']:.7f}" if ran else "-",
+                _percent(entry["retrieval"]["mAP"]) if ran else "-",
+                entry["evidence"],
+            ]
+        )
+    return list(_markdown(["artifact", "size", "latency", "min cosine", "mAP", "evidence"], rows))
+
+
+def mnist(runs: Path) -> list[str] | None:
+    rows = []
+    for name, (network, *published) in PUBLISHED.items():
+        if (bundle := _bundle(runs / name)) is None:
+            return None
+        rows.append([network, *_measured(runs / name, bundle), *published])
+    titles = [*_MEASURED, "published: mAP", "mAP@5", "parameters", "size"]
+    return list(_markdown(["MNIST", *titles], rows))
+
+
+def others(runs: Path) -> list[str] | None:
+    rows = []
+    for name, title in OTHERS.items():
+        if (bundle := _bundle(runs / name)) is None:
+            return None
+        rows.append([f"{title}, {bundle['data']['splits']['train']:,} images", *_measured(runs / name, bundle)])
+    return list(_markdown(["ALNet on", *_MEASURED], rows))
+
+
+TABLES: dict[str, Callable[[Path], list[str] | None]] = {"quickstart": quickstart, "mnist": mnist, "others": others}
+_MEASURED = ["epochs", "accuracy", "mAP", "mAP@5", "mPC@5", "parameters", "`.pt`", "`.tflite`: mAP"]
+
+
+def _measured(folder: Path, bundle: dict[str, Any]) -> list[str]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    epochs = [line for line in lines if line["stage"] == "train"]
+    artifacts = {Path(entry["path"]).suffix: entry for entry in bundle["artifacts"]}
+    return [
+        str(len(epochs)),
+        _percent(max(epoch["validation_accuracy"] for epoch in epochs)),
+        *(_percent(bundle["source"][metric]) for metric in ("mAP", "mAP@5", "mPC@5")),
+        f"{bundle['architecture']['params'] / 1e6:.2f} M",
+        _megabytes(artifacts[".pt"]["bytes"]),
+        _percent(artifacts[".tflite"]["retrieval"]["mAP"]),
+    ]
+
+
+def _bundle(folder: Path) -> dict[str, Any] | None:
+    path = folder / "bundle.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"
+
+
+def _markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(titles)} |"
+    yield f"|{'---|' * len(titles)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
