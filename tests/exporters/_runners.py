@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.exporters import _mil
+from validators.mlprogram.execute import Executor
+from validators.mlprogram.program import load
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -77,7 +78,7 @@ def _tflite(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def _coreml(path: Path, images: np.ndarray) -> np.ndarray:
-    return np.stack([_mil.execute(path, image).embedding for image in images])
+    return Executor(load(path))(images)
 
 
 _RUNNERS: dict[str, Callable[[Path, np.ndarray], np.ndarray]] = {

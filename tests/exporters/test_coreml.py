@@ -11,8 +11,9 @@ import coremltools as ct
 import numpy as np
 import pytest
 
-from tests.exporters._mil import execute, operations
 from tests.exporters.conftest import SIZE
+from validators.mlprogram.execute import Executor
+from validators.mlprogram.program import Operation, load
 
 PRECISIONS = ("fp32", "fp16")
 
@@ -25,6 +26,11 @@ def package(request: pytest.FixtureRequest, artifact: Callable[..., Path]) -> Pa
 @pytest.fixture(scope="module")
 def spec(package: Path) -> Any:
     return ct.models.utils.load_spec(str(package))
+
+
+def operations(package: Path) -> list[Operation]:
+    """Those that compute: precisions differ in the casts at both ends."""
+    return [operation for operation in load(package).operations if operation.type != "cast"]
 
 
 def test_image_in_float32_vector_out(spec: Any) -> None:
@@ -45,21 +51,23 @@ def test_ios_16_loads_it(spec: Any) -> None:
 
 def test_computation_has_the_precision_of_the_name(package: Path) -> None:
     precision = package.parent.name
-    kinds = {o.outputs[0].dtype.__name__ for o in operations(package) if o.op_type != "cast"}
+    kinds = {o.outputs[0].dtype.name for o in operations(package)}
     assert kinds == {precision}
 
 
 def test_normalisation_is_one_multiplication_and_one_addition(package: Path) -> None:
-    first = [o for o in operations(package) if o.op_type != "cast"][:3]
-    assert [o.op_type for o in first] == ["mul", "add", "conv"]
-    scale, shift = (np.asarray(o.inputs["y"].val, dtype=np.float64).ravel() for o in first[:2])
+    first, constants = operations(package)[:3], load(package).constants
+    assert [o.type for o in first] == ["mul", "add", "conv"]
+    scale, shift = (np.asarray(constants[o.arguments["y"][0]], dtype=np.float64).ravel() for o in first[:2])
     assert scale == pytest.approx([1 / (255 * std) for std in (0.229, 0.224, 0.225)], rel=1e-3)
     assert shift == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rel=1e-3)
 
 
 def test_nothing_comes_near_the_end_of_float16(package: Path, tinted: Callable[..., np.ndarray]) -> None:
-    worst = max(execute(package, image).largest for image in [*tinted(4, *SIZE), np.full((*SIZE, 3), 255, np.uint8)])
-    assert 1 < worst < 65504 / 16
+    executor = Executor(load(package))
+    executor(np.concatenate([tinted(4, *SIZE), np.full((1, *SIZE, 3), 255, np.uint8)]))
+    assert 1 < max(each.largest for each in executor.ranges()) < 65504 / 16
+    assert executor.notes() == ()
 
 
 def test_float16_halves_the_weights(artifact: Callable[..., Path]) -> None:

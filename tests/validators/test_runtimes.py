@@ -18,6 +18,7 @@ from tests.validators.conftest import Artifacts
 from validators import FORMATS, runtimes_for
 from validators.isolation import execute
 from validators.runtimes.coreml import CoreML
+from validators.runtimes.coreml_reference import CoreMLReference
 from validators.runtimes.litert import LiteRT
 from validators.runtimes.onnxruntime import OnnxRuntime
 from validators.runtimes.tensorflow_lite import TensorFlowLite
@@ -225,7 +226,7 @@ def test_a_runtime_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> N
     )
     answers = dict(line.split(" | ") for line in done.stdout.splitlines())
     assert answers["tflite_runtime"] == "None"
-    for name in ("torchscript", "torchscript_lite", "onnxruntime", "litert", "tensorflow_lite"):
+    for name in ("torchscript", "torchscript_lite", "onnxruntime", "litert", "tensorflow_lite", "coreml_reference"):
         assert "not installed; install it with: pip install" in answers[name]
 
 
@@ -259,14 +260,15 @@ def test_tflite_runtime_finds_what_make_legacy_made(tmp_path: Path, monkeypatch:
 
 def test_runtimes_are_listed_native_first() -> None:
     assert [r.component_name() for r in runtimes_for("tflite")] == ["litert", "tensorflow_lite", "tflite_runtime"]
-    assert runtimes_for("coreml")[0] == CoreML()
+    # Apple's own runtime comes first, so a Mac executes natively and every other system by the reference.
+    assert runtimes_for("coreml") == [CoreML(), CoreMLReference()]
     assert runtimes_for("jpeg") == []
 
 
 def test_every_runtime_declares_what_the_bundle_reports() -> None:
     found: list[Any] = [plugins.find("runtimes", name) for name in plugins.names("runtimes")]
-    assert len(found) >= 7
-    assert {TensorFlowLite, CoreML, TFLiteRuntime} <= set(found)
+    assert len(found) >= 8
+    assert {TensorFlowLite, CoreML, CoreMLReference, TFLiteRuntime} <= set(found)
     for runtime in found:
         assert runtime.formats <= set(FORMATS.values())
         assert runtime.evidence in ("native", "older-runtime", "reference")

@@ -16,6 +16,9 @@ NEAR = HALF_MAX / 4
 UNDERFLOW_SHARE = 0.1
 """Share of an operation's non-zero results that may round to zero without a word."""
 
+SMALLEST_NORMAL = 2.0**-14
+"""Beside a result larger than this, what rounds to zero is below one rounding step: a saturated sigmoid is no loss."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -42,7 +45,8 @@ class Range:
 
     @property
     def lost_share(self) -> float:
-        return self.underflowed / self.nonzero if self.nonzero else 0.0
+        """Share of the non-zero results that half precision loses, 0 where their size does not matter."""
+        return self.underflowed / self.nonzero if self.nonzero and self.largest < SMALLEST_NORMAL else 0.0
 
 
 def notes(ranges: Iterable[Range]) -> tuple[str, ...]:
