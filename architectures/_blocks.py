@@ -29,6 +29,33 @@ class ChannelShuffle(nn.Module):
         return table.transpose(axis, axis + 1).flatten(axis, axis + 1)
 
 
+class ChannelPermutation(nn.Module):
+    """What a channel shuffle becomes when some of its channels are gone: output channel ``i`` is input ``index[i]``.
+
+    ``index``, int64 [channels], is stored with the weights.
+    """
+
+    index: torch.Tensor
+
+    def __init__(self, index: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("index", index)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.index_select(1, self.index)
+
+
+class ChannelSplit(nn.Module):
+    """Part the channels in two: the first ``first``, and the others."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x[:, : self.first], x[:, self.first :]
+
+
 def conv_bn(
     in_channels: int,
     out_channels: int,

@@ -21,14 +21,23 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Eq. 3: sigmoid of a bias-free 7x7 convolution over the channel mean and maximum."""
+    """Eq. 3: sigmoid of a bias-free 7x7 convolution over the channel mean and maximum.
+
+    Attributes:
+        floor: the maximum is never below zero. Set by pruning: the channels it removed were zero, and where all others
+            are negative, zero was the maximum.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.floor = False
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        statistics = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
+        largest = x.amax(1, keepdim=True)
+        if self.floor:
+            largest = largest.relu()
+        statistics = torch.cat([x.mean(1, keepdim=True), largest], dim=1)
         return x * torch.sigmoid(self.conv(statistics))
 
 

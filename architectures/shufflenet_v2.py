@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import nn
 
+from architectures._blocks import ChannelShuffle, ChannelSplit
 from architectures._torchvision import pooled, torchvision_model
 from compress.contracts import Architecture, BadInput
 
@@ -31,5 +34,22 @@ class ShuffleNetV2(Architecture):
 
     def build(self, num_classes: int = 0) -> nn.Module:
         model = torchvision_model(f"shufflenet_v2_{_WIDTHS[self.width]}", num_classes)
-        trunk = nn.Sequential(model.conv1, model.maxpool, model.stage2, model.stage3, model.stage4, model.conv5)
+        stages = [nn.Sequential(*map(_Unit, stage)) for stage in (model.stage2, model.stage3, model.stage4)]
+        trunk = nn.Sequential(model.conv1, model.maxpool, *stages, model.conv5)
         return pooled(trunk, model.fc, model.fc.in_features, num_classes)
+
+
+class _Unit(nn.Module):
+    """torchvision's unit (figure 3c and 3d), with its split and shuffle as layers, which pruning can restate."""
+
+    def __init__(self, unit: Any) -> None:
+        super().__init__()
+        self.branch1: nn.Module = unit.branch1
+        self.branch2: nn.Module = unit.branch2
+        self.split = ChannelSplit(unit.branch2[0].in_channels) if unit.stride == 1 else None
+        self.shuffle = ChannelShuffle(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        passed, changed = (self.branch1(x), x) if self.split is None else self.split(x)
+        shuffled: torch.Tensor = self.shuffle(torch.cat([passed, self.branch2(changed)], 1))
+        return shuffled

@@ -24,6 +24,7 @@ def save_model(model: Model, path: Path) -> None:
         "classes": list(model.classes),
         "preprocess": asdict(model.preprocess),
         "embedding": asdict(model.embedding),
+        "pruned": {layer: dict(values) for layer, values in model.pruned.items()},
         "history": [dict(line) for line in model.history],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
@@ -62,11 +63,14 @@ def load_model(path: Path) -> Model:
     Raises:
         BadInput: the file is missing, damaged, or its weights do not fit its architecture.
     """
+    from compress.pruning.shapes import restore_shapes
+
     description = read_description(path)
     architecture = plugins.find("architectures", description["architecture"])(**tuples(description["options"]))
     assert isinstance(architecture, Architecture)
     classes = tuple(description["classes"])
     network = architecture.build(len(classes))
+    restore_shapes(network, description.get("pruned", {}))
     load_weights(network, path)
     return Model(
         architecture=architecture,
@@ -75,6 +79,7 @@ def load_model(path: Path) -> Model:
         preprocess=Preprocess(**tuples(description["preprocess"])),
         embedding=EmbeddingSpec(**description["embedding"]),
         history=tuple(description["history"]),
+        pruned=description.get("pruned", {}),
     )
 
 

@@ -67,7 +67,11 @@ class Component:
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values, in the order of the fields."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        plain = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            plain[f.name] = value.options() if "only" in f.metadata and value is not None else _plain(value)
+        return plain
 
 
 def component_field(kind: str, default: str) -> Any:
@@ -76,6 +80,11 @@ def component_field(kind: str, default: str) -> Any:
     Only a recipe fills in ``default``, because sibling folders do not import each other.
     """
     return field(metadata={"kind": kind, "default": default})
+
+
+def only_field(kind: str, name: str) -> Any:
+    """An optional field that holds the component ``name``: recipes give its options, or nothing for None."""
+    return field(default=None, metadata={"kind": kind, "only": name, "default": None})
 
 
 def _plain(value: Any) -> Any:
@@ -211,6 +220,8 @@ class Model:
         network: forward(normalised float32 [N, 3, H, W]) gives logits [N, classes] when it has a classifier,
             embeddings [N, D] when headless; ``network.embed`` always gives embeddings.
         history: one JSON object per epoch and stage, in order.
+        pruned: what ``architecture.build`` must be told to give the network's shapes: layer name -> attribute -> value.
+            Empty where nothing was removed.
     """
 
     architecture: Architecture
@@ -219,6 +230,7 @@ class Model:
     preprocess: Preprocess
     embedding: EmbeddingSpec
     history: tuple[Mapping[str, Any], ...] = ()
+    pruned: Mapping[str, Mapping[str, int | bool]] = field(default_factory=dict)
 
 
 # ----------------------------------------------------------------------------------------- component families
@@ -283,6 +295,16 @@ class Loss(Component):
 @dataclass(frozen=True, kw_only=True)
 class Stage(Component):
     """Model -> model: train, distil, prune, …"""
+
+    def check(self, model: Model) -> Model:
+        """Refuse, before anything runs, options that do not fit; the model as later stages will find it.
+
+        ``model`` has the right shapes and any weights.
+
+        Raises:
+            BadInput: the stage could not do what its options say.
+        """
+        return model
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
         """The improved model.

@@ -27,10 +27,15 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
     """
     import torch
 
+    from compress.pruning.shapes import restore_shapes
+
     torch.manual_seed(recipe.seed)
     network: Any = recipe.architecture.build(len(classes))
+    pruned: Mapping[str, Mapping[str, int | bool]] = {}
     if recipe.checkpoint is not None:
-        trained_on = tuple(read_description(recipe.checkpoint)["classes"])
+        description = read_description(recipe.checkpoint)
+        trained_on, pruned = tuple(description["classes"]), description.get("pruned", {})
+        restore_shapes(network, pruned)
         if trained_on != classes and not recipe.stages:
             raise BadInput(
                 f"model.checkpoint: {recipe.checkpoint} was trained on {len(trained_on)} other classes than the data's "
@@ -43,11 +48,12 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
         classes=classes,
         preprocess=preprocess,
         embedding=EmbeddingSpec(dim=network.embedding_dim, distance=recipe.distance),
+        pruned=pruned,
     )
 
 
 def model_sha256(model: Model) -> str:
-    """sha256 over the architecture, its options, the classes and every tensor."""
+    """sha256 over the architecture, its options, what pruning left of it, the classes and every tensor."""
     return _digest(model, model.network.state_dict(), model.classes)
 
 
@@ -63,7 +69,7 @@ def space_id(model: Model) -> str:
 
 def _digest(model: Model, tensors: Mapping[str, torch.Tensor], *more: Any) -> str:
     name, options = model.architecture.component_name(), model.architecture.options()
-    digest = hashlib.sha256(json.dumps([name, options, *more], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([name, options, model.pruned, *more], sort_keys=True).encode())
     for key, tensor in sorted(tensors.items()):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())

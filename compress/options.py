@@ -29,7 +29,9 @@ def options_model(component: type[Component]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for option in dataclasses.fields(component):
         required = option.default is dataclasses.MISSING
-        fields[option.name] = (hints[option.name], ... if required else option.default)
+        # A nested component was checked when it was built; its class is no pydantic type.
+        hint = Any if "only" in option.metadata else hints[option.name]
+        fields[option.name] = (hint, ... if required else option.default)
     config = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     return create_model(component.__name__, __config__=config, **fields)
 

@@ -11,7 +11,7 @@ from compress import environment
 from compress.assess import Assessor, chosen_runtimes
 from compress.bundle import write_bundle
 from compress.checkpoint import load_model, read_description, save_model
-from compress.contracts import Artifact, Data, Exporter, HeldOut, Model, Preprocess, Stage
+from compress.contracts import Artifact, BadInput, Data, Exporter, HeldOut, Model, Preprocess, Stage
 from compress.data import load_data
 from compress.golden import choose_probes, make_golden, write_golden
 from compress.model import initial_model, model_sha256
@@ -43,6 +43,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     if until == "data":
         return None
     model = initial_model(recipe, data.classes, data.preprocess)
+    _check_stages(recipe, model)
     # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
     with work:
         if not recipe.stages:
@@ -84,6 +85,7 @@ def plan(recipe: Recipe) -> list[str]:
     size = (recipe.data.image_size, recipe.data.image_size)
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
     model = initial_model(recipe, splits.classes, preprocess)
+    _check_stages(recipe, model)
     counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
     sizes = complexity(model.network, size)
     name = model.architecture.component_name()
@@ -100,6 +102,15 @@ def _execution(recipe: Recipe, file_format: str) -> str:
     runtimes = chosen_runtimes(recipe.validation, file_format)
     where = [f"{r.component_name()} ({r.unavailable() or r.evidence})" for r in runtimes]
     return f"validate: {file_format} on {', '.join(where)}"
+
+
+def _check_stages(recipe: Recipe, model: Model) -> None:
+    """Raises BadInput where a stage cannot do what its options say with the model that will reach it."""
+    for step, stage in recipe.stages:
+        try:
+            model = stage.check(model)
+        except BadInput as error:
+            raise BadInput(f"{step}: {error}") from error
 
 
 def _need_converters(recipe: Recipe) -> None:

@@ -222,15 +222,23 @@ class _Reader:
             return None
         values = dict(options)
         for option in dataclasses.fields(component):
-            if "kind" in option.metadata:
+            if "only" in option.metadata:
+                if (given := values.get(option.name)) is None:
+                    continue
+                nested = self.component(
+                    option.metadata["kind"], option.metadata["only"], given, f"{where}.{option.name}"
+                )
+            elif "kind" in option.metadata:
                 nested = self._named(
                     option.metadata["kind"],
                     values.get(option.name, option.metadata["default"]),
                     f"{where}.{option.name}",
                 )
-                if nested is None:
-                    return None
-                values[option.name] = nested
+            else:
+                continue
+            if nested is None:
+                return None
+            values[option.name] = nested
         return self._options(component, values, where)
 
     def _options(self, component: type[C], options: Any, where: str) -> C | None:

@@ -19,7 +19,10 @@ def json_schema() -> dict[str, Any]:
         component = plugins.find(kind, name)
         schema = options_model(component).model_json_schema()
         for option in dataclasses.fields(component):
-            if "kind" in option.metadata:
+            if "only" in option.metadata:
+                given = options(option.metadata["kind"], option.metadata["only"])
+                schema["properties"][option.name] = {"oneOf": [{"type": "null"}, given], "default": None}
+            elif "kind" in option.metadata:
                 nested = option.metadata["kind"]
                 schema["properties"][option.name] = {
                     "oneOf": [{"enum": plugins.names(nested)}, *_one_key(nested, options)],

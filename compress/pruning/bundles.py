@@ -1,0 +1,166 @@
+"""Sets of channel classes that can be removed together so that every grouped convolution keeps equal groups.
+
+A *layer* is a set of channel classes that are counted together: the outputs of one convolution and all that must be
+balanced with them. Its *bundles* are disjoint sets of its classes, least important first; any number of them may go,
+from the first on, and what remains is a valid network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from compress.pruning.channels import NOBODY, Channels
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Channel classes that are pruned together.
+
+    Attributes:
+        producers: names of the modules whose output channels they are, in the network's order.
+        classes: int, ascending.
+        partitions: for each way in which grouped convolutions part them, the block of each class.
+    """
+
+    producers: tuple[str, ...]
+    classes: tuple[int, ...]
+    partitions: tuple[tuple[int, ...], ...]
+
+    @property
+    def name(self) -> str:
+        return self.producers[0]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Attributes: classes: removed together; score: mean importance of a class, in units of its layer's mean."""
+
+    layer: str
+    classes: tuple[int, ...]
+    score: float
+
+
+def find_layers(network: nn.Module, channels: Channels) -> list[Layer]:
+    """The layers of which something can be removed, in the order the network computes them."""
+    grouped = _grouped(network, channels)
+    links = [ids.tolist() for name, ids in channels.produced.items()]
+    links += [blocks for _, blocks, _ in grouped]
+    members = _connected(links)
+    layers = []
+    for classes in members:
+        inside = set(classes)
+        producers = tuple(n for n, ids in channels.produced.items() if inside & set(ids.tolist()))
+        partitions = tuple(dict.fromkeys(p for p in (_blocks(classes, ids, n) for _, ids, n in grouped) if p))
+        free = [c for c in classes if c not in channels.fixed]
+        if partitions and len(free) < len(classes):
+            continue  # a group that must stay whole keeps all others as large
+        if len(free) > 1:
+            layers.append(Layer(producers, tuple(free), partitions))
+    order = {name: place for place, name in enumerate(channels.produced)}
+    return sorted(layers, key=lambda layer: order[layer.name])
+
+
+def make_bundles(layer: Layer, scores: Mapping[int, float], multiple_of: int) -> list[Bundle]:
+    """The layer's bundles, least important first; the last channels of a layer are in none.
+
+    Args:
+        scores: importance of each class, 0 or more.
+        multiple_of: where a layer has at least twice as many channels, whole multiples of it remain.
+    """
+    values = np.array([scores[c] for c in layer.classes])
+    sets = _balanced(values, layer.partitions)
+    if len(layer.classes) >= 2 * multiple_of:
+        sets = _merged(sets, len(layer.classes), multiple_of)
+    # Less important on average than any before it cannot be: it can only go after them.
+    finite = values[np.isfinite(values)]
+    level, scale, bundles = 0.0, float(finite.mean()) if finite.any() else 1.0, []
+    for chosen in sets[:-1]:
+        level = max(level, float(values[chosen].mean()) / scale)
+        bundles.append(Bundle(layer.name, tuple(layer.classes[i] for i in chosen), level))
+    return bundles
+
+
+def _grouped(network: nn.Module, channels: Channels) -> list[tuple[str, list[int], int]]:
+    """Each side of each grouped convolution: name, classes by position, groups."""
+    sides = []
+    for name, ids in channels.produced.items():
+        layer = network.get_submodule(name)
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1 and name not in channels.depthwise:
+            sides += [(name, channels.read[name].tolist(), layer.groups), (name, ids.tolist(), layer.groups)]
+    return sides
+
+
+def _connected(links: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Classes that stand in one link, directly or through others; each set ascending."""
+    home: dict[int, set[int]] = {}
+    for link in links:
+        joined = set(link) - {NOBODY}
+        for known in {id(home[c]): home[c] for c in link if c in home}.values():
+            joined |= known
+        home |= dict.fromkeys(joined, joined)
+    return [sorted(group) for group in {id(group): group for group in home.values()}.values()]
+
+
+def _blocks(classes: Sequence[int], side: Sequence[int], groups: int) -> tuple[int, ...] | None:
+    """The group of each class on one side of a convolution; -1 where it is not there."""
+    size = len(side) // groups
+    block = {c: place // size for place, c in enumerate(side)}
+    blocks = tuple(block.get(c, -1) for c in classes)
+    return blocks if max(blocks) >= 0 else None
+
+
+def _balanced(values: np.ndarray, partitions: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Sets of indices that take equally many from each block of every partition, least important first."""
+    everywhere = all(min(partition) >= 0 for partition in partitions)
+    counts = {max(partition) + 1 for partition in partitions}
+    if len(partitions) == 2 and everywhere and len(counts) == 1:
+        return _matchings(values, partitions, counts.pop())
+    cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index in np.argsort(values, kind="stable"):
+        cells[tuple(partition[index] for partition in partitions)].append(int(index))
+    # The same share of every cell keeps every block in proportion, however the partitions cross.
+    parts = math.gcd(*(len(cell) for cell in cells.values()))
+    return [
+        [i for cell in cells.values() for i in cell[k * len(cell) // parts : (k + 1) * len(cell) // parts]]
+        for k in range(parts)
+    ]
+
+
+def _matchings(values: np.ndarray, partitions: Sequence[Sequence[int]], groups: int) -> list[list[int]]:
+    """Sets with one channel of each block of both partitions, as a shuffle between two grouped convolutions needs.
+
+    Blocks of one and the other partition are the two sides of a bipartite graph, channels its edges. It is regular, so
+    it has a perfect matching, and is regular again without it (König 1916); each time the cheapest is taken. Where all
+    classes of a regular subgraph weigh nothing, they go first, and all of them.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    cells: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index in np.argsort(-values, kind="stable"):
+        cells[partitions[0][index], partitions[1][index]].append(int(index))
+    sets = []
+    for _ in range(len(values) // groups):
+        cost = np.full((groups, groups), np.inf)
+        for (one, other), left in cells.items():
+            if left:
+                cost[one, other] = values[left[-1]]
+        ones, others = linear_sum_assignment(cost)
+        sets.append([cells[pair].pop() for pair in zip(ones.tolist(), others.tolist(), strict=True)])
+    return sets
+
+
+def _merged(sets: list[list[int]], width: int, multiple_of: int) -> list[list[int]]:
+    """Neighbouring sets joined so that each leaves a multiple of ``multiple_of`` channels."""
+    merged: list[list[int]] = [[]]
+    for number, chosen in enumerate(sets):
+        width -= len(chosen)
+        merged[-1] += chosen
+        if width % multiple_of == 0 and number < len(sets) - 1:
+            merged.append([])
+    return merged

@@ -1,0 +1,26 @@
+"""The sizes a pruning target can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from architectures import complexity, count_parameters
+
+SIZES = ("params", "macs", "bytes")
+_FP32 = 4
+
+
+def measure(network: nn.Module, input_size: tuple[int, int]) -> Mapping[str, int]:
+    """``SIZES`` of a network for one image of (H, W) pixels.
+
+    ``params`` and ``macs`` are those of bundle.json, with the classifier. ``bytes`` estimates the exported fp32 file:
+    four for each parameter of the headless network with batch normalisation folded, where a scale and a shift become
+    one bias; formats add their own overhead.
+    """
+    sizes = complexity(network, input_size)
+    classifier = getattr(network, "classifier", None)
+    exported = sizes.params - (count_parameters(classifier) if isinstance(classifier, nn.Module) else 0)
+    exported -= sum(norm.num_features for norm in network.modules() if isinstance(norm, nn.BatchNorm2d) and norm.affine)
+    return {"params": sizes.params, "macs": sizes.macs, "bytes": _FP32 * exported}

@@ -1,0 +1,200 @@
+"""Which channel classes to remove for a given share, or for a given size of the network."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from compress.contracts import BadInput
+from compress.plugins import did_you_mean
+from compress.pruning.bundles import Bundle, Layer, find_layers, make_bundles
+from compress.pruning.channels import Channels, trace_channels
+from compress.pruning.importance import check_criterion, class_scores
+from compress.pruning.surgery import remove_channels
+
+Scope = Literal["global", "layer"]
+
+_ROUNDING = 1e-9
+"""So that 0.3 of 10 channels is 3."""
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """One network, ready to be pruned.
+
+    Attributes:
+        bundles: layer name -> its bundles, least important first; what is in none stays.
+    """
+
+    network: nn.Module
+    channels: Channels
+    layers: Mapping[str, Layer]
+    bundles: Mapping[str, Sequence[Bundle]]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Module that produces prunable channels -> how many there are in its layer."""
+        return {name: len(layer.classes) for layer in self.layers.values() for name in layer.producers}
+
+    def width(self, except_for: Collection[str] = ()) -> int:
+        """Prunable channels, but those of the layers with a producer of these names."""
+        return sum(len(la.classes) for la in self.layers.values() if not set(la.producers) & set(except_for))
+
+    def without(self, bundles: Sequence[Bundle]) -> nn.Module:
+        """A smaller copy of the network."""
+        return remove_channels(self.network, self.channels, {c for b in bundles for c in b.classes})
+
+
+def prunable(
+    network: nn.Module,
+    example_input: torch.Tensor,
+    *,
+    importance: str = "l2",
+    multiple_of: int = 1,
+    fix_embedding: bool = True,
+) -> Prunable:
+    """Find and rank what can be removed.
+
+    Args:
+        example_input: float32 [N, 3, H, W]; only its shape matters.
+        importance: see ``importance.class_scores``.
+        multiple_of: channels that remain in a layer, where it is wide enough.
+        fix_embedding: leave the embedding's dimension as it is.
+
+    Raises:
+        BadInput: an unknown criterion, no gradients for ``taylor``, or a network that cannot be traced.
+    """
+    check_criterion(importance)
+    channels = trace_channels(network, example_input, fix_embedding=fix_embedding)
+    layers = {layer.name: layer for layer in find_layers(network, channels)}
+    scores = class_scores(network, channels, importance)
+    bundles = {name: make_bundles(layer, scores, multiple_of) for name, layer in layers.items()}
+    return Prunable(network, channels, layers, bundles)
+
+
+def choose_share(
+    found: Prunable, ratio: float, scope: Scope = "global", per_layer: Mapping[str, float] | None = None
+) -> list[Bundle]:
+    """The bundles that make up at most ``ratio`` of the prunable channels.
+
+    Args:
+        ratio: 0 up to, but not including, 1. Channels that stand and fall together count once.
+        scope: ``global`` takes the least important of the whole network, ``layer`` the same share of each layer.
+        per_layer: shares of single layers, by the name of any module that produces their channels.
+
+    Raises:
+        BadInput: a share that would leave a layer or a group of it empty, or a layer that is not there.
+    """
+    chosen, others = _overridden(found, per_layer or {})
+    total = sum(len(found.layers[name].classes) for name in others)
+    order = _ordered(found, others, scope)
+    most = sum(len(b.classes) for b in order)
+    if not 0 <= ratio < 1 or ratio * total > most:
+        raise BadInput(
+            f"ratio: {ratio} would leave a layer or one of its groups without channels; at most "
+            f"{most / max(total, 1):.3f} of the {total} prunable channels can go"
+        )
+    if scope == "layer":
+        return chosen + [
+            bundle for share, bundle in zip(_shares(found, order), order, strict=True) if share <= ratio + _ROUNDING
+        ]
+    return chosen + _up_to(order, ratio * total)
+
+
+def choose_size(
+    found: Prunable,
+    limit: float,
+    measure: Callable[[nn.Module], int],
+    what: str,
+    scope: Scope = "global",
+    per_layer: Mapping[str, float] | None = None,
+) -> list[Bundle]:
+    """The fewest bundles, in the order of ``choose_share``, without which the network measures at most ``limit``.
+
+    Args:
+        limit: in the units of ``measure``.
+        measure: network -> size; never larger for fewer channels.
+        what: opens the error message: the option and its value.
+
+    Raises:
+        BadInput: as ``choose_share``, or a limit that cannot be reached; the message says what can.
+    """
+    chosen, others = _overridden(found, per_layer or {})
+    order = _ordered(found, others, scope)
+    now = measure(found.network)
+    least = measure(found.without(chosen + order))
+    if least > limit:
+        raise BadInput(
+            f"{what} asks for at most {limit:,.0f} of {now:,}, but {least:,} ({least / now:.3f}) is the "
+            "least this network can be pruned to; ask for that or more"
+        )
+
+    def fits(count: int) -> bool:
+        return measure(found.without(chosen + order[:count])) <= limit
+
+    return chosen + order[: bisect.bisect_left(range(len(order)), True, key=fits)]
+
+
+def choose_layer(found: Prunable, name: str, share: float) -> list[Bundle]:
+    """The bundles that make up at most ``share`` of one layer."""
+    return _up_to(found.bundles[name], share * len(found.layers[name].classes))
+
+
+def _overridden(found: Prunable, per_layer: Mapping[str, float]) -> tuple[list[Bundle], list[str]]:
+    """The bundles of the layers with a share of their own, and the names of the other layers."""
+    homes = {producer: layer.name for layer in found.layers.values() for producer in layer.producers}
+    taken: dict[str, list[Bundle]] = {}
+    for name, share in per_layer.items():
+        if name not in homes:
+            near = did_you_mean(name, list(homes))
+            raise BadInput(f"per_layer: '{name}' is not a layer with channels to remove{near} ({_some(homes)})")
+        layer = found.layers[homes[name]]
+        if layer.name in taken:
+            raise BadInput(f"per_layer: the channels of '{name}' go together with another layer named here; name one")
+        width, bundles = len(layer.classes), found.bundles[layer.name]
+        most = sum(len(b.classes) for b in bundles)
+        if not 0 <= share < 1 or share * width > most:
+            raise BadInput(
+                f"per_layer: {share} of the {width} channels of '{name}' would leave it or one of its groups empty; "
+                f"at most {most / width:.3f} can go"
+            )
+        taken[layer.name] = choose_layer(found, layer.name, share)
+    return [b for bundles in taken.values() for b in bundles], [n for n in found.layers if n not in taken]
+
+
+def _some(names: Iterable[str]) -> str:
+    first = list(names)
+    return ", ".join(first[:8]) + (f" and {len(first) - 8} more" if len(first) > 8 else "")
+
+
+def _ordered(found: Prunable, layers: Sequence[str], scope: Scope) -> list[Bundle]:
+    """All bundles in the order they go; the sort is stable, so a layer's own stay in order."""
+    bundles = [b for name in layers for b in found.bundles[name] if math.isfinite(b.score)]
+    if scope == "global":
+        return sorted(bundles, key=lambda b: b.score)
+    ranked = sorted(zip(_shares(found, bundles), range(len(bundles)), strict=True))
+    return [bundles[number] for _, number in ranked]
+
+
+def _shares(found: Prunable, bundles: Sequence[Bundle]) -> list[float]:
+    """The share of its layer that is gone after each bundle."""
+    gone: dict[str, int] = defaultdict(int)
+    shares = []
+    for bundle in bundles:
+        gone[bundle.layer] += len(bundle.classes)
+        shares.append(gone[bundle.layer] / len(found.layers[bundle.layer].classes))
+    return shares
+
+
+def _up_to(bundles: Sequence[Bundle], channels: float) -> list[Bundle]:
+    """The first bundles that hold at most so many channels."""
+    ends = list(itertools.accumulate(len(b.classes) for b in bundles))
+    return list(bundles[: bisect.bisect_right(ends, channels + _ROUNDING)])

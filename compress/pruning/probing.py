@@ -1,0 +1,60 @@
+"""What a few labelled images say about a network: gradients of the loss, accuracy, embeddings."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compress.batches import batches
+from compress.contracts import ImageSet, Model
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Attributes: embeddings: float32 [N, D]; right: bool [N], False throughout for a headless network."""
+
+    embeddings: torch.Tensor
+    right: torch.Tensor
+
+
+def with_gradients(model: Model, images: ImageSet, count: int) -> nn.Module:
+    """A copy of the network with the gradients of the mean cross-entropy, in evaluation mode.
+
+    Over the first ``count`` images of a fixed random order.
+    """
+    network: Any = copy.deepcopy(model.network).eval()
+    chosen = _some(images, count)
+    for pictures, labels in batches(images, _BATCH, chosen):
+        logits = network.classifier(network.embed(_normalised(model, pictures)))
+        (F.cross_entropy(logits, torch.from_numpy(labels), reduction="sum") / len(chosen)).backward()
+    return network  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def answers(network: Any, model: Model, images: ImageSet, count: int) -> Answers:
+    """What ``network``, a version of ``model``'s, says about the first ``count`` images of a fixed random order."""
+    network.eval()
+    embeddings, right = [], []
+    for pictures, labels in batches(images, _BATCH, _some(images, count)):
+        embeddings.append(network.embed(_normalised(model, pictures)))
+        logits = network.classifier(embeddings[-1])
+        right.append(logits.argmax(1) == torch.from_numpy(labels))
+    return Answers(torch.cat(embeddings), torch.cat(right))
+
+
+def _some(images: ImageSet, count: int) -> np.ndarray:
+    return np.random.Generator(np.random.PCG64(0)).permutation(len(images))[:count]
+
+
+def _normalised(model: Model, images: np.ndarray) -> torch.Tensor:
+    """uint8 [n, H, W, 3] -> float32 [n, 3, H, W]."""
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (model.preprocess.mean, model.preprocess.std))
+    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std

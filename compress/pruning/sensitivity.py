@@ -1,0 +1,44 @@
+"""What each layer's channels are worth: prune one layer at a time, and look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.nn import functional as F
+
+from compress.contracts import ImageSet, Model
+from compress.pruning.plan import Prunable, choose_layer
+from compress.pruning.probing import answers
+
+
+def sensitivity(
+    found: Prunable, model: Model, images: ImageSet, shares: Sequence[float], count: int
+) -> Iterator[dict[str, Any]]:
+    """One line per layer and share: the accuracy, and how far the embeddings turned, without any training.
+
+    Args:
+        found: prepared from ``model``'s network with ``fix_embedding``, or the embeddings could not be compared; layers
+            of the embedding are left out.
+        images: labelled images, of which ``count`` are used.
+        shares: of a layer's channels, each above 0 and below 1; the lines say what was removed, which may be less.
+    """
+    if not shares:
+        return
+    before = answers(found.network, model, images, count)
+    for name in found.layers:
+        for share in shares:
+            bundles = choose_layer(found, name, share)
+            after = answers(found.without(bundles), model, images, count)
+            if after.embeddings.shape != before.embeddings.shape:
+                continue
+            cosine = F.cosine_similarity(before.embeddings, after.embeddings)
+            yield {
+                "sensitivity": name,
+                "channels": len(found.layers[name].classes),
+                "removed": sum(len(bundle.classes) for bundle in bundles),
+                "share": share,
+                "accuracy": float(after.right.float().mean()),
+                "accuracy_before": float(before.right.float().mean()),
+                "mean_cosine": float(cosine.mean()),
+            }

@@ -1,0 +1,111 @@
+"""Cut removed channels out of a network.
+
+Every tensor keeps its remaining channels in their old order. So a weight is its rows and columns of old, a
+concatenation or a sum needs no care, and only what is stated in channel numbers changes: groups, shuffles, splits.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Set
+from typing import Any
+
+import torch
+from torch import nn
+
+from architectures._blocks import ChannelPermutation, ChannelShuffle, ChannelSplit
+from architectures._cbam import SpatialAttention
+from compress.pruning.channels import Channels
+
+
+def remove_channels(network: nn.Module, channels: Channels, removed: Set[int]) -> nn.Module:
+    """A copy of ``network`` without the classes ``removed``; the sets of ``bundles`` keep its groups equal.
+
+    It computes what ``network`` does with those channels at zero, to float rounding.
+    """
+    small = copy.deepcopy(network)
+
+    def kept(classes: torch.Tensor) -> torch.Tensor:
+        """Positions that stay, int64."""
+        gone = torch.tensor(sorted(removed), dtype=torch.int64)
+        return (~torch.isin(classes, gone)).nonzero().flatten()
+
+    for name, classes in channels.produced.items():
+        layer = small.get_submodule(name)
+        if isinstance(layer, nn.Conv2d):
+            _cut_convolution(layer, kept(channels.read[name]), kept(classes))
+        elif isinstance(layer, nn.Linear):
+            _cut_linear(layer, kept(channels.read[name]), kept(classes))
+    for name, classes in channels.carried.items():
+        layer, stay = small.get_submodule(name), kept(classes)
+        if len(stay) == len(classes):
+            continue
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+            _cut_normalisation(layer, stay)
+        elif isinstance(layer, SpatialAttention):
+            _cut_attention(layer, len(stay) / len(classes))
+        elif isinstance(layer, ChannelSplit):
+            layer.first = int((stay < layer.first).sum())
+        elif isinstance(layer, ChannelShuffle | ChannelPermutation):
+            parent, _, own = name.rpartition(".")
+            setattr(small.get_submodule(parent), own, _cut_shuffle(layer, stay, len(classes)))
+    if isinstance(getattr(small, "embedding_dim", None), int):
+        small.embedding_dim = len(kept(channels.embedding))  # type: ignore[assignment]
+    return small
+
+
+def _cut_convolution(conv: nn.Conv2d, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+    per_group = conv.in_channels // conv.groups
+    depthwise = conv.groups > 1 and per_group == 1
+    if depthwise:
+        weight = conv.weight[outputs]
+        conv.groups = len(inputs)
+    else:
+        rows = outputs.reshape(conv.groups, -1)
+        columns = (inputs % per_group).reshape(conv.groups, -1)
+        weight = torch.cat([conv.weight[r][:, c] for r, c in zip(rows, columns, strict=True)])
+    conv.in_channels, conv.out_channels = len(inputs), len(outputs)
+    _replace(conv, "weight", weight)
+    if conv.bias is not None:
+        _replace(conv, "bias", conv.bias[outputs])
+
+
+def _cut_linear(linear: nn.Linear, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+    linear.in_features, linear.out_features = len(inputs), len(outputs)
+    _replace(linear, "weight", linear.weight[outputs][:, inputs])
+    if linear.bias is not None:
+        _replace(linear, "bias", linear.bias[outputs])
+
+
+def _cut_normalisation(norm: Any, stay: torch.Tensor) -> None:
+    norm.num_features = len(stay)
+    if norm.affine:
+        _replace(norm, "weight", norm.weight[stay])
+        _replace(norm, "bias", norm.bias[stay])
+    norm.running_mean, norm.running_var = norm.running_mean[stay], norm.running_var[stay]
+
+
+def _cut_attention(attention: SpatialAttention, share: float) -> None:
+    """The removed channels were zeros in the mean and in the maximum."""
+    attention.floor = True
+    with torch.no_grad():
+        attention.conv.weight[:, 0] *= share
+
+
+def _cut_shuffle(
+    shuffle: ChannelShuffle | ChannelPermutation, stay: torch.Tensor, width: int
+) -> ChannelShuffle | ChannelPermutation:
+    order = shuffle(torch.arange(width).reshape(1, width, 1, 1)).flatten()  # output position -> input position
+    place = torch.full((width,), -1).scatter(0, stay, torch.arange(len(stay)))
+    index = place[order]
+    index = index[index >= 0]
+    if isinstance(shuffle, ChannelShuffle) and len(stay) % shuffle.groups == 0:
+        plain = shuffle(torch.arange(len(stay)).reshape(1, -1, 1, 1)).flatten()
+        if torch.equal(plain, index):
+            return shuffle
+    return ChannelPermutation(index).train(shuffle.training)
+
+
+def _replace(module: nn.Module, name: str, values: torch.Tensor) -> None:
+    old = getattr(module, name)
+    setattr(module, name, nn.Parameter(values.detach().clone().contiguous(), requires_grad=old.requires_grad))

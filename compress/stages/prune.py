@@ -1,0 +1,202 @@
+"""Structured pruning: remove whole channels, then train what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import nn
+
+from compress.contracts import BadInput, Data, Model, Stage, only_field
+from compress.progress import say
+from compress.pruning.bundles import Bundle
+from compress.pruning.importance import Criterion
+from compress.pruning.measures import SIZES, measure
+from compress.pruning.plan import Prunable, Scope, choose_share, choose_size, prunable
+from compress.pruning.probing import with_gradients
+from compress.pruning.sensitivity import sensitivity
+from compress.pruning.shapes import changed_shapes
+from compress.stages.train import Train
+
+Share = Annotated[float, Ge(0), Lt(1)]
+Size = Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(Stage):
+    """Remove the least important channels, in one or several steps with training in between.
+
+    One of ``ratio``, ``params``, ``macs`` and ``bytes`` says how many, unless ``per_layer`` says it all. Sizes above 1
+    are numbers, up to 1 shares of the network that enters the stage.
+
+    Attributes:
+        ratio: share of the prunable channels to remove.
+        params: parameters to keep at most, those of the classifier included.
+        macs: multiply-accumulates to keep at most, of one image of the recipe's size.
+        bytes: size of the exported fp32 file to keep at most, estimated as four bytes for each parameter of the
+            headless network with batch normalisation folded.
+        per_layer: layer name -> share of its channels to remove, whatever the others lose.
+        importance: l1, l2 (filter norms), bn_scale (network slimming; train with ``bn_sparsity``), fpgm (geometric
+            median) or taylor (loss change, over ``taylor_images``).
+        scope: ``global`` compares channels over the whole network, ``layer`` takes the same share of each layer.
+        multiple_of: each layer keeps a multiple of so many channels, where it has at least twice as many.
+        prune_embedding: let values of the embedding go, too.
+        steps: times to prune and fine-tune, with the target approached in equal parts.
+        finetune: options of ``train`` for the epochs after each step; none leaves the network as it was cut.
+        taylor_images: training images whose gradients ``taylor`` uses.
+        sensitivity: shares to prune each layer by, alone and without training, to see what it does; written to the
+            metrics before anything is pruned.
+        sensitivity_images: validation images used for that.
+    """
+
+    ratio: Share | None = None
+    params: Size | None = None
+    macs: Size | None = None
+    bytes: Size | None = None
+    per_layer: Mapping[str, Share] | None = None
+    importance: Criterion = "l2"
+    scope: Scope = "global"
+    multiple_of: Annotated[int, Ge(1)] = 8
+    prune_embedding: bool = False
+    steps: Annotated[int, Ge(1)] = 1
+    finetune: Train | None = only_field("stages", "train")
+    taylor_images: Annotated[int, Ge(1)] = 512
+    sensitivity: tuple[Annotated[float, Gt(0), Lt(1)], ...] = ()
+    sensitivity_images: Annotated[int, Ge(1)] = 500
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("ratio", *SIZES) if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise BadInput(f"{' and '.join(given)}: give one of them")
+        if not given and not self.per_layer:
+            raise BadInput(f"ratio: missing; give it, or one of {', '.join(SIZES)} or per_layer")
+
+    def check(self, model: Model) -> Model:
+        """The shapes the stage will leave; where the criterion needs images, those by filter norms."""
+        importance = "l2" if self.importance == "taylor" else self.importance
+        found = self._prunable(model, model.network, importance)
+        return _smaller(model, found.without(self._chosen(found, found, model.preprocess.size, done=1.0)))
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        found = start = self._ranked(model, data)
+        size = model.preprocess.size
+        lines = sensitivity(found, model, data.validation, self.sensitivity, self.sensitivity_images)
+        model = _logged(model, *lines)
+        for step in range(1, self.steps + 1):
+            if step > 1:
+                found = self._ranked(model, data)
+            model = _smaller(model, found.without(self._chosen(found, start, size, done=step / self.steps)))
+            sizes = measure(model.network, size)
+            before = {f"{name}_before": value for name, value in measure(found.network, size).items()}
+            model = _logged(model, {"step": step, **sizes, **before})
+            say(f"prune: step {step}/{self.steps}  {sizes['params']:,} parameters, {sizes['macs']:,} MACs")
+            if self.finetune is not None:
+                model = _finetuned(self.finetune, model, data, seed, scratch / f"step-{step}", step)
+        return model
+
+    def _ranked(self, model: Model, data: Data) -> Prunable:
+        network = model.network
+        if self.importance == "taylor":
+            network = with_gradients(model, data.train, self.taylor_images)
+        return self._prunable(model, network, self.importance)
+
+    def _prunable(self, model: Model, network: nn.Module, importance: str) -> Prunable:
+        return prunable(
+            network,
+            torch.zeros(1, 3, *model.preprocess.size),
+            importance=importance,
+            multiple_of=self.multiple_of,
+            fix_embedding=not self.prune_embedding,
+        )
+
+    def _chosen(self, found: Prunable, start: Prunable, input_size: tuple[int, int], done: float) -> list[Bundle]:
+        """What to remove now so that ``done`` of the way from ``start`` to the target is behind."""
+        own = self.per_layer or {}
+        now = {name: _rest(share * done, start.widths.get(name), found.widths.get(name)) for name, share in own.items()}
+        for what in SIZES:
+            limit: float | None = getattr(self, what)
+            if limit is not None:
+                begin = measure(start.network, input_size)[what]
+                target = limit if limit > 1 else limit * begin
+                between = begin - (begin - target) * done
+
+                def size(network: nn.Module, what: str = what) -> int:
+                    return measure(network, input_size)[what]
+
+                return choose_size(found, between, size, f"{what}: {limit}", self.scope, now)
+        ratio = _rest((self.ratio or 0.0) * done, start.width(own), found.width(own))
+        return choose_share(found, ratio, self.scope, now)
+
+
+def _rest(ratio: float, before: int | None, now: int | None) -> float:
+    """The share of the ``now`` channels without which ``ratio`` of those ``before`` are gone."""
+    return max(0.0, 1 - (1 - ratio) * before / now) if before and now else ratio
+
+
+def _smaller(model: Model, network: nn.Module) -> Model:
+    dim: Any = getattr(network, "embedding_dim", model.embedding.dim)
+    return replace(
+        model,
+        network=network,
+        embedding=replace(model.embedding, dim=dim),
+        pruned=changed_shapes(network, model.architecture.build(len(model.classes))),
+    )
+
+
+def _logged(model: Model, *lines: Mapping[str, Any]) -> Model:
+    return replace(model, history=(*model.history, *({"stage": "prune", **line} for line in lines)))
+
+
+def _finetuned(train: Train, model: Model, data: Data, seed: int, scratch: Path, step: int) -> Model:
+    """Train the smaller network; ``scratch`` holds its progress, so that a killed run goes on within this step."""
+    scratch.mkdir(exist_ok=True)
+    known = len(model.history)
+    trained = train.run(model, data, seed=seed, scratch=scratch)
+    lines = [{**line, "stage": "prune", "step": step} for line in trained.history[known:]]
+    return replace(trained, history=(*model.history, *lines))
+
+
+def prune_model(
+    model: nn.Module,
+    example_input: torch.Tensor,
+    ratio: float,
+    *,
+    importance: str = "l2",
+    scope: Scope = "global",
+    multiple_of: int = 1,
+    prune_embedding: bool = False,
+) -> nn.Module:
+    """A new, physically smaller network; ``model`` stays as it is.
+
+    Removed are at most ``ratio`` of the prunable channels, least important first; channels that are zero whatever the
+    image is go before any other, and without them the network computes the same. Channels that stand and fall together
+    (a depthwise pair, the branches of a sum, a feature map and its attention) count once. Grouped convolutions keep
+    their number of groups, all of one size.
+
+    Args:
+        model: a ``RetrievalNetwork``, or any module that torch.fx can trace. A shuffle or split of channels written in
+            the module's code, and not as ``ChannelShuffle`` or ``ChannelSplit``, keeps the channels it moves.
+        example_input: float32 [N, 3, H, W] that the model takes; only its shape matters.
+        ratio: 0 up to, but not including, 1.
+        importance: l1, l2, bn_scale, fpgm or taylor (which needs gradients in the model's parameters).
+        scope: ``global`` compares channels over the whole network, in units of their layer's mean importance;
+            ``layer`` removes the same share of each layer.
+        multiple_of: each layer keeps a multiple of so many channels, where it has at least twice as many.
+        prune_embedding: let values of the embedding go, too; a classifier follows.
+
+    Raises:
+        BadInput: an unknown importance or scope, a ratio that would leave a layer or group empty, or a model that
+            cannot be traced.
+    """
+    if scope not in ("global", "layer"):
+        raise BadInput(f"scope: '{scope}' is not one of global, layer")
+    if not isinstance(multiple_of, int) or multiple_of < 1:
+        raise BadInput(f"multiple_of: {multiple_of!r} must be a whole number from 1 on")
+    found = prunable(
+        model, example_input, importance=importance, multiple_of=multiple_of, fix_embedding=not prune_embedding
+    )
+    return found.without(choose_share(found, ratio, scope))
