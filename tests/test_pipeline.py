@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from compress.contracts import BadInput
+from compress.contracts import BadInput, Preprocess
 from compress.hashing import artifact_sha256
+from compress.images import read_image
 from compress.pipeline import run
 from compress.recipe import load_recipe
 from tests._command import REPOSITORY, compress, start
@@ -105,6 +108,29 @@ def gate_names(artifact: dict[str, Any]) -> set[str]:
     )
 
 
+def test_every_artifact_shows_the_image_it_is_worst_at(finished: Finished) -> None:
+    shown = set()
+    for artifact in manifest(finished.folder)["artifacts"]:
+        parity = artifact["parity"]
+        file = f"worst/{Path(artifact['path']).name}.{artifact['runtime']}.png"
+        assert parity["worst_image_file"] == file
+        shown.add(Path(file).name)
+        if not parity["worst_image"].startswith("probe "):
+            photo = finished.recipe.parent / "photos" / parity["worst_image"]
+            expected = read_image(photo, Preprocess((32, 32)))
+            np.testing.assert_array_equal(np.asarray(Image.open(finished.folder / file)), expected)
+    assert {path.name for path in (finished.folder / "worst").iterdir()} == shown
+
+
+def test_the_golden_pack_names_its_licence_and_the_neighbours_every_artifact_found(finished: Finished) -> None:
+    golden = json.loads((finished.folder / "golden/golden.json").read_text(encoding="utf-8"))
+    assert golden["license"] == "CC0-1.0"
+    assert golden["gallery"]["leave_one_out"] is True
+    assert {len(image["neighbours"]) for image in golden["images"]} == {10}
+    for artifact in manifest(finished.folder)["artifacts"]:
+        assert artifact["neighbours"]["golden_neighbours"] >= 0.95
+
+
 def test_metrics_hold_one_line_per_epoch_and_artifact_and_no_clock(finished: Finished) -> None:
     lines = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["stage"] == "train"] == [1, 2, 3, 4, 5, 6]
@@ -153,11 +179,14 @@ def test_a_finished_run_is_reused_and_a_damaged_file_is_made_again(finished: Fin
         file.write(b"damage")
     (folder / "artifacts/.unfinished-tiny.fp32.onnx").write_bytes(b"a kill left this")
     (folder / "golden/images/999.png").write_bytes(b"of an earlier recipe with more golden images")
+    (folder / "worst/tiny.w8.tflite.litert.png").write_bytes(b"of an artifact that the recipe no longer has")
+    (folder / "gallery/gallery.sqlite.tmp").write_bytes(b"a kill left this too")
     again = compress("run", finished.recipe, "--out", folder)
     assert again.code == 0, again.stderr
     assert [line for line in again.stderr.splitlines() if line.startswith(("train", "export"))] == [
         "export: tiny.fp32.pt"
     ]
+    assert "validate: PyTorch model" not in again.stderr
     assert_equal_bundles(folder, finished.folder)
 
 

@@ -27,6 +27,7 @@ class Digits(Dataset):
         test_share: share of each class that is held out as queries and gallery.
     """
 
+    # Y. LeCun and C. Cortes hold the copyright; the licence is the one Keras's documentation gives for MNIST.
     images_license: ClassVar[str | None] = "CC-BY-SA-3.0"
 
     root: Literal[""] = ""

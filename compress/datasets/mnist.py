@@ -27,6 +27,7 @@ class Mnist(Dataset):
         download: fetch them through torchvision when they are not there.
     """
 
+    # Y. LeCun and C. Cortes hold the copyright; the licence is the one Keras's documentation gives for MNIST.
     images_license: ClassVar[str | None] = "CC-BY-SA-3.0"
 
     image_size: ImageSize = 28
