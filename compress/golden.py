@@ -158,8 +158,8 @@ def read_golden(folder: Path) -> Golden:
             np.array([entry["class"] for entry in entries]),
             embeddings,
             tuple(entry["source"] for entry in entries),
-            tuple(tuple(Match(**match) for match in entry["neighbours"]) for entry in entries),
-            content["gallery"]["leave_one_out"],
+            tuple(tuple(_match(match) for match in entry["neighbours"]) for entry in entries),
+            bool(content["gallery"]["leave_one_out"]),
         )
         if not len(images) == len(embeddings) == len(entries):
             raise ValueError(f"{len(entries)} images, {len(images)} tensors, {len(embeddings)} embeddings")
@@ -171,3 +171,8 @@ def read_golden(folder: Path) -> Golden:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{index}: the golden pack is damaged ({error})") from error
     return golden
+
+
+def _match(values: dict[str, Any]) -> Match:
+    """Raises ValueError, KeyError or TypeError for what is no neighbour."""
+    return Match(str(values["name"]), str(values["label"]), float(values["distance"]))

@@ -96,6 +96,10 @@ def test_codes_packed_in_the_other_order_are_found_out(tmp_path: Path, digit_ima
     (folder / "golden.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(BadInput, match=r"golden\.json: .*code of images/000\.png"):
         read_golden(folder)
+    first["neighbours"][0]["distance"] = "near"
+    (folder / "golden.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"golden\.json: .*could not convert string to float"):
+        read_golden(folder)
 
 
 @pytest.mark.parametrize("key", ["space_id", "dim", "kind", "distance"])
