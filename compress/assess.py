@@ -28,7 +28,8 @@ from compress.worst import write_worst
 from validators import runtimes_for
 from validators.compatibility import Sample, compatibility, sample
 from validators.gates import default_limits
-from validators.measure import entry, measure, unexecuted
+from validators.measure import entry, measure, static_values, unexecuted
+from validators.pytorch_mobile import described
 
 if TYPE_CHECKING:
     from validators.checks.retrieval_map import RetrievalMap
@@ -101,6 +102,7 @@ class Assessor:
             "precision": artifact.precision,
             "bytes": artifact_bytes(artifact.path),
             "sha256": artifact_sha256(artifact.path),
+            **described(artifact.path, artifact.format),
         }
         runtimes = chosen_runtimes(self._validation, artifact.format)
         first, *others = [self._on(runtime, artifact, file, golden, gallery) for runtime in runtimes]
@@ -110,8 +112,8 @@ class Assessor:
         self, runtime: Runtime, artifact: Artifact, file: Mapping[str, Any], golden: Golden, gallery: Gallery
     ) -> dict[str, Any]:
         checks, spec = self._validation.checks, self._model.embedding
-        limits = self._limits(artifact.precision)
-        static = {**self._sizes, "bytes": file["bytes"]}
+        limits = self._limits(artifact.precision, artifact.format)
+        static = static_values(file, self._sizes)
         if (reason := runtime.unavailable()) is not None:
             say(f"validate: {artifact.path.name} was not run: {reason}")
             return {**unexecuted(runtime, reason, checks, limits, static), SECTION: None}
@@ -144,8 +146,8 @@ class Assessor:
             result["parity"]["worst_image_file"] = picture
         return entry(runtime, result, limits, static)
 
-    def _limits(self, precision: str) -> dict[str, float]:
-        return {**default_limits(precision), **self._validation.gates}
+    def _limits(self, precision: str, file_format: str | None = None) -> dict[str, float]:
+        return {**default_limits(precision, file_format), **self._validation.gates}
 
     @functools.cached_property
     def _sizes(self) -> dict[str, int]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.contracts import HeldOut, Model, Observation
+from compress.contracts import Embedder, HeldOut, Latency, Model, Observation
 from compress.progress import ticker
+from validators.child import measure
+from validators.measure import TIMED, WARM_UP
 
 if TYPE_CHECKING:
     from compress.contracts import ImageArray
@@ -23,21 +25,45 @@ def observe(model: Model, held_out: HeldOut) -> Observation:
     """Embed the held-out images and the probes with the PyTorch model."""
     queries = embed(model, held_out.queries.images)
     gallery = queries if held_out.leave_one_out else embed(model, held_out.gallery.images)
-    return Observation(queries=queries, gallery=gallery, probes=embed(model, held_out.probes))
+    probes = embed(model, held_out.probes)
+    return Observation(queries, gallery, probes, latency=_latency(model, held_out.probes))
 
 
 def embed(model: Model, images: ImageArray) -> np.ndarray:
     """uint8 [N, H, W, 3] -> float32 [N, D] on the CPU, L2-normalised when the distance is cosine."""
+    run = _embedder(model)
+    parts = []
+    with ticker("PyTorch", len(images), "images") as bar:
+        for start in range(0, len(images), _BATCH):
+            parts.append(run(images[start : start + _BATCH]))
+            bar.advance(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _embedder(model: Model) -> Embedder:
     import torch
     from torch.nn import functional as F
 
     network: Any = model.network.eval()
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (model.preprocess.mean, model.preprocess.std))
-    parts = []
-    with torch.inference_mode(), ticker("PyTorch", len(images), "images") as bar:
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + _BATCH]))
-            features = network.embed((batch.permute(0, 3, 1, 2).float() / 255 - mean) / std)
-            parts.append((F.normalize(features) if model.embedding.distance == "cosine" else features).numpy())
-            bar.advance(len(batch))
-    return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def run(images: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+        features = network.embed((batch / 255 - mean) / std)
+        embeddings: np.ndarray = (F.normalize(features) if model.embedding.distance == "cosine" else features).numpy()
+        return embeddings
+
+    return run
+
+
+def _latency(model: Model, probes: np.ndarray) -> Latency:
+    """Of single images on one thread, as artifacts are timed."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return measure(_embedder(model), {"probes": probes}, WARM_UP, TIMED, threads=1)
+    finally:
+        torch.set_num_threads(threads)

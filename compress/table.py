@@ -95,9 +95,11 @@ def _score(value: float | None) -> str:
 
 
 def notes(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Why artifacts were not executed, and what a runtime noticed, one line each."""
-    return [
-        f"{entry['path']}: {words}"
-        for entry in entries
-        for words in ([f"not run: {entry['reason']}"] if entry.get("reason") else entry.get("notes", []))
-    ]
+    """Why artifacts were not executed, what a runtime noticed and what PyTorch Mobile would refuse, one line each."""
+    return [f"{entry['path']}: {words}" for entry in entries for words in _notes(entry)]
+
+
+def _notes(entry: Mapping[str, Any]) -> list[str]:
+    found = [f"not run: {entry['reason']}"] if entry.get("reason") else list(entry.get("notes", []))
+    mobile = entry.get("pytorch_mobile") or {"problems": []}
+    return found + [f"PyTorch Mobile would refuse it: {problem}" for problem in mobile["problems"]]

@@ -16,7 +16,7 @@ from compress.manifest import MANIFEST, failures, json_values, read_manifest
 from compress.neighbours import SECTION, index_problems, neighbour_overlap
 
 # These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
-_NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "runs"}
+_NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "latency_ratio", "runs"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime.
         MissingTool: not one artifact could be executed here.
     """
-    from validators.measure import entry, measure, unexecuted
+    from validators.measure import entry, measure, static_values, unexecuted
+    from validators.pytorch_mobile import described
 
     manifest = read_manifest(folder)
     _check_known(folder, manifest)
@@ -66,12 +67,13 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         path = folder / recorded["path"]
         if not path.exists():
             continue
-        file = {key: recorded[key] for key in ("path", "format", "precision", "bytes", "sha256")}
-        limits = _limits(recorded)
-        static = {
-            **{size: manifest["architecture"][size] for size in ("params", "macs")},
+        file = {
+            **{key: recorded[key] for key in ("path", "format", "precision", "sha256")},
             "bytes": artifact_bytes(path),
+            **described(path, recorded["format"]),
         }
+        limits = _limits(recorded)
+        static = static_values(file, {size: manifest["architecture"][size] for size in ("params", "macs")})
         chosen, reason = _choose(recorded["format"], named)
         if reason is not None:
             measured.append({**file, **unexecuted(chosen, reason, checks, limits, static), SECTION: None})
@@ -153,5 +155,5 @@ def _limits(recorded: Mapping[str, Any]) -> dict[str, float]:
     from validators.gates import default_limits
 
     own = {gate["name"]: gate["limit"] for gate in recorded["gates"]}
-    limits = {**default_limits(recorded["precision"]), **own}
+    limits = {**default_limits(recorded["precision"], recorded["format"]), **own}
     return {name: limit for name, limit in limits.items() if name not in _NOT_FROM_GOLDEN}

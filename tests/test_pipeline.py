@@ -103,9 +103,9 @@ def evidence(suffix: str) -> str:
 
 
 def gate_names(artifact: dict[str, Any]) -> set[str]:
-    return {"min_cosine", "mAP_drop", "golden_neighbours"} | (
-        {"min_centered_cosine"} if artifact["precision"] == "fp32" else set()
-    )
+    names = {"min_cosine", "mAP_drop", "golden_neighbours"}
+    names |= {"min_centered_cosine"} if artifact["precision"] == "fp32" else set()
+    return names | ({"mobile_problems"} if artifact["path"].endswith((".pt", ".ptl")) else set())
 
 
 def test_every_artifact_shows_the_image_it_is_worst_at(finished: Finished) -> None:

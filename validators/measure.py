@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress.contracts import Check, EmbeddingSpec, Gate, HeldOut, Observation, Runtime
+from compress.contracts import Check, EmbeddingSpec, Gate, HeldOut, Latency, Observation, Runtime
 from validators.gates import evaluate_gates
 from validators.isolation import execute
 
@@ -43,8 +43,27 @@ def measure(
     queries = done.outputs["queries"]
     candidate = Observation(queries, done.outputs.get("gallery", queries), done.outputs["probes"])
     sections = {check.section: dict(check.run(reference, candidate, held_out, embedding)) for check in checks}
-    timing = asdict(done.latency) if done.latency else None
-    return {**sections, "latency_ms": timing, "notes": list(done.notes), "failure": None}, candidate
+    return {
+        **sections,
+        "latency_ms": _timing(done.latency, reference.latency),
+        "notes": list(done.notes),
+        "failure": None,
+    }, candidate
+
+
+def _timing(found: Latency | None, pytorch: Latency | None) -> dict[str, Any] | None:
+    """``ratio`` is to the PyTorch model on one thread of the same machine; None in verify, which has no such model."""
+    if found is None:
+        return None
+    return {**asdict(found), "ratio": found.median / pytorch.median if pytorch else None}
+
+
+def static_values(file: Mapping[str, Any], sizes: Mapping[str, float]) -> dict[str, float]:
+    """What gates may limit without executing anything: the model's ``sizes``, and what the file itself tells."""
+    values = {**sizes, "bytes": file["bytes"]}
+    if "pytorch_mobile" in file:
+        values["mobile_problems"] = len(file["pytorch_mobile"]["problems"])
+    return values
 
 
 def entry(
@@ -53,7 +72,7 @@ def entry(
     """What ``measure`` gave (as JSON values) in the form of bundle.json, with its gates."""
     failure = result["failure"]
     if runtime.evidence == "reference":
-        limits = {name: limit for name, limit in limits.items() if name != "latency_ms"}
+        limits = {name: limit for name, limit in limits.items() if name not in ("latency_ms", "latency_ratio")}
     return {
         "runtime": runtime.component_name(),
         "runtime_version": runtime.version(),
@@ -97,4 +116,5 @@ def gate(limits: Mapping[str, float], result: Mapping[str, Any], static: Mapping
             values.update({name: value for name, value in section.items() if isinstance(value, int | float)})
     if result["latency_ms"]:
         values["latency_ms"] = result["latency_ms"]["median"]
+        values["latency_ratio"] = result["latency_ms"]["ratio"]
     return evaluate_gates(limits, values)

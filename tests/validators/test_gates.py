@@ -11,7 +11,7 @@ from validators.gates import DIRECTIONS, check_names, default_limits, evaluate_g
 
 
 def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
-    assert len(DIRECTIONS) == 13
+    assert len(DIRECTIONS) == 15
     for name, direction in DIRECTIONS.items():
         worse = -1 if direction == "at least" else 1
         for value, passed in ((5.0, True), (5.0 - worse, True), (5.0 + worse, False)):
@@ -56,5 +56,7 @@ def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
     assert strict["mAP_drop"] < half["mAP_drop"] < quantised["mAP_drop"]
     assert strict["golden_neighbours"] > half["golden_neighbours"] > quantised["golden_neighbours"]
     assert default_limits("int4-block32") == quantised
+    assert default_limits("fp32", "torchscript-lite") == strict | {"mobile_problems": 0}
+    assert default_limits("fp32", "onnx") == strict
     strict["min_cosine"] = 0
     assert default_limits("fp32")["min_cosine"] == 0.99999

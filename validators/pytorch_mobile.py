@@ -1,0 +1,106 @@
+"""Would PyTorch Mobile load this TorchScript file? Read from the archive itself, without PyTorch.
+
+PyTorch Mobile's last release is 2.1 (2023). A newer PyTorch can write files that it refuses: a higher file or
+bytecode version, or operators that its libraries do not hold. Nothing here executes; it is no evidence of a run.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FORMATS = frozenset({"torchscript", "torchscript-lite"})
+
+# caffe2/serialize/versions.h of PyTorch 2.1.
+MAX_FILE_VERSION = 10
+BYTECODE_VERSIONS = range(4, 10)
+
+# ``prepacked::`` comes from optimize_for_mobile and differs between builds; ``quantized::`` needs an engine built in.
+_NAMESPACES = frozenset({"aten", "prim"})
+
+
+@dataclass(frozen=True)
+class MobileFile:
+    """Attributes.
+
+    file_version: of the archive.
+    bytecode_version: of the lite interpreter's program; None where the file has none (``.pt``).
+    operators: every operator the program calls, e.g. ``aten::conv2d``, sorted.
+    problems: why PyTorch Mobile 2.1 would refuse the file, one line each.
+    """
+
+    file_version: int | None
+    bytecode_version: int | None
+    operators: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def described(path: Path, file_format: str) -> dict[str, Any]:
+    """The key ``pytorch_mobile`` of an artifact's entry in bundle.json; empty for other formats than TorchScript."""
+    if file_format not in FORMATS:
+        return {}
+    return {"pytorch_mobile": asdict(inspect(path, lite=file_format == "torchscript-lite"))}
+
+
+def inspect(path: Path, *, lite: bool) -> MobileFile:
+    """Read a TorchScript archive; a damaged one is a problem, never an exception.
+
+    Args:
+        lite: the file is for the lite interpreter, so that it must hold bytecode.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = {name.partition("/")[2]: name for name in archive.namelist()}
+            file_version = int(archive.read(records["version"]))
+            if "bytecode.pkl" in records:
+                bytecode_version, operators = _bytecode(archive.read(records["bytecode.pkl"]))
+            else:
+                code = [archive.read(name).decode() for name in records.values() if name.endswith(".py")]
+                bytecode_version, operators = None, _called("\n".join(code))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        return MobileFile(None, None, (), (f"no readable TorchScript archive ({error})",))
+    found = tuple(sorted(operators))
+    return MobileFile(file_version, bytecode_version, found, _problems(file_version, bytecode_version, found, lite))
+
+
+def _problems(file_version: int, bytecode: int | None, operators: tuple[str, ...], lite: bool) -> tuple[str, ...]:
+    problems = []
+    if file_version > MAX_FILE_VERSION:
+        problems.append(f"file version {file_version}, PyTorch Mobile 2.1 reads up to {MAX_FILE_VERSION}")
+    if lite and bytecode is None:
+        problems.append("no bytecode for the lite interpreter")
+    if bytecode is not None and bytecode not in BYTECODE_VERSIONS:
+        low, high = BYTECODE_VERSIONS[0], BYTECODE_VERSIONS[-1]
+        problems.append(f"bytecode version {bytecode}, PyTorch Mobile 2.1 reads {low} to {high}")
+    foreign = [name for name in operators if name.partition("::")[0] not in _NAMESPACES]
+    if foreign:
+        problems.append(f"operators that not every build of PyTorch Mobile has: {', '.join(foreign)}")
+    return tuple(problems)
+
+
+def _bytecode(content: bytes) -> tuple[int, set[str]]:
+    """The version, and the operators of all functions: (version, (name, ((table, entries), ...), schema), ...)."""
+    version, *functions = _Plain(io.BytesIO(content)).load()
+    tables = [dict(function[1]) for function in functions]
+    return int(version), {operator[0] for table in tables for operator in table["operators"]}
+
+
+def _called(code: str) -> set[str]:
+    """The operators in TorchScript source: ``torch.relu(`` is aten's, ``ops.prepacked.conv2d_clamp_run(`` is not."""
+    standard = {f"aten::{name}" for name in re.findall(r"\btorch\.(\w+)\(", code)}
+    return standard | {f"{space}::{name}" for space, name in re.findall(r"\bops\.(\w+)\.(\w+)\(", code)}
+
+
+class _Plain(pickle.Unpickler):
+    """Lists, tuples, strings and numbers; anything else becomes a placeholder, and no code runs."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        return lambda *arguments: arguments
+
+    def persistent_load(self, pid: Any, /) -> Any:
+        return None
