@@ -26,6 +26,7 @@ from exporters import deploy
 from exporters.onnx import Onnx
 from tests._command import compress
 from tests.conftest import Finished
+from validators.mlprogram.program import load
 
 ARTIFACTS = ("tiny.fp32.pt", "tiny.fp32.ptl", "tiny.fp32.onnx", "tiny.fp32.tflite", "tiny.fp16.mlpackage")
 
@@ -267,6 +268,43 @@ def test_the_export_of_another_model_fails_even_with_its_own_hash(bundle: Path) 
     assert [line for line in problems if "min_cosine" in line]
 
 
+def test_one_weight_changed_by_a_tenth_is_found_in_core_ml_and_tflite(bundle: Path) -> None:
+    change_a_weight(
+        bundle / "artifacts/tiny.fp32.tflite", largest_tflite_constant(bundle / "artifacts/tiny.fp32.tflite")
+    )
+    package = bundle / "artifacts/tiny.fp16.mlpackage"
+    weights = [value for value in load(package).constants.values() if isinstance(value, np.ndarray)]
+    change_a_weight(package / "Data/com.apple.CoreML/weights/weight.bin", max(weights, key=lambda each: each.nbytes))
+    problems = verify(bundle).problems
+    for file in ("artifacts/tiny.fp32.tflite", "artifacts/tiny.fp16.mlpackage"):
+        assert [line for line in problems if line.startswith(file) and "sha256" in line], problems
+
+
+def test_one_weight_changed_by_a_tenth_is_found_even_with_its_own_hash(bundle: Path) -> None:
+    file = bundle / "artifacts/tiny.fp32.tflite"
+    change_a_weight(file, largest_tflite_constant(file))
+    forge_hashes(bundle)
+    assert [line for line in verify(bundle, "litert").problems if "max_rel_error" in line]
+
+
+def change_a_weight(file: Path, constant: np.ndarray) -> None:
+    """Make the largest of the numbers, which lie in the file as they are, larger by a tenth."""
+    content = file.read_bytes()
+    changed = constant.copy()
+    largest = np.unravel_index(np.abs(constant.astype(np.float64)).argmax(), constant.shape)
+    changed[largest] *= 1.1
+    assert content.count(constant.tobytes()) == 1
+    file.write_bytes(content.replace(constant.tobytes(), changed.tobytes()))
+
+
+def largest_tflite_constant(file: Path) -> np.ndarray:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    buffers = [np.asarray(buffer.data, np.uint8) for buffer in model.buffers if buffer.data is not None]
+    return max(buffers, key=len).view(np.float32)
+
+
 def test_the_control_for_the_forgery_passes(bundle: Path) -> None:
     """The same steps with the same model change nothing, so it was the model that was found out."""
     model = load_model(bundle / "checkpoints/train.safetensors")
@@ -281,6 +319,7 @@ def test_a_gate_that_was_removed_from_the_manifest_is_applied_all_the_same(bundl
     assert {gate["name"]: gate["limit"] for gate in entry(result, "tiny.fp32.onnx")["gates"]} == {
         "min_cosine": 0.99999,
         "min_centered_cosine": 0.9999,
+        "max_rel_error": 1e-4,
         "golden_neighbours": 0.99,
     }
 

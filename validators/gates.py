@@ -33,7 +33,13 @@ less on the machine; mobile_problems counts what PyTorch Mobile would refuse in 
 """
 
 _LIMITS = {
-    "fp32": {"min_cosine": 0.99999, "min_centered_cosine": 0.9999, "mAP_drop": 0.001, "golden_neighbours": 0.99},
+    "fp32": {
+        "min_cosine": 0.99999,
+        "min_centered_cosine": 0.9999,
+        "max_rel_error": 1e-4,
+        "mAP_drop": 0.001,
+        "golden_neighbours": 0.99,
+    },
     "fp16": {"min_cosine": 0.998, "mAP_drop": 0.005, "golden_neighbours": 0.95},
 }
 _QUANTISED_LIMITS = {"min_cosine": 0.95, "mAP_drop": 0.02, "golden_neighbours": 0.8}
@@ -45,8 +51,10 @@ _FORMAT_LIMITS = {"torchscript": {"mobile_problems": 0.0}, "torchscript-lite": {
 def default_limits(precision: str, file_format: str | None = None) -> dict[str, float]:
     """The gates an artifact of this precision and format has unless the recipe says otherwise.
 
-    fp32 may differ from PyTorch by rounding alone; fp16 by half-precision rounding of every activation; every other
-    precision (integer weights, palettes) by cosine 0.05 and mAP 0.02.
+    fp32 may differ from PyTorch by rounding alone: trained networks gave max_rel_error 1e-6 to 5e-6 on every runtime,
+    and one weight of a million made 10 % larger gave more than 1e-4 in two cases of three. fp16 may differ by
+    half-precision rounding of every activation; every other precision (integer weights, palettes)
+    by cosine 0.05 and mAP 0.02.
 
     golden_neighbours, measured with ALNet on the digits (1,280 values, 1,000 gallery images) and on ten classes of
     tinted digits (64 values, 60 images): rounding of fp32 1.0 and 1.0; fp16 0.997 and 0.997; weights of 8 bits 0.95

@@ -48,6 +48,7 @@ def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
     assert strict == {
         "min_cosine": 0.99999,
         "min_centered_cosine": 0.9999,
+        "max_rel_error": 1e-4,
         "mAP_drop": 0.001,
         "golden_neighbours": 0.99,
     }
