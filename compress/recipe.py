@@ -22,6 +22,7 @@ from compress.contracts import (
     Dataset,
     Distance,
     Exporter,
+    MissingTool,
     Runtime,
     Stage,
 )
@@ -120,8 +121,8 @@ def parse_recipe(document: Mapping[str, Any], source: str) -> Recipe:
     """Check plain values; ``source`` opens the error message. Raises as ``load_recipe`` does."""
     reader = _Reader()
     recipe = reader.recipe(document)
-    if reader.missing_tool is not None and len(reader.errors) == 1:
-        raise reader.missing_tool
+    if reader.missing_tools and len(reader.missing_tools) == len(reader.errors):
+        raise reader.missing_tools[0]
     if recipe is None or reader.errors:
         raise BadInput(f"{source}: " + "; ".join(reader.errors))
     return recipe
@@ -137,7 +138,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.errors: list[str] = []
-        self.missing_tool: CompressError | None = None
+        self.missing_tools: list[MissingTool] = []
 
     def recipe(self, document: Mapping[str, Any]) -> Recipe | None:
         self._known(document, SECTIONS, "")
@@ -218,7 +219,7 @@ class _Reader:
             component = plugins.find(kind, name)
         except CompressError as error:
             self.errors.append(f"{where}: {error}")
-            self.missing_tool = error if error.exit_code == 3 else self.missing_tool
+            self.missing_tools += [error] if isinstance(error, MissingTool) else []
             return None
         values = dict(options)
         for option in dataclasses.fields(component):

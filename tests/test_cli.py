@@ -50,6 +50,15 @@ def test_the_schema_is_json_and_knows_every_component() -> None:
             assert f'"{name}"' in text
 
 
+def test_what_is_not_installed_is_no_bad_input(tmp_path: Path) -> None:
+    ended = compress("run", "recipes/quickstart.yaml", "--dry-run", without=("torch",))
+    assert ended.code == 3
+    assert "'torch'" in ended.complaint and "pip install" in ended.complaint
+    ended = compress("run", "recipes/quickstart.yaml", "--set", "seed=-1", "--dry-run", without=("torch",))
+    assert ended.code == 2
+    assert "seed: -1" in ended.complaint
+
+
 def test_a_dry_run_tells_the_plan_and_does_nothing(finished: Finished, tmp_path: Path) -> None:
     ended = compress("run", finished.recipe, "--out", tmp_path / "out", "--dry-run")
     assert ended.code == 0, ended.stderr
