@@ -1,4 +1,4 @@
-"""The command line as users start it: a process of its own, with what it printed and how it ended."""
+"""The command line in a process of its own, as users start it, or within the test, which saves loading PyTorch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
+
+from compress.cli import main
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -60,3 +65,15 @@ def compress(*arguments: str | Path, without: Sequence[str] = (), folder: Path =
         stdout, stderr = process.communicate()
     assert "Traceback" not in stderr, stderr
     return Ended(process.returncode, stdout, stderr)
+
+
+def compress_here(*arguments: str | Path) -> Ended:
+    """The same within this process."""
+    stdout, stderr = StringIO(), StringIO()
+    code = 0
+    with patch("sys.argv", ["compress", *map(str, arguments)]), redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Ended(code, stdout.getvalue(), stderr.getvalue())

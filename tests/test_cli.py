@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compress import plugins
-from tests._command import REPOSITORY, compress
+from tests._command import REPOSITORY, compress, compress_here
 from tests.conftest import Finished
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "scipy", "onnx", "onnxruntime", "ai_edge_litert", "coremltools")
@@ -60,7 +60,7 @@ def test_what_is_not_installed_is_no_bad_input(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_tells_the_plan_and_does_nothing(finished: Finished, tmp_path: Path) -> None:
-    ended = compress("run", finished.recipe, "--out", tmp_path / "out", "--dry-run")
+    ended = compress_here("run", finished.recipe, "--out", tmp_path / "out", "--dry-run")
     assert ended.code == 0, ended.stderr
     for word in ("data", "train", "export", "validate"):
         assert word in ended.stdout
@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     finished: Finished, tmp_path: Path, change: str, words: list[str]
 ) -> None:
     out = tmp_path / "out"
-    ended = compress("run", finished.recipe, "--out", out, "--set", change)
+    ended = compress_here("run", finished.recipe, "--out", out, "--set", change)
     assert ended.code == 2
     for word in words:
         assert word in ended.complaint
@@ -97,7 +97,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 
 @pytest.mark.parametrize("change", ["data.root=/nowhere/at/all", "model.groups=5", "model.checkpoint=/nowhere/w.st"])
 def test_a_dry_run_finds_what_reading_the_recipe_cannot(finished: Finished, change: str) -> None:
-    ended = compress("run", finished.recipe, "--set", change, "--dry-run")
+    ended = compress_here("run", finished.recipe, "--set", change, "--dry-run")
     assert ended.code == 2
     assert change.rpartition("=")[2] in ended.complaint
 
@@ -110,13 +110,13 @@ def test_an_empty_class_and_images_of_the_wrong_kind_are_named(
         save_photos(photos / f"class {label}", label, 6)
     (photos / "class 3").mkdir()
     command = ("run", finished.recipe, "--out", tmp_path / "out", "--set", f"data.root={photos}")
-    empty = compress(*command)
+    empty = compress_here(*command)
     assert (empty.code, "class 3" in empty.complaint) == (2, True)
     for number in range(6):
         (photos / "class 3" / f"{number}.jpg").write_text(f"not an image {number}")
-    wrong = compress(*command)
+    wrong = compress_here(*command)
     assert (wrong.code, "class 3/0.jpg" in wrong.complaint) == (2, True)
-    lost = compress(*command, "--set", "data.max_skipped_share=0.5")
+    lost = compress_here(*command, "--set", "data.max_skipped_share=0.5")
     assert (lost.code, "no training image of class class 3 can be decoded" in lost.complaint) == (2, True)
     assert not (tmp_path / "out").exists()
 
@@ -125,7 +125,7 @@ def test_a_folder_of_another_recipe_is_refused_and_untouched(finished: Finished,
     folder = tmp_path / "bundle"
     shutil.copytree(finished.folder, folder)
     before = (folder / "bundle.json").read_bytes()
-    ended = compress("run", REPOSITORY / "recipes/quickstart.yaml", "--out", folder)
+    ended = compress_here("run", REPOSITORY / "recipes/quickstart.yaml", "--out", folder)
     assert ended.code == 2
     for word in (str(folder), "tiny", "--out"):
         assert word in ended.complaint
@@ -133,10 +133,10 @@ def test_a_folder_of_another_recipe_is_refused_and_untouched(finished: Finished,
 
 
 def test_an_unknown_stage_and_a_missing_recipe_are_named(finished: Finished, tmp_path: Path) -> None:
-    stage = compress("run", finished.recipe, "--out", tmp_path / "out", "--until", "tarin")
+    stage = compress_here("run", finished.recipe, "--out", tmp_path / "out", "--until", "tarin")
     assert stage.code == 2
     assert all(word in stage.complaint for word in ("--until", "tarin", "train"))
-    missing = compress("run", tmp_path / "recipe.yaml")
+    missing = compress_here("run", tmp_path / "recipe.yaml")
     assert missing.code == 2
     assert str(tmp_path / "recipe.yaml") in missing.complaint
 
