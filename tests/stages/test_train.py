@@ -63,6 +63,20 @@ def test_it_learns_and_keeps_the_best_weights(data: Data, tmp_path: Path) -> Non
     assert float((guesses == torch.from_numpy(data.validation.labels)).float().mean()) == pytest.approx(max(accuracies))
 
 
+@pytest.mark.parametrize("clip_norm", [0.01, 0.5])
+def test_no_step_is_longer_than_the_clipped_gradient(data: Data, tmp_path: Path, clip_norm: float) -> None:
+    one_batch = replace(data, train=ImageSet(data.train.images[:20], data.train.labels[:20], data.train.ids[:20]))
+    plain = {"epochs": 1, "lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
+    before = torch.nn.utils.parameters_to_vector(fresh(data).network.parameters()).detach()
+    (tmp_path / "clipped").mkdir()
+    clipped = train(**plain, clip_norm=clip_norm).run(fresh(data), one_batch, seed=0, scratch=tmp_path / "clipped")
+    whole = train(**plain).run(fresh(data), one_batch, seed=0, scratch=tmp_path)
+    steps = [torch.nn.utils.parameters_to_vector(m.network.parameters()).detach() - before for m in (clipped, whole)]
+    assert float(steps[0].norm()) == pytest.approx(clip_norm, rel=1e-3)
+    assert float(steps[1].norm()) > 2 * clip_norm
+    assert float(F.cosine_similarity(steps[0], steps[1], dim=0)) == pytest.approx(1, abs=1e-4)
+
+
 def test_killed_between_epochs_it_ends_with_the_same_weights(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
