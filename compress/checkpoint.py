@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress import plugins
 from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
-from compress.options import tuples
+from compress.options import build_component, tuples
 
 _HEADER = "compress"
 
@@ -66,7 +65,7 @@ def load_model(path: Path) -> Model:
     from compress.pruning.shapes import restore_shapes
 
     description = read_description(path)
-    architecture = plugins.find("architectures", description["architecture"])(**tuples(description["options"]))
+    architecture = build_component("architectures", description["architecture"], description["options"], str(path))
     assert isinstance(architecture, Architecture)
     classes = tuple(description["classes"])
     network = architecture.build(len(classes))

@@ -77,7 +77,7 @@ class Component:
 def component_field(kind: str, default: str) -> Any:
     """A field that holds another component: recipes give its name, or ``{name: {options}}``.
 
-    Only a recipe fills in ``default``, because sibling folders do not import each other.
+    Only ``compress.options.build`` fills in ``default``, because sibling folders do not import each other.
     """
     return field(metadata={"kind": kind, "default": default})
 
@@ -238,7 +238,13 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(Component):
-    """A network family."""
+    """A network family.
+
+    Class attributes:
+        distances: how its embeddings may be compared; the first is the default.
+    """
+
+    distances: ClassVar[tuple[Distance, ...]] = ("l2", "cosine")
 
     def build(self, num_classes: int = 0) -> nn.Module:
         """An ``architectures.RetrievalNetwork`` in training mode with fresh weights.
@@ -286,6 +292,9 @@ class Dataset(Component):
 @dataclass(frozen=True, kw_only=True)
 class Loss(Component):
     """A training objective."""
+
+    def check(self, network: nn.Module) -> None:
+        """Raises BadInput for a network whose embeddings or logits are not what the loss is defined on."""
 
     def build(self, embedding_dim: int, num_classes: int) -> nn.Module:
         """A module called as ``loss(embeddings [N, D], logits [N, C], labels int64 [N])`` -> scalar."""

@@ -47,7 +47,11 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
         network=network,
         classes=classes,
         preprocess=preprocess,
-        embedding=EmbeddingSpec(dim=network.embedding_dim, distance=recipe.distance),
+        embedding=EmbeddingSpec(
+            dim=network.embedding_dim,
+            kind="binary" if recipe.distance == "hamming" else "float",
+            distance=recipe.distance,
+        ),
         pruned=pruned,
     )
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from compress.contracts import BadInput, Component
+from compress import plugins
+from compress.contracts import BadInput, Component, MissingTool
 from compress.plugins import did_you_mean
 
 C = TypeVar("C", bound=Component)
@@ -30,21 +31,23 @@ def options_model(component: type[Component]) -> type[BaseModel]:
     for option in dataclasses.fields(component):
         required = option.default is dataclasses.MISSING
         # A nested component was checked when it was built; its class is no pydantic type.
-        hint = Any if "only" in option.metadata else hints[option.name]
+        hint = Any if "kind" in option.metadata else hints[option.name]
         fields[option.name] = (hint, ... if required else option.default)
     config = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     return create_model(component.__name__, __config__=config, **fields)
 
 
 def build(component: type[C], values: Mapping[str, Any], where: str) -> C:
-    """The component with these options; lists may stand for tuples.
+    """The component with these options; lists may stand for tuples, names and mappings for nested components.
 
     Args:
         where: opens each key in the error messages, e.g. ``export.1.tflite``.
 
     Raises:
         BadOptions: options that are unknown, missing, of a wrong type or range, or do not fit together.
+        MissingTool: a nested component needs a library that is not installed.
     """
+    values = {**values, **_nested(component, values, where)}
     try:
         checked = options_model(component).model_validate({key: tuples(value) for key, value in values.items()})
         return component(**{name: getattr(checked, name) for name in type(checked).model_fields})
@@ -53,6 +56,47 @@ def build(component: type[C], values: Mapping[str, Any], where: str) -> C:
         raise BadOptions([_explain(problem, where, known) for problem in error.errors(include_url=False)]) from error
     except BadInput as error:
         raise BadOptions([f"{where}: {error}"]) from error
+
+
+def build_named(kind: str, entry: Any, where: str) -> Component:
+    """The component that ``name`` or ``{name: options}`` says. Raises as ``build`` does."""
+    if isinstance(entry, Mapping) and len(entry) == 1:
+        ((name, options),) = entry.items()
+        return build_component(kind, str(name), options, f"{where}.{name}")
+    if not isinstance(entry, str):
+        known = ", ".join(plugins.names(kind))
+        raise BadOptions([f"{where}: {entry!r} must be one name or one 'name: {{options}}' ({known})"])
+    return build_component(kind, entry, {}, where)
+
+
+def build_component(kind: str, name: str, options: Any, where: str) -> Component:
+    """The component of this name; None stands for no options. Raises as ``build`` does."""
+    if options is not None and not isinstance(options, Mapping):
+        raise BadOptions([f"{where}: {options!r} must be a mapping of options"])
+    try:
+        component = plugins.find(kind, name)
+    except MissingTool as error:
+        raise MissingTool(f"{where}: {error}") from error
+    except BadInput as error:
+        raise BadOptions([f"{where}: {error}"]) from error
+    return build(component, options or {}, where)
+
+
+def _nested(component: type[Component], values: Mapping[str, Any], where: str) -> dict[str, Component]:
+    """The components that other components hold, by field."""
+    found = {}
+    for option in dataclasses.fields(component):
+        if "kind" not in option.metadata:
+            continue
+        kind, place = option.metadata["kind"], f"{where}.{option.name}"
+        given = values.get(option.name, option.metadata["default"])
+        if isinstance(given, Component) or ("only" in option.metadata and given is None):
+            continue
+        if "only" in option.metadata:
+            found[option.name] = build_component(kind, option.metadata["only"], given, place)
+        else:
+            found[option.name] = build_named(kind, given, place)
+    return found
 
 
 def tuples(value: Any) -> Any:

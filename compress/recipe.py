@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from compress.contracts import (
     BadInput,
     Check,
     Component,
-    CompressError,
     Dataset,
     Distance,
     Exporter,
@@ -31,7 +29,6 @@ from compress.overrides import apply_override, yaml_reader
 
 SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "gallery", "validate")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-C = typing.TypeVar("C", bound=Component)
 DISTANCES: tuple[Distance, ...] = typing.get_args(Distance)
 
 
@@ -153,11 +150,10 @@ class _Reader:
         license_name = self._value(document, "license", str, "unspecified")
 
         data = self._chosen(document, "data", "dataset", "datasets", {})
-        model_keys: dict[str, Any] = {"checkpoint": None, "distance": "l2"}
+        model_keys: dict[str, Any] = {"checkpoint": None, "distance": None}
         architecture = self._chosen(document, "model", "architecture", "architectures", model_keys)
-        checkpoint, distance = model_keys["checkpoint"], model_keys["distance"]
-        if distance not in DISTANCES:
-            self.errors.append(f"model.distance: {distance!r} must be one of {', '.join(DISTANCES)}")
+        checkpoint = model_keys["checkpoint"]
+        model_keys["distance"] = distance = self._distance(model_keys["distance"], architecture)
         if checkpoint is not None and not isinstance(checkpoint, str):
             self.errors.append(f"model.checkpoint: {checkpoint!r} must be the path of a .safetensors file")
 
@@ -172,7 +168,7 @@ class _Reader:
             stages.append((f"{number}-{stage.component_name()}", typing.cast(Stage, stage)))
         exports = self._list(document, "export", "exporters")
         self._no_twins(exports)
-        gallery = self._options(GalleryOptions, document.get("gallery"), "gallery")
+        gallery = self._gallery(document.get("gallery"))
         validation = self._validation(document.get("validate") or {})
 
         if self.errors or validation is None or gallery is None:
@@ -200,7 +196,7 @@ class _Reader:
             data=typing.cast(Dataset, data),
             architecture=typing.cast(Architecture, architecture),
             checkpoint=Path(checkpoint) if checkpoint else None,
-            distance=typing.cast(Distance, distance),
+            distance=distance,
             stages=tuple(stages),
             exports=tuple(typing.cast(list[Exporter], exports)),
             gallery=gallery,
@@ -210,63 +206,27 @@ class _Reader:
 
     def component(self, kind: str, name: str, options: Any, where: str) -> Component | None:
         """One component, or None after its errors were noted."""
-        if options is None:
-            options = {}
-        if not isinstance(options, Mapping):
-            self.errors.append(f"{where}: {options!r} must be a mapping of options")
-            return None
-        try:
-            component = plugins.find(kind, name)
-        except CompressError as error:
-            self.errors.append(f"{where}: {error}")
-            self.missing_tools += [error] if isinstance(error, MissingTool) else []
-            return None
-        values = dict(options)
-        for option in dataclasses.fields(component):
-            if "only" in option.metadata:
-                if (given := values.get(option.name)) is None:
-                    continue
-                nested = self.component(
-                    option.metadata["kind"], option.metadata["only"], given, f"{where}.{option.name}"
-                )
-            elif "kind" in option.metadata:
-                nested = self._named(
-                    option.metadata["kind"],
-                    values.get(option.name, option.metadata["default"]),
-                    f"{where}.{option.name}",
-                )
-            else:
-                continue
-            if nested is None:
-                return None
-            values[option.name] = nested
-        return self._options(component, values, where)
+        from compress.options import build_component
 
-    def _options(self, component: type[C], options: Any, where: str) -> C | None:
-        """``component`` with these options, or None after its errors were noted."""
-        from compress.options import BadOptions, build
-
-        if options is None:
-            options = {}
-        if not isinstance(options, Mapping):
-            self.errors.append(f"{where}: {options!r} must be a mapping of options")
-            return None
-        try:
-            return build(component, options, where)
-        except BadOptions as error:
-            self.errors += error.problems
-        return None
+        return self._noted(lambda: build_component(kind, name, options, where))
 
     def _named(self, kind: str, entry: Any, where: str) -> Component | None:
         """``name`` or ``{name: options}``."""
-        if isinstance(entry, str):
-            return self.component(kind, entry, {}, where)
-        if isinstance(entry, Mapping) and len(entry) == 1:
-            ((name, options),) = entry.items()
-            return self.component(kind, str(name), options, f"{where}.{name}")
-        self.errors.append(
-            f"{where}: {entry!r} must be one name or one 'name: {{options}}' ({', '.join(plugins.names(kind))})"
-        )
+        from compress.options import build_named
+
+        return self._noted(lambda: build_named(kind, entry, where))
+
+    def _noted(self, make: Callable[[], Component]) -> Component | None:
+        """What ``make`` gives, or None after its errors were noted."""
+        from compress.options import BadOptions
+
+        try:
+            return make()
+        except BadOptions as error:
+            self.errors += error.problems
+        except MissingTool as error:
+            self.errors.append(str(error))
+            self.missing_tools.append(error)
         return None
 
     def _chosen(self, document: Mapping[str, Any], section: str, key: str, kind: str, beside: dict[str, Any]) -> Any:
@@ -286,6 +246,25 @@ class _Reader:
             return []
         components = [self._named(kind, entry, f"{section}.{number}") for number, entry in enumerate(entries)]
         return [component for component in components if component is not None]
+
+    def _gallery(self, options: Any) -> GalleryOptions | None:
+        from compress.options import build
+
+        if options is not None and not isinstance(options, Mapping):
+            self.errors.append(f"gallery: {options!r} must be a mapping of options")
+            return None
+        built = self._noted(lambda: build(GalleryOptions, options or {}, "gallery"))
+        return typing.cast(GalleryOptions | None, built)
+
+    def _distance(self, given: Any, architecture: Architecture | None) -> Distance:
+        """The architecture's own where the recipe gives none."""
+        known = DISTANCES if architecture is None else architecture.distances
+        if given is None:
+            return known[0]
+        if given not in known:
+            name = "" if architecture is None else f" for {architecture.component_name()}"
+            self.errors.append(f"model.distance: {given!r} must be one of {', '.join(known)}{name}")
+        return typing.cast(Distance, given)
 
     def _validation(self, section: Any) -> Validation | None:
         if not isinstance(section, Mapping):

@@ -14,6 +14,7 @@ from compress.recipe import DISTANCES, NAME_PATTERN, check_sections
 
 def json_schema() -> dict[str, Any]:
     """The recipe's JSON schema (draft 2020-12), made from the components themselves."""
+    nested: dict[str, Any] = {}  # by reference, because an architecture may hold an architecture
 
     def options(kind: str, name: str) -> dict[str, Any]:
         component = plugins.find(kind, name)
@@ -23,14 +24,18 @@ def json_schema() -> dict[str, Any]:
                 given = options(option.metadata["kind"], option.metadata["only"])
                 schema["properties"][option.name] = {"oneOf": [{"type": "null"}, given], "default": None}
             elif "kind" in option.metadata:
-                nested = option.metadata["kind"]
                 schema["properties"][option.name] = {
-                    "oneOf": [{"enum": plugins.names(nested)}, *_one_key(nested, options)],
+                    "$ref": reference(option.metadata["kind"]),
                     "default": option.metadata["default"],
                 }
                 schema["required"] = [n for n in schema.get("required", []) if n != option.name]
-        schema.pop("$defs", None)
         return schema
+
+    def reference(kind: str) -> str:
+        if kind not in nested:
+            nested[kind] = {}
+            nested[kind]["oneOf"] = [{"enum": plugins.names(kind)}, *_one_key(kind, options)]
+        return f"#/$defs/{kind}"
 
     def choice(kind: str, key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
         branches = []
@@ -59,7 +64,7 @@ def json_schema() -> dict[str, Any]:
                 "architecture",
                 {
                     "checkpoint": {"type": ["string", "null"], "default": None},
-                    "distance": {"enum": list(DISTANCES), "default": "l2"},
+                    "distance": {"enum": list(DISTANCES)},
                 },
             ),
             "train": {"oneOf": [{"type": "null"}, options("stages", "train")]},
@@ -79,6 +84,7 @@ def json_schema() -> dict[str, Any]:
                 },
             },
         },
+        "$defs": nested,
     }
 
 

@@ -77,6 +77,10 @@ class Prune(Stage):
 
     def check(self, model: Model) -> Model:
         """The shapes the stage will leave; where the criterion needs images, those by filter norms."""
+        if self.prune_embedding and model.embedding.kind == "binary":
+            raise BadInput("prune_embedding: the embedding is a code, whose bits go with model.bits; set it to false")
+        if self.finetune is not None:
+            self.finetune.check(model)
         importance = "l2" if self.importance == "taylor" else self.importance
         found = self._prunable(model, model.network, importance)
         return _smaller(model, found.without(self._chosen(found, found, model.preprocess.size, done=1.0)))

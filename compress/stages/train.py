@@ -60,6 +60,10 @@ class Train(Stage):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
+    def check(self, model: Model) -> Model:
+        self.loss.check(model.network)
+        return model
+
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
         """Train ``model`` in place of fresh weights and return it with the best weights.
 

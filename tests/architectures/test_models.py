@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from architectures import RetrievalNetwork, create_model, list_models
-from compress import plugins
 from compress.contracts import BadInput
+from compress.options import build_component
 
 NAMES = list_models()
 CLASSES = 5
@@ -34,6 +34,7 @@ def network(name: str, calibrate: Callable[[nn.Module], nn.Module]) -> Retrieval
 def test_all_networks_are_here() -> None:
     assert NAMES == [
         "alnet",
+        "deep_hash",
         "efficientnet_b0",
         "mobilenet_v1",
         "mobilenet_v2",
@@ -109,7 +110,7 @@ def test_the_seed_decides_the_weights(name: str) -> None:
 
 
 def test_options_survive_json(name: str, network: RetrievalNetwork) -> None:
-    options = json.loads(json.dumps(plugins.find("architectures", name)().options()))
+    options = json.loads(json.dumps(build_component("architectures", name, {}, name).options()))
     again = create_model(name, CLASSES, **options)
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
 

@@ -1,0 +1,61 @@
+"""Deep hashing: a trunk, a hash layer of K sigmoids and a classifier on these codes ("MobileNet deep hashing").
+
+The paper's network is MobileNetV1 with K = 16, 32 or 64. Its table puts 1024 x 162 weights into the classifier, but
+the text's classifier reads the hash layer: K x classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from annotated_types import Ge, Le, MultipleOf
+from torch import nn
+
+from architectures._network import RetrievalNetwork, linear_classifier
+from architectures._target_codes import TargetCodes
+from compress.contracts import Architecture, BadInput, Distance, component_field
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepHash(Architecture):
+    """The embedding is K activations in [0, 1]; bit i of the code is activation i > 0.5.
+
+    Attributes:
+        trunk: the network whose pooled feature the hash layer reads.
+        bits: K, the length of a code.
+        classifier: ``linear`` is learnt, as in the paper; ``orthogonal`` compares with one fixed +-1 code a class
+            (OrthoHash, trained with ``loss: ortho_hash``), and its logits are cosines.
+    """
+
+    distances: ClassVar[tuple[Distance, ...]] = ("hamming",)
+
+    trunk: Architecture = component_field("architectures", default="mobilenet_v1")
+    bits: Annotated[int, Ge(8), Le(4096), MultipleOf(8)] = 32
+    classifier: Literal["linear", "orthogonal"] = "linear"
+
+    def __post_init__(self) -> None:
+        if "hamming" in self.trunk.distances:
+            raise BadInput(f"trunk: {self.trunk.component_name()} has a hash layer of its own; name a plain network")
+
+    def build(self, num_classes: int = 0) -> nn.Module:
+        trunk = self.trunk.build()
+        assert isinstance(trunk, RetrievalNetwork)
+        if self.classifier == "linear" or not num_classes:
+            return _DeepHash(trunk, self.bits, linear_classifier(self.bits, num_classes))
+        return _DeepHash(trunk, self.bits, TargetCodes(self.bits, num_classes))
+
+
+class _DeepHash(RetrievalNetwork):
+    def __init__(self, trunk: RetrievalNetwork, bits: int, classifier: nn.Module | None) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.hash = nn.Linear(trunk.embedding_dim, bits)
+        self.activation = nn.Sigmoid()
+        self.embedding_dim = bits
+        self.classifier = classifier
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        activations: torch.Tensor = self.activation(self.hash(self.trunk(x)))
+        return activations
