@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -21,9 +22,10 @@ from compress.manifest import json_values
 from compress.model import model_sha256, space_id
 from compress.neighbours import SECTION, neighbour_overlap
 from compress.progress import say
+from compress.rankings import MEASURED, MEASURED_PER_CLASS, RANKINGS, SHOWN, TOP, Rankings
 from compress.recipe import Validation
 from compress.reference import observe
-from compress.workspace import Workspace
+from compress.workspace import Workspace, write_text
 from compress.worst import write_worst
 from validators import runtimes_for
 from validators.compatibility import Sample, compatibility, sample
@@ -57,11 +59,13 @@ class Assessor:
         self._model = model
         self._held_out = held_out
         self._samples: dict[str, Path] = {}
+        self._ranked: list[dict[str, Any]] = []
         self._key = {
             "model": model_sha256(model),
             "data": data_sha256,
             "checks": [{check.component_name(): check.options()} for check in validation.checks],
             "embedding": asdict(model.embedding),
+            "rankings": [MEASURED, MEASURED_PER_CLASS, SHOWN, TOP],
             "versions": environment.versions(["torch", "numpy"]),
         }
 
@@ -108,6 +112,30 @@ class Assessor:
         first, *others = [self._on(runtime, artifact, file, golden, gallery) for runtime in runtimes]
         return {**file, **first, "other_runtimes": others}
 
+    def rankings(self, gallery: Gallery, thumbnail: int) -> None:
+        """Write ``rankings.json``: what PyTorch found, and every artifact that ``entry`` executed.
+
+        Args:
+            thumbnail: longer side of the queries' pictures in pixels.
+        """
+        ranker = self._ranker(gallery)
+
+        def build(_: Path) -> Any:
+            say("report: pictures and rankings")
+            return {
+                **ranker.about(thumbnail),
+                "models": [{"path": SOURCE, "runtime": None, **ranker.of(self._reference)}],
+            }
+
+        pictures = {"thumbnail": thumbnail, "writer": environment.versions(["pillow"])}
+        key = {**self._key, "gallery": artifact_sha256(self._work.folder / GALLERY), **pictures}
+        found = self._work.reuse("rankings", key, [], build)
+        found["models"] += self._ranked
+        write_text(self._work.folder / RANKINGS, json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def _ranker(self, gallery: Gallery) -> Rankings:
+        return Rankings(self._held_out, gallery, self._model.classes, self._model.embedding)
+
     def _on(
         self, runtime: Runtime, artifact: Artifact, file: Mapping[str, Any], golden: Golden, gallery: Gallery
     ) -> dict[str, Any]:
@@ -124,9 +152,10 @@ class Assessor:
             say(f"validate: {artifact.path.name} on {name}")
             result, observed = measure(runtime, artifact.path, self._reference, self._held_out, checks, spec)
             if observed is None:
-                return json_values({**result, SECTION: None})
+                return json_values({**result, SECTION: None, "rankings": None})
             _save(embeddings, sample(observed, self._held_out))
-            return json_values({**result, SECTION: neighbour_overlap(golden, gallery, observed.probes)})
+            overlap, ranked = neighbour_overlap(golden, gallery, observed.probes), self._ranker(gallery).of(observed)
+            return json_values({**result, SECTION: overlap, "rankings": ranked})
 
         version = runtime.version()
         key = {
@@ -138,6 +167,8 @@ class Assessor:
             "gallery": artifact_sha256(self._work.folder / GALLERY),
         }
         result = self._work.reuse(f"validate-{artifact.path.name}-{name}", key, [embeddings], build)
+        if (ranked := result.pop("rankings")) is not None:
+            self._ranked.append({"path": file["path"], "runtime": name, **ranked})
         if result["failure"] is None and file["path"] not in self._samples:
             self._samples[file["path"]] = embeddings
         if result["parity"] is not None:

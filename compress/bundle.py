@@ -15,11 +15,12 @@ from compress.data import describe
 from compress.gallery import GALLERY
 from compress.manifest import MANIFEST, SCHEMA, file_hashes, json_values, read_manifest
 from compress.model import space_id
+from compress.rankings import RANKINGS
 from compress.recipe import Recipe
 from compress.workspace import write_json, write_text
 from compress.worst import FOLDER as WORST
 
-_HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, WORST)
+_HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, RANKINGS, WORST)
 _OWN = ("artifacts", "checkpoints", GALLERY.parent.name, WORST)
 """Folders that hold what the run put there and nothing else."""
 
@@ -72,7 +73,17 @@ def _architecture(model: Model) -> dict[str, Any]:
         "options": model.architecture.options(),
         **asdict(sizes),
         "input": list(model.preprocess.size),
+        "pruned": _pruned(model),
     }
+
+
+def _pruned(model: Model) -> dict[str, list[int]]:
+    """Convolution -> its output channels as built and as pruning left them, of those that lost any."""
+    if not model.pruned:
+        return {}
+    built: Any = dict(model.architecture.build(len(model.classes)).named_modules())
+    kept = {name: values["out_channels"] for name, values in model.pruned.items() if "out_channels" in values}
+    return {name: [built[name].out_channels, count] for name, count in kept.items()}
 
 
 def _preprocess(preprocess: Preprocess) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from compress.model import initial_model, model_sha256
 from compress.progress import say
 from compress.recipe import Recipe
 from compress.reference import embed
+from compress.report import write_report
 from compress.workspace import Workspace
 
 GOLDEN_IMAGES = 64
@@ -68,7 +69,10 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
             "controls": assessor.controls(artifacts, labels, recipe.seed),
             "compatibility": assessor.compatibility(),
         }
-        return write_bundle(folder, recipe, data, model, findings)
+        assessor.rankings(gallery, recipe.gallery.thumbnail)
+        manifest = write_bundle(folder, recipe, data, model, findings)
+        write_report(folder)
+        return manifest
 
 
 def plan(recipe: Recipe) -> list[str]:

@@ -38,10 +38,10 @@ def timeless(value: Any) -> Any:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Every file an app team receives but the manifest, which holds latencies."""
+    """Every file an app team receives but the manifest and the report, which hold latencies."""
     files = [file for file in folder.rglob("*") if file.is_file() and ".compress" not in file.parts]
     names = {file.relative_to(folder).as_posix(): artifact_sha256(file) for file in files}
-    del names["bundle.json"]
+    del names["bundle.json"], names["report.html"]
     return names
 
 

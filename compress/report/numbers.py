@@ -1,0 +1,39 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NOTHING = "-"
+"""Where nothing was measured."""
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:.2f} MB"
+
+
+def score(value: Any) -> str:
+    """A metric in [0, 1], four digits."""
+    return f"{value:.4f}" if _is_number(value) else NOTHING
+
+
+def cosine(value: Any) -> str:
+    return f"{value:.6f}" if _is_number(value) else NOTHING
+
+
+def milliseconds(value: Any) -> str:
+    return f"{value:.2f} ms" if _is_number(value) else NOTHING
+
+
+def change(value: Any) -> str:
+    """A difference of two scores, with its sign unless it rounds to nothing."""
+    return f"{value:+.4f}".replace("+0.0000", "0.0000").replace("-0.0000", "0.0000") if _is_number(value) else NOTHING
+
+
+def short(value: Any) -> str:
+    """Any number in six digits at most."""
+    return f"{value:.6g}" if _is_number(value) else "not a number"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

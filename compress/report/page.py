@@ -1,0 +1,120 @@
+"""The page: a template filled with what the other files of this folder measured from the bundle.
+
+The template escapes every value, and the page forbids itself scripts and any load, so that neither a class name nor a
+file name of the data can do more than be read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from compress.manifest import failures
+from compress.report.artifacts import Row, rows
+from compress.report.compatibility import heat_map
+from compress.report.numbers import megabytes, score
+from compress.report.pruning import pruning
+from compress.report.queries import examples
+from compress.report.retrieval import class_rows, precision_recall_chart
+from compress.report.source import Source, read_source
+from compress.report.tradeoffs import tradeoff_charts
+from compress.report.training import training_charts
+from compress.report.worst import worst_images
+from compress.workspace import write_text
+
+REPORT = "report.html"
+"""Where it lies in a bundle."""
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a bundle, atomically; the same bundle gives the same bytes.
+
+    Raises:
+        BadInput: there is no bundle, or a file of it is damaged.
+    """
+    path = folder / REPORT
+    write_text(path, render(read_source(folder)))
+    return path
+
+
+def render(source: Source) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("compress.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(_content(source))
+
+
+def _content(source: Source) -> dict[str, Any]:
+    manifest, table = source.manifest, rows(source)
+    classes, folded_classes = class_rows(source)
+    return {
+        "manifest": manifest,
+        "problems": failures(manifest),
+        "highlights": _highlights(source, table),
+        "facts": _facts(source),
+        "rows": table,
+        "gates": list(dict.fromkeys(gate.name for row in table for gate in row.gates)),
+        "training": training_charts(source.metrics),
+        "tradeoffs": tradeoff_charts(source),
+        "precision_recall": precision_recall_chart(source),
+        "measured": (source.rankings or {}).get("measured"),
+        "indexed": (source.rankings or {}).get("gallery"),
+        "classes": classes,
+        "folded_classes": folded_classes,
+        "unranked": [model for model in (source.rankings or {}).get("models", ()) if "problem" in model],
+        "examples": examples(source),
+        "worst": worst_images(source),
+        "heat_map": heat_map(source),
+        "pruning": pruning(source),
+        "controls": manifest.get("controls", []),
+        "rules": manifest["source"].get("rules", {}),
+        "scores": [(name, score(value)) for name, value in manifest["source"].items() if isinstance(value, float)],
+        "recipe": source.recipe,
+    }
+
+
+def _highlights(source: Source, table: list[Row]) -> list[tuple[str, str, str]]:
+    """The few numbers most people come for: what, value, whose."""
+    manifest, executed = source.manifest, [entry for entry in source.entries if entry["evidence"] != "not-run"]
+    found = [("mAP", score(manifest["source"].get("mAP")), "of the PyTorch model")]
+    smallest = min(source.entries, key=lambda entry: entry["bytes"], default=None)
+    if smallest is not None:
+        found.append(("smallest", megabytes(smallest["bytes"]), source.name_of(smallest)))
+    timed = [entry for entry in executed if entry.get("latency_ms")]
+    if timed:
+        fastest = min(timed, key=lambda entry: entry["latency_ms"]["median"])
+        value = f"{fastest['latency_ms']['median']:.2f} ms"
+        found.append(("fastest", value, f"{source.name_of(fastest)}, one image on this machine"))
+    gates = [gate for row in table for gate in row.gates]
+    if gates:
+        passed = sum(gate.passed for gate in gates)
+        found.append(("gates", f"{passed} of {len(gates)}", "passed"))
+    return found
+
+
+def _facts(source: Source) -> list[tuple[str, str]]:
+    manifest = source.manifest
+    architecture, embedding, data = (manifest[key] for key in ("architecture", "embedding", "data"))
+    height, width = architecture.get("input") or manifest["preprocess"]["resize"]
+    facts = [
+        ("network", f"{architecture.get('name', 'unknown')}, {architecture['params']:,} parameters"),
+        ("work", f"{architecture['macs']:,} multiply-accumulates an image of {height} x {width} pixels"),
+        ("embedding", f"{embedding['dim']} values, {embedding['kind']}, {embedding['distance']} distance"),
+        ("data", f"{data['dataset']}, {data['images']:,} images in {data['classes']:,} classes"),
+    ]
+    splits = data.get("splits")
+    if splits:
+        facts.append(("splits", ", ".join(f"{count:,} {name}" for name, count in splits.items())))
+    if data.get("duplicates") or data.get("skipped"):
+        skipped = len(data.get("skipped") or ())
+        facts.append(("left out", f"{data.get('duplicates', 0):,} duplicates, {skipped:,} unreadable files"))
+    if manifest.get("license"):
+        facts.append(("licence", manifest["license"]))
+    return facts

@@ -1,0 +1,95 @@
+"""What a report is made from: the files of a bundle, read once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.contracts import BadInput
+from compress.gallery import GALLERY
+from compress.manifest import entries, read_manifest
+from compress.rankings import RANKINGS
+
+
+@dataclass(frozen=True)
+class Source:
+    """Attributes:
+    folder: the bundle.
+    manifest: bundle.json.
+    metrics: the lines of metrics.jsonl.
+    rankings: rankings.json; None in a bundle of an older version.
+    recipe: recipe.yaml as it stands.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    metrics: tuple[Mapping[str, Any], ...]
+    rankings: Mapping[str, Any] | None
+    recipe: str
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """Every (artifact, runtime) pair, as in the manifest."""
+        return list(entries(self.manifest))
+
+    def name_of(self, entry: Mapping[str, Any]) -> str:
+        """``.tflite fp32``; with the runtime where the file was checked on more than one."""
+        suffix = entry["path"].rpartition(".")[2]
+        name = f".{suffix} {entry['precision']}"
+        first = next(artifact for artifact in self.manifest["artifacts"] if artifact["path"] == entry["path"])
+        return name if entry["runtime"] == first["runtime"] else f"{name} · {entry['runtime']}"
+
+    def names(self) -> dict[tuple[str, str], str]:
+        """``name_of`` by path and runtime."""
+        return {(entry["path"], entry["runtime"]): self.name_of(entry) for entry in self.entries}
+
+    def file(self, path: str | None) -> bytes | None:
+        """A file that the manifest lists; None for any other, so that no bundle can show files from elsewhere."""
+        if path is None or path not in self.manifest["files"] or not (self.folder / path).is_file():
+            return None
+        return (self.folder / path).read_bytes()
+
+    def thumbnails(self, ids: set[int]) -> dict[int, tuple[str, str, int, bytes]]:
+        """Name, label, class number and JPEG of images in the gallery index, by id."""
+        path = self.folder / GALLERY
+        if not path.is_file():
+            return {}
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+                rows = database.execute("SELECT id, name, label, class, thumbnail FROM images ORDER BY id").fetchall()
+        except sqlite3.Error as error:
+            raise BadInput(f"{path}: the gallery is damaged ({error})") from error
+        return {row[0]: row[1:] for row in rows if row[0] in ids}
+
+
+def read_source(folder: Path) -> Source:
+    """Raises BadInput: there is no bundle, or a file of it is damaged; the message names it."""
+    manifest = read_manifest(folder)
+    lines = []
+    path = folder / "metrics.jsonl"
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), start=1):
+        lines.append(_object(line, f"{path}: line {number}"))
+    rankings = folder / RANKINGS
+    recipe = folder / "recipe.yaml"
+    return Source(
+        folder,
+        manifest,
+        tuple(lines),
+        _object(rankings.read_text(encoding="utf-8"), str(rankings)) if rankings.is_file() else None,
+        recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+    )
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{where}: damaged ({error}); make it again with 'compress run'") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{where}: damaged (no JSON object); make it again with 'compress run'")
+    return value

@@ -1,0 +1,55 @@
+"""What an artifact costs and what it finds: mAP against bytes and against latency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from compress.report.axis import axis
+from compress.report.charts import Chart, Table, point_chart
+from compress.report.numbers import score, short
+from compress.report.source import Source
+
+
+def tradeoff_charts(source: Source) -> list[Chart]:
+    """mAP against bytes, then against latency, each where at least one artifact was measured so."""
+    charts = (
+        _chart(source, "bytes", "mAP and size", "size in MB", lambda entry: entry["bytes"] / 1e6),
+        _chart(source, "latency", "mAP and latency", "median latency in ms, one image", _latency),
+    )
+    return [chart for chart in charts if chart is not None]
+
+
+def _latency(entry: Mapping[str, Any]) -> float | None:
+    return (entry.get("latency_ms") or {}).get("median")
+
+
+def _chart(
+    source: Source, key: str, title: str, label: str, cost: Callable[[Mapping[str, Any]], float | None]
+) -> Chart | None:
+    points = []
+    for entry in source.entries:
+        found, spent = (entry.get("retrieval") or {}).get("mAP"), cost(entry)
+        if found is not None and spent is not None:
+            points.append((source.name_of(entry), spent, found))
+    if not points:
+        return None
+    pytorch = source.manifest["source"].get("mAP")
+    heights = [found for _, _, found in points] + ([pytorch] if pytorch is not None else [])
+    best = max(points, key=lambda point: (point[2], -point[1]))
+    cheapest = min(points, key=lambda point: point[1])
+    return point_chart(
+        f"tradeoff-{key}",
+        title,
+        f"{len(points)} artifacts. Cheapest: {cheapest[0]} with {label} {short(cheapest[1])} and mAP "
+        f"{score(cheapest[2])}. Highest mAP: {best[0]} with {score(best[2])}.",
+        axis(label, [spent for _, spent, _ in points], zero=True),
+        axis("mAP", heights, least=0.02, inside=(0.0, 1.0)),
+        points,
+        Table(
+            f"{title} of every artifact that was measured",
+            ("artifact", label, "mAP"),
+            tuple((name, short(spent), score(found)) for name, spent, found in points),
+        ),
+        rules=[(pytorch, "PyTorch")] if pytorch is not None else [],
+    )

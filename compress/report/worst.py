@@ -1,0 +1,39 @@
+"""The images on which artifacts are farthest from PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compress.report.numbers import cosine
+from compress.report.pictures import Picture, picture
+from compress.report.source import Source
+
+
+@dataclass(frozen=True)
+class Worst:
+    """One image and the artifacts that are worst at it, each with its cosine."""
+
+    name: str
+    picture: Picture | None
+    artifacts: tuple[tuple[str, str], ...]
+
+
+def worst_images(source: Source) -> list[Worst]:
+    """The image with the lowest cosine first."""
+    by_image: dict[str, list[tuple[float, str, Picture | None]]] = {}
+    for entry in source.entries:
+        parity = entry.get("parity") or {}
+        name, value = parity.get("worst_image"), parity.get("min_cosine")
+        if name is not None and value is not None:
+            content = source.file(parity.get("worst_image_file"))
+            shown = picture(content) if content is not None else None
+            by_image.setdefault(name, []).append((value, source.name_of(entry), shown))
+    images = sorted(by_image.items(), key=lambda item: min(value for value, _, _ in item[1]))
+    return [
+        Worst(
+            name,
+            next((shown for _, _, shown in found if shown is not None), None),
+            tuple((artifact, cosine(value)) for value, artifact, _ in sorted(found, key=lambda each: each[:2])),
+        )
+        for name, found in images
+    ]

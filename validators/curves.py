@@ -1,0 +1,79 @@
+"""Precision over recall, and average precision query by query: what a mean hides. Exact under ties, as the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.contracts import EmbeddingSpec, HeldOut, Observation
+from validators import _rankings
+from validators._distances import Distances
+from validators._rankings import Rankings
+from validators._sampling import evenly
+
+RECALL = tuple(step / 20 for step in range(21))
+"""Recall levels of a curve; at 0 stands the precision at the first hit."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Attributes:
+    precision: float64 [21], at each of ``RECALL``, the mean over the queries that have a relevant item: the precision
+        where max(1, ceil(recall * R)) of the R relevant items have been found. Not interpolated. NaN without a query.
+    average_precision: float64 [q], by the rule of ``mAP``; NaN for a query without a relevant item.
+    """
+
+    precision: np.ndarray
+    average_precision: np.ndarray
+
+
+def spread(labels: np.ndarray, per_class: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """At most ``per_class`` indices of each class, evenly spaced in it: int64, increasing.
+
+    Args:
+        labels: int64 [N].
+        rows: choose among these indices only.
+    """
+    among = np.arange(len(labels)) if rows is None else rows
+    members = [among[labels[among] == label] for label in np.unique(labels[among])]
+    return np.sort(np.concatenate([each[evenly(len(each), per_class)] for each in members]))
+
+
+def curves(observation: Observation, rows: np.ndarray, held_out: HeldOut, embedding: EmbeddingSpec) -> Curves:
+    """Search the whole gallery with the queries ``rows`` (int64 [q]).
+
+    Raises:
+        ValueError: a feature is NaN or infinite, or an activation of a code lies outside [0, 1].
+    """
+    distances = Distances(observation.queries[rows], observation.gallery, embedding.distance)
+    precision, average = np.empty((len(rows), len(RECALL))), np.empty(len(rows))
+    for block in distances.block_rows():
+        values = distances.block(block)
+        relevant = held_out.queries.labels[rows[block], None] == held_out.gallery.labels
+        if held_out.leave_one_out:
+            itself = np.arange(values.shape[1]) == rows[block, None]
+            shape = (len(values), values.shape[1] - 1)
+            values, relevant = values[~itself].reshape(shape), relevant[~itself].reshape(shape)
+        order = np.argsort(values, axis=1)
+        ranked = (np.take_along_axis(values, order, 1), np.take_along_axis(relevant, order, 1))
+        rankings = _rankings.from_sorted(*ranked)
+        average[block] = _rankings.average_precision(rankings, max(rankings.length, 1), "relevant", "step")
+        precision[block] = _precision_at(rankings)
+    answered = ~np.isnan(average)
+    mean = precision[answered].mean(axis=0) if answered.any() else np.full(len(RECALL), np.nan)
+    return Curves(mean, average)
+
+
+def _precision_at(rankings: Rankings) -> np.ndarray:
+    """float64 [Q, 21]; inside a tie the hits are spread evenly, as they are on average over its orders."""
+    # Rounded first, because 0.15 * 20 is a little above 3.
+    wanted = np.ceil(np.round(np.outer(rankings.relevant, RECALL), 9)).astype(np.int64).clip(min=1)
+    result = np.full(wanted.shape, np.nan)
+    answered = rankings.relevant > 0
+    earlier = np.cumsum(rankings.relevant)[answered] - rankings.relevant[answered]
+    wanted = wanted[answered]
+    group = np.searchsorted(np.cumsum(rankings.hits), earlier[:, None] + wanted)
+    inside = (wanted - rankings.hits_before[group]) / rankings.hits[group] * rankings.size[group]
+    result[answered] = wanted / (rankings.before[group] + inside)
+    return result
