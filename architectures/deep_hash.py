@@ -25,6 +25,8 @@ class DeepHash(Architecture):
     Attributes:
         trunk: the network whose pooled feature the hash layer reads.
         bits: K, the length of a code.
+        batch_norm: normalise before the sigmoid, as OrthoHash does and the paper does not: every bit is then 1 for
+            about half of the images, and training starts where the sigmoid is steep.
         classifier: ``linear`` is learnt, as in the paper; ``orthogonal`` compares with one fixed +-1 code a class
             (OrthoHash, trained with ``loss: ortho_hash``), and its logits are cosines.
     """
@@ -33,6 +35,7 @@ class DeepHash(Architecture):
 
     trunk: Architecture = component_field("architectures", default="mobilenet_v1")
     bits: Annotated[int, Ge(8), Le(4096), MultipleOf(8)] = 32
+    batch_norm: bool = True
     classifier: Literal["linear", "orthogonal"] = "linear"
 
     def __post_init__(self) -> None:
@@ -42,20 +45,22 @@ class DeepHash(Architecture):
     def build(self, num_classes: int = 0) -> nn.Module:
         trunk = self.trunk.build()
         assert isinstance(trunk, RetrievalNetwork)
-        if self.classifier == "linear" or not num_classes:
-            return _DeepHash(trunk, self.bits, linear_classifier(self.bits, num_classes))
-        return _DeepHash(trunk, self.bits, TargetCodes(self.bits, num_classes))
+        classifier: nn.Module | None = linear_classifier(self.bits, num_classes)
+        if self.classifier == "orthogonal" and num_classes:
+            classifier = TargetCodes(self.bits, num_classes)
+        return _DeepHash(trunk, self.bits, self.batch_norm, classifier)
 
 
 class _DeepHash(RetrievalNetwork):
-    def __init__(self, trunk: RetrievalNetwork, bits: int, classifier: nn.Module | None) -> None:
+    def __init__(self, trunk: RetrievalNetwork, bits: int, batch_norm: bool, classifier: nn.Module | None) -> None:
         super().__init__()
         self.trunk = trunk
-        self.hash = nn.Linear(trunk.embedding_dim, bits)
-        self.activation = nn.Sigmoid()
+        # The linear layer as a convolution, into which exporters fold batch normalisation.
+        linear = nn.Conv2d(trunk.embedding_dim, bits, 1, bias=not batch_norm)
+        self.hash = nn.Sequential(linear, *([nn.BatchNorm2d(bits)] if batch_norm else []), nn.Sigmoid())
         self.embedding_dim = bits
         self.classifier = classifier
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        activations: torch.Tensor = self.activation(self.hash(self.trunk(x)))
-        return activations
+        activations: torch.Tensor = self.hash(self.trunk(x)[:, :, None, None])
+        return activations.flatten(1)

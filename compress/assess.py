@@ -178,7 +178,8 @@ class Assessor:
         return entry(runtime, result, limits, static)
 
     def _limits(self, precision: str, file_format: str | None = None) -> dict[str, float]:
-        return {**default_limits(precision, file_format), **self._validation.gates}
+        own = default_limits(precision, file_format, self._model.embedding.kind)
+        return {**own, **self._validation.gates}
 
     @functools.cached_property
     def _sizes(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from compress import plugins
 from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet, MissingTool, Observation, Runtime
@@ -72,7 +72,7 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
             "bytes": artifact_bytes(path),
             **described(path, recorded["format"]),
         }
-        limits = _limits(recorded)
+        limits = _limits(recorded, spec.kind)
         static = static_values(file, {size: manifest["architecture"][size] for size in ("params", "macs")})
         chosen, reason = _choose(recorded["format"], named)
         if reason is not None:
@@ -150,10 +150,10 @@ def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | Non
     return best, best.unavailable()
 
 
-def _limits(recorded: Mapping[str, Any]) -> dict[str, float]:
+def _limits(recorded: Mapping[str, Any], kind: Literal["float", "binary"]) -> dict[str, float]:
     """The limits the bundle was made with, and the defaults of its precision, as far as golden images can judge."""
     from validators.gates import default_limits
 
     own = {gate["name"]: gate["limit"] for gate in recorded["gates"]}
-    limits = {**default_limits(recorded["precision"], recorded["format"]), **own}
+    limits = {**default_limits(recorded["precision"], recorded["format"], kind), **own}
     return {name: limit for name, limit in limits.items() if name not in _NOT_FROM_GOLDEN}

@@ -45,11 +45,14 @@ _LIMITS = {
 _QUANTISED_LIMITS = {"min_cosine": 0.95, "mAP_drop": 0.02, "golden_neighbours": 0.8}
 
 
+_CODE_LIMITS = {"bit_flip_rate": 0.001}
 _FORMAT_LIMITS = {"torchscript": {"mobile_problems": 0.0}, "torchscript-lite": {"mobile_problems": 0.0}}
 
 
-def default_limits(precision: str, file_format: str | None = None) -> dict[str, float]:
-    """The gates an artifact of this precision and format has unless the recipe says otherwise.
+def default_limits(
+    precision: str, file_format: str | None = None, kind: Literal["float", "binary"] = "float"
+) -> dict[str, float]:
+    """The gates an artifact of this precision, format and kind of embedding has unless the recipe says otherwise.
 
     fp32 may differ from PyTorch by rounding alone: trained networks gave max_rel_error 1e-6 to 5e-6 on every runtime,
     and one weight of a million made 10 % larger gave more than 1e-4 in two cases of three. fp16 may differ by
@@ -60,7 +63,8 @@ def default_limits(precision: str, file_format: str | None = None) -> dict[str, 
     tinted digits (64 values, 60 images): rounding of fp32 1.0 and 1.0; fp16 0.997 and 0.997; weights of 8 bits 0.95
     and 0.98, of 6 bits 0.87 and 0.94, of 5 bits 0.75 and 0.79. Swapped channels on the digits give 0.94.
     """
-    return {**_LIMITS.get(precision, _QUANTISED_LIMITS), **_FORMAT_LIMITS.get(file_format or "", {})}
+    codes = _CODE_LIMITS if kind == "binary" else {}
+    return {**_LIMITS.get(precision, _QUANTISED_LIMITS), **_FORMAT_LIMITS.get(file_format or "", {}), **codes}
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -31,6 +31,10 @@ class FeatureParity(Check):
         top10_overlap: mean share of a query's 10 nearest gallery images that both models agree on, each searching its
             own gallery; at most ``neighbour_queries`` queries, evenly spaced.
         bit_flip_rate: share of the bits that differ; None where the embedding is not binary.
+        margins: how far the bits are from flipping, None where the embedding is not binary: ``edges`` of a histogram of
+            the distance of an activation from the threshold, and for each interval (upper edge included) the number of
+            ``bits`` and of those the ``flips``. The activations are the PyTorch model's, so that an artifact that gives
+            bare codes has the same intervals.
         worst_image: id of the query, or ``probe N``, with the lowest cosine.
         problem: only there when the output is no embedding (wrong shape, NaN or infinity, a zero vector); every other
             value is then NaN, which no gate passes.
@@ -47,12 +51,8 @@ class FeatureParity(Check):
         problem = defect(reference, candidate, embedding)
         if problem is not None:
             measured = dict.fromkeys(_VALUES, float("nan"))
-            return {
-                **measured,
-                "bit_flip_rate": float("nan") if binary else None,
-                "worst_image": None,
-                "problem": problem,
-            }
+            flips = {"bit_flip_rate": float("nan") if binary else None, "margins": None}
+            return {**measured, **flips, "worst_image": None, "problem": problem}
         expected, given = (
             directions(np.concatenate((each.queries, each.probes)), embedding) for each in (reference, candidate)
         )
@@ -70,7 +70,7 @@ class FeatureParity(Check):
             "max_rel_error": float(error.max() / np.abs(np.concatenate((reference.queries, reference.probes))).max()),
             "mean_abs_error": float(error.mean()),
             "top10_overlap": self._overlap(reference, candidate, held_out.leave_one_out, embedding),
-            "bit_flip_rate": float(np.mean((expected > 0) != (given > 0))) if binary else None,
+            **(_flips(expected, given) if binary else {"bit_flip_rate": None, "margins": None}),
             "worst_image": held_out.queries.ids[worst] if worst < count else f"probe {worst - count}",
         }
 
@@ -105,6 +105,21 @@ _VALUES = (
     "mean_abs_error",
     "top10_overlap",
 )
+
+
+_MARGINS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 0.5)
+"""A factor of ten each: rounding in fp32 moves activations by 1e-7 to 1e-6, in fp16 by 1e-4 to 1e-2."""
+
+
+def _flips(expected: np.ndarray, given: np.ndarray) -> dict[str, Any]:
+    """From activations less the threshold."""
+    flipped = (expected > 0) != (given > 0)
+    interval = np.digitize(np.abs(expected), _MARGINS[1:-1], right=True)
+    bits, flips = (np.bincount(part.ravel(), minlength=len(_MARGINS) - 1) for part in (interval, interval[flipped]))
+    return {
+        "bit_flip_rate": float(flipped.mean()),
+        "margins": {"edges": list(_MARGINS), "bits": bits.tolist(), "flips": flips.tolist()},
+    }
 
 
 def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
