@@ -7,10 +7,14 @@ relevant item with probability r/n, and then (r-1)/(n-1) of the j-1 positions be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+
+Groups = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""One ranking's tie groups that hold a relevant item, from first to last: items before each, its size, its hits."""
 
 Denominator = Literal["relevant", "hits", "min"]
 Form = Literal["step", "trapezoid"]
@@ -74,6 +78,24 @@ def from_sorted(values: np.ndarray, relevant: np.ndarray) -> Rankings:
         before=start - row * length,
         size=end - start,
         hits_before=seen[start] - seen[row * length],
+        hits=hits,
+    )
+
+
+def from_groups(length: int, groups: Sequence[Groups]) -> Rankings:
+    """Rankings of ``length`` items each from their tie groups."""
+    counts = np.array([len(hits) for _, _, hits in groups], dtype=np.int64)
+    before, size, hits = (np.concatenate(column).astype(np.int64) for column in zip(*groups, strict=True))
+    row = np.repeat(np.arange(len(groups)), counts)
+    seen = np.concatenate(([0], np.cumsum(hits)))
+    start = np.cumsum(counts) - counts
+    return Rankings(
+        length=length,
+        relevant=seen[start + counts] - seen[start],
+        row=row,
+        before=before,
+        size=size,
+        hits_before=seen[:-1] - seen[start][row],
         hits=hits,
     )
 
