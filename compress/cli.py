@@ -21,6 +21,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _runtimes(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from compress import plugins
+
+    return [name for name in plugins.names("runtimes") if name.startswith(incomplete)]
+
+
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]
 
 
@@ -62,7 +70,10 @@ def run(
 @app.command()
 def verify(
     folder: Bundle,
-    runtime: Annotated[str | None, typer.Option(metavar="NAME", help="execute on this runtime only")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="execute on this runtime only", autocompletion=_runtimes),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Check a bundle again on the runtimes installed here: hashes, golden images, gates."""
@@ -79,7 +90,9 @@ def verify(
 @app.command()
 def bench(
     folder: Bundle,
-    runtime: Annotated[str | None, typer.Option(metavar="NAME", help="time on this runtime only")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="time on this runtime only", autocompletion=_runtimes)
+    ] = None,
     threads: Annotated[int, typer.Option(help="threads of the runtime")] = 1,
 ) -> None:
     """Latency of every artifact side by side, on this machine."""
@@ -99,7 +112,9 @@ def search(
     artifact: Annotated[
         str | None, typer.Option(metavar="NAME", help="the file that embeds it [default: the first that runs here]")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(metavar="NAME", help="execute on this runtime")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
+    ] = None,
 ) -> None:
     """The K nearest gallery images of a photograph, by one artifact."""
     from compress.query import query
@@ -108,6 +123,43 @@ def search(
     answer = query(folder, image, top=top, artifact=artifact, runtime=runtime)
     print(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images")
     print_matches(answer.matches)
+
+
+@app.command()
+def compare(
+    first: Bundle,
+    second: Bundle,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Two bundles side by side: size, latency, parity, mAP."""
+    from compress.compare import compare as compare_bundles
+    from compress.table import print_comparison
+
+    comparison = compare_bundles(first, second)
+    if as_json:
+        print(json.dumps(comparison.to_json(), indent=2))
+    else:
+        print_comparison(comparison)
+
+
+@app.command()
+def report(folder: Bundle) -> None:
+    """Write a bundle's report.html again."""
+    from compress.report import write_report
+
+    print(write_report(folder))
+
+
+@app.command()
+def demo(
+    folder: Bundle,
+    host: Annotated[str, typer.Option(help="address to listen on; the default reaches this machine only")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+) -> None:
+    """A local page, and a REST API, to search the bundle's gallery with photographs."""
+    from compress.demo.server import serve
+
+    serve(folder, host, port)
 
 
 @app.command(name="list")

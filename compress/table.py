@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.bench import Timing
+    from compress.compare import Comparison, Difference
     from compress.search import Match
 
-_COLUMNS = ("artifact", "size", "latency", "min cosine", "mAP", "evidence", "gates")
+_COLUMNS = ("artifact", "size", "latency", "cosine", "mAP", "evidence", "gates")
 
 
 def print_table(title: str, entries: Iterable[Mapping[str, Any]], source: Mapping[str, Any] | None = None) -> None:
-    """Print to stdout, at most 80 columns wide; without colour or lines where stdout is not a terminal.
+    """Print to stdout, at most 80 columns wide; without colour where stdout is not a terminal or NO_COLOR is set.
 
     Args:
         entries: as in bundle.json, one per artifact and runtime.
@@ -48,6 +49,42 @@ def print_matches(matches: Sequence[Match]) -> None:
         print(f"{rank:>4}  {match.distance:>10.6g}  {match.label:<{width}}  {match.name}")
 
 
+def print_comparison(comparison: Comparison) -> None:
+    """Print two bundles side by side, A and B, with what changed; warnings come last."""
+    for letter, name, folder in zip("AB", comparison.names, comparison.folders, strict=True):
+        print(f"{letter}  {name}: {folder}")
+    table = _table("", ("artifact", "", "A", "B", "change"), numbers=range(2, 5))
+    _compare_rows(table, "PyTorch", comparison.model)
+    for pair in comparison.pairs:
+        _compare_rows(table, f"{pair.artifact} {pair.precision}", pair.values)
+        found = [value or "-" for value in pair.evidence]
+        table.add_row(f"  {pair.runtime}", "evidence", *found, "" if found[0] == found[1] else "changed")
+        if any(pair.failed):
+            table.add_row("", "gates", *(f"{len(failed)} FAILED" if failed else "passed" for failed in pair.failed), "")
+    _print(table)
+    for warning in comparison.warnings:
+        print(warning)
+    print("each bundle was timed when it was made; 'compress bench' times again")
+
+
+def _compare_rows(table: Table, title: str, values: Sequence[Difference]) -> None:
+    for number, value in enumerate(values):
+        write = _WRITERS.get(value.what, _score)
+        both = [write(each) if each is not None else "-" for each in (value.first, value.second)]
+        table.add_row(title if number == 0 else "", _WORDS.get(value.what, value.what), *both, _change(value))
+
+
+def _change(value: Difference) -> str:
+    """In percent for what has a unit, as a difference for scores."""
+    if value.change is None:
+        return ""
+    if value.what in _WRITERS and value.what != "min_cosine":
+        percent = round(100 * value.change / value.first) if value.first else 0
+        return f"{percent:+d}%" if percent else "0"
+    digits = 6 if value.what == "min_cosine" else 4
+    return f"{round(value.change, digits) + 0.0:+.{digits}f}" if round(value.change, digits) else "0"
+
+
 def _table(title: str, columns: Sequence[str], numbers: range) -> Table:
     from rich import box
     from rich.table import Table
@@ -71,14 +108,13 @@ def _row(entry: Mapping[str, Any]) -> list[str]:
     parity, retrieval, latency = (entry.get(key) or {} for key in ("parity", "retrieval", "latency_ms"))
     gates = entry["gates"]
     failed = [gate["name"] for gate in gates if not gate["passed"]]
-    verdict = (
-        "FAILED " + ", ".join(failed) if failed else (f"{len(gates)} passed" if entry["evidence"] != "not-run" else "-")
-    )
+    # Their names would push the other columns out of 80; they stand in the lines below the table.
+    verdict = f"{len(failed)} FAILED" if failed else (f"{len(gates)} passed" if entry["evidence"] != "not-run" else "-")
     suffix = entry["path"].rpartition(".")[2]
     return [
         f".{suffix} {entry['precision']}",
         _size(entry["bytes"]),
-        f"{latency['median']:.2f} ms" if latency else "-",
+        _milliseconds(latency["median"]) if latency else "-",
         f"{parity['min_cosine']:.6f}" if parity.get("min_cosine") is not None else "-",
         _score(retrieval.get("mAP")),
         entry["evidence"],
@@ -87,11 +123,38 @@ def _row(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e6:.2f} MB"
+    return f"{_three_digits(count / 1e6)} MB"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{_three_digits(value)} ms"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+_WORDS = {
+    "params": "parameters",
+    "macs": "MACs",
+    "dim": "values",
+    "bytes": "size",
+    "latency_ms": "latency",
+    "min_cosine": "cosine",
+}
+_WRITERS: Mapping[str, Callable[[float], str]] = {
+    "params": lambda value: f"{value:,}",
+    "macs": lambda value: f"{value:,}",
+    "dim": lambda value: f"{value:,}",
+    "bytes": lambda value: _size(int(value)),
+    "latency_ms": lambda value: _milliseconds(value),
+    "min_cosine": lambda value: f"{value:.6f}",
+}
+"""How a value of a comparison is written; scores as in the table of a run."""
 
 
 def notes(entries: Iterable[Mapping[str, Any]]) -> list[str]:
