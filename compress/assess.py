@@ -107,6 +107,7 @@ class Assessor:
             "bytes": artifact_bytes(artifact.path),
             "sha256": artifact_sha256(artifact.path),
             **described(artifact.path, artifact.format),
+            **artifact.details,
         }
         runtimes = chosen_runtimes(self._validation, artifact.format)
         first, *others = [self._on(runtime, artifact, file, golden, gallery) for runtime in runtimes]

@@ -326,11 +326,16 @@ class Stage(Component):
 
 @dataclass(frozen=True)
 class Artifact:
-    """An exported file or folder."""
+    """An exported file or folder.
+
+    Attributes:
+        details: further keys of its entry in bundle.json: what ``Exporter.details`` gave, and ``calibration``.
+    """
 
     path: Path
     format: str
     precision: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -342,11 +347,13 @@ class DeployGraph:
             mode, batch normalisation folded, classifier removed.
         input_size: (H, W).
         metadata: flat JSON object written into the file where the format has room.
+        calibration: uint8 [N, H, W, 3], for the precisions that measure activation ranges; None for the others.
     """
 
     module: nn.Module
     input_size: tuple[int, int]
     metadata: Mapping[str, Any]
+    calibration: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,18 +365,42 @@ class Exporter(Component):
         suffix: the file suffix, by which ``exporters.export_model`` finds the class.
         requires: distributions the conversion needs, as ``pip`` names them.
         extras: extras of this package that install them.
+        calibrated: the precisions that need calibration images.
     Subclasses declare ``precision`` as a field whose Literal lists what the format can store.
+
+    Attributes:
+        calibration_images: how many training images measure the ranges of a calibrated precision, at most; they are
+            chosen by the recipe's seed, the same number from each class. None means 256.
     """
 
     format: ClassVar[str]
     suffix: ClassVar[str]
     requires: ClassVar[tuple[str, ...]]
     extras: ClassVar[tuple[str, ...]]
+    calibrated: ClassVar[frozenset[str]] = frozenset()
+
     precision: str = "fp32"
+    calibration_images: Annotated[int, Ge(1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.calibration_images is not None and self.precision not in self.calibrated:
+            with_images = ", ".join(sorted(self.calibrated)) or "none"
+            raise BadInput(
+                f"calibration_images: {self.format} {self.precision} uses no calibration images (precisions that do: "
+                f"{with_images}); leave it away"
+            )
 
     def write(self, graph: DeployGraph, path: Path) -> None:
-        """Convert and write one artifact at ``path``; the same graph gives the same bytes."""
+        """Convert and write one artifact at ``path``; the same graph gives the same bytes.
+
+        Raises:
+            CompressError: the written file does not store what the precision's name says.
+        """
         raise NotImplementedError
+
+    def details(self, path: Path) -> Mapping[str, Any]:
+        """What the written file says about itself, for its entry in bundle.json; nothing by default."""
+        return {}
 
 
 # Takes images uint8 [N, H, W, 3], gives embeddings float32 [N, D].

@@ -21,6 +21,7 @@ TOOLS: dict[str, str] = {
     "onnxruntime": "runs .onnx",
     "litert-torch": "TFLite export",
     "ai-edge-litert": "runs .tflite",
+    "ai-edge-quantizer": "smaller .tflite",
     "tflite-runtime": "runs .tflite as older phones do",
     "tensorflow": "runs .tflite as older phones do",
     "coremltools": "Core ML export; runs .mlpackage on macOS",

@@ -21,6 +21,7 @@ from PIL import Image
 from compress.contracts import BadInput, ImageSet
 from compress.gallery import Gallery
 from compress.search import Match, nearest
+from compress.splits import round_robin
 from compress.workspace import write_json
 from validators.metrics import binarize
 
@@ -66,13 +67,7 @@ def choose_probes(images: ImageSet, count: int, seed: int) -> tuple[np.ndarray, 
     Grey images are tinted: in grey, a file that swaps red and blue gives the right answer.
     """
     random = np.random.Generator(np.random.PCG64(seed))
-    order = random.permutation(len(images))
-    # Round robin over the classes: the n-th image of each class comes before any class's (n+1)-th.
-    turn = np.empty(len(images), dtype=np.int64)
-    for label in np.unique(images.labels):
-        members = order[images.labels[order] == label]
-        turn[members] = np.arange(len(members))
-    chosen = np.sort(order[np.argsort(turn[order], kind="stable")][:count])
+    chosen = round_robin(images.labels, random.permutation(len(images)), count)
     probes = np.array(images.images[chosen])
     grey = (probes[..., :1] == probes).all(axis=(1, 2, 3))
     tints = random.permuted(np.tile([0.35, 0.7, 1.0], (len(probes), 1)), axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from compress import environment
 from compress.assess import Assessor, chosen_runtimes
 from compress.bundle import write_bundle
+from compress.calibration import calibration_images
 from compress.checkpoint import load_model, read_description, save_model
 from compress.contracts import Artifact, BadInput, Data, Exporter, HeldOut, Model, Preprocess, Stage
 from compress.data import load_data
@@ -53,7 +55,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
             model = _run_stage(work, step, stage, model, data, recipe.seed)
             if until == step:
                 return None
-        artifacts = [_export(work, exporter, model, recipe) for exporter in recipe.exports]
+        artifacts = [_export(work, exporter, model, recipe, data) for exporter in recipe.exports]
         if until == "export":
             return None
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
@@ -147,9 +149,13 @@ def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Dat
     return load_model(output)
 
 
-def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe) -> Artifact:
+def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, data: Data) -> Artifact:
     from exporters import deploy
 
+    images = calibration_images(exporter, data.train, recipe.seed)
+    calibration = {}
+    if images is not None:
+        calibration["calibration"] = {"images": len(images), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}
     output = work.folder / "artifacts" / f"{recipe.name}.{exporter.precision}{exporter.suffix}"
     key = {
         "exporter": exporter.component_name(),
@@ -160,12 +166,14 @@ def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe) -
         "name": recipe.name,
         "license": recipe.license,
         "versions": environment.versions(["torch", *exporter.requires]),
+        **calibration,
     }
 
-    def build(scratch: Path) -> None:
+    def build(scratch: Path) -> Any:
         say(f"export: {output.name}")
         output.parent.mkdir(exist_ok=True)
-        exporter.write(deploy(model, name=recipe.name, license=recipe.license), output)
+        exporter.write(deploy(model, name=recipe.name, license=recipe.license, calibration=images), output)
+        return exporter.details(output)
 
-    work.reuse(f"export-{output.name}", key, [output], build)
-    return Artifact(output, exporter.format, exporter.precision)
+    details = work.reuse(f"export-{output.name}", key, [output], build)
+    return Artifact(output, exporter.format, exporter.precision, {**details, **calibration})

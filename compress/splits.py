@@ -1,4 +1,4 @@
-"""Seeded ways to divide samples in two.
+"""Seeded ways to choose samples and to divide them in two.
 
 NumPy keeps the stream of ``random_raw`` the same between its versions, but not that of ``Generator.permutation``.
 """
@@ -31,6 +31,25 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
         held_out.append(members[:count])
         rest.append(members[count:])
     return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held_out))
+
+
+def even_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """``count`` indices, ascending, drawn at random, as many from each class as it has: int64."""
+    return round_robin(labels, _shuffled(len(labels), np.random.PCG64(seed)), count)
+
+
+def round_robin(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` indices, ascending, when each class in turn gives its next one in ``order``.
+
+    Args:
+        labels: int64 [N].
+        order: a permutation of 0 to N - 1.
+    """
+    turn = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        turn[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(turn[order], kind="stable")][:count])
 
 
 def _shuffled(count: int, stream: np.random.PCG64) -> np.ndarray:

@@ -41,19 +41,22 @@ def export_model(
         input_size: height and width in pixels, or one number for both.
         precision: one that the format has.
         mean, std: per RGB channel, for values in [0, 1]; they move into the artifact.
-        calibration: uint8 images [N, H, W, 3] for precisions that need activation ranges.
+        calibration: uint8 images [N, H, W, 3], a few hundred of those trained on, for precisions that need activation
+            ranges (w8a8); no other takes them.
         distance: cosine adds an L2 normalisation of the output; hamming says that it is K activations in [0, 1].
         metadata: flat JSON values to write into the file beside, or instead of, those about input and output.
 
     Raises:
-        BadInput: unknown suffix, precision or distance, calibration where none is used, a size or normalisation out of
-            range, or a model that cannot be traced.
+        BadInput: unknown suffix, precision or distance, calibration missing or where none is used, a size or
+            normalisation out of range, or a model that cannot be traced.
         MissingTool: the converter is not installed.
     """
     path = Path(path)
-    exporter = _exporter(path, precision, calibration)
+    exporter = _exporter(path, precision)
     require_converter(exporter)
-    preprocess = Preprocess(_size(input_size), mean=_triple("mean", mean), std=_triple("std", std))
+    size = _size(input_size)
+    _check_calibration(exporter, calibration, size)
+    preprocess = Preprocess(size, mean=_triple("mean", mean), std=_triple("std", std))
     if min(preprocess.std) <= 0:
         raise BadInput(f"std: {preprocess.std} must be above 0, for values scaled to [0, 1]")
     if distance not in get_args(Distance):
@@ -70,7 +73,8 @@ def export_model(
         preprocess=preprocess,
         embedding=EmbeddingSpec(dim, "binary" if distance == "hamming" else "float", distance),
     )
-    exporter.write(DeployGraph(deployed, preprocess.size, {**described, **_json_values(metadata or {})}), path)
+    about = {**described, **_json_values(metadata or {})}
+    exporter.write(DeployGraph(deployed, preprocess.size, about, calibration), path)
     return path
 
 
@@ -100,14 +104,18 @@ def require_converter(exporter: Exporter) -> None:
         )
 
 
-def deploy(model: Model, *, name: str, license: str) -> DeployGraph:
-    """The graph of a trained model that every exporter writes, with its metadata."""
+def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | None = None) -> DeployGraph:
+    """The graph of a trained model that every exporter writes, with its metadata.
+
+    Args:
+        calibration: uint8 [N, H, W, 3], for a precision that is one of its exporter's ``calibrated``.
+    """
     from exporters import _deploy
 
-    return _deploy.deploy(model, name=name, license=license)
+    return _deploy.deploy(model, name=name, license=license, calibration=calibration)
 
 
-def _exporter(path: Path, precision: str, calibration: np.ndarray | None) -> Exporter:
+def _exporter(path: Path, precision: str) -> Exporter:
     try:
         exporter = find_exporter(path.suffix)
     except BadInput as error:
@@ -115,9 +123,21 @@ def _exporter(path: Path, precision: str, calibration: np.ndarray | None) -> Exp
     precisions = get_args(get_type_hints(exporter)["precision"])
     if precision not in precisions:
         raise BadInput(f"precision: '{precision}' is none of {exporter.format}'s ({', '.join(precisions)})")
-    if calibration is not None:
-        raise BadInput(f"calibration: {exporter.format} {precision} uses no calibration images; leave it away")
     return exporter(precision=precision)
+
+
+def _check_calibration(exporter: Exporter, images: Any, size: tuple[int, int]) -> None:
+    what = f"{exporter.format} {exporter.precision}"
+    if exporter.precision not in exporter.calibrated:
+        if images is not None:
+            raise BadInput(f"calibration: {what} uses no calibration images; leave it away")
+        return
+    want = f"{what} needs uint8 training images [N, {size[0]}, {size[1]}, 3], a few hundred"
+    if images is None:
+        raise BadInput(f"calibration: {want}; none were given")
+    found = f"{getattr(images, 'dtype', type(images).__name__)} {list(getattr(images, 'shape', ()))}"
+    if found != f"uint8 {[len(images), *size, 3]}" or len(images) == 0:
+        raise BadInput(f"calibration: {want}; got {found}")
 
 
 def _size(value: Any) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -92,7 +93,7 @@ def as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {key: v if isinstance(v, str) else json.dumps(v) for key, v in sorted(metadata.items())}
 
 
-def deploy(model: Model, *, name: str, license: str) -> DeployGraph:
+def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | None) -> DeployGraph:
     """The graph of a trained model, with its metadata."""
     metadata = describe(
         name=name,
@@ -102,4 +103,4 @@ def deploy(model: Model, *, name: str, license: str) -> DeployGraph:
         embedding=model.embedding,
     )
     deployed = Deployed(model.network, model.preprocess, model.embedding.distance)
-    return DeployGraph(deployed, model.preprocess.size, metadata)
+    return DeployGraph(deployed, model.preprocess.size, metadata, calibration)

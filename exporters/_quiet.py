@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -18,6 +19,7 @@ def quiet() -> Iterator[None]:
     with tempfile.TemporaryFile() as held_back, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         saved = {number: os.dup(number) for number in (1, 2)}
+        handlers = list(logging.root.handlers)
         try:
             for number in saved:
                 os.dup2(held_back.fileno(), number)
@@ -28,6 +30,8 @@ def quiet() -> Iterator[None]:
             os.write(saved[2], _content(held_back.fileno()))
             raise
         finally:
+            # The first library to log makes a handler that keeps writing to the stream of this block.
+            logging.root.handlers[:] = handlers
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             for number, copy in saved.items():

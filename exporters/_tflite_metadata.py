@@ -8,15 +8,9 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-_FILE_IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16
-"""Of constant tensors; the schema demands it, but the generated Python code does not keep it."""
-
-
-class _Builder(flatbuffers.Builder):
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802 - overridden
-        return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
+from exporters._tflite_file import packed, read
 
 
 def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
@@ -25,16 +19,12 @@ def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> byte
     As ``TFLITE_METADATA`` (the ModelMetadata table that Android's tools show), which has room for name, version,
     author and licence, and whole, as the JSON entry ``compress.json``.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = read(content)
     model.description = b"compress-retrieval"
     (graph,) = model.subgraphs
     for index, tensor in enumerate(graph.tensors):
         tensor.name = _short_name(tensor.name.decode(), index).encode()
-    for tensors, name in ((graph.inputs, "image"), (graph.outputs, "embedding")):
-        (index,) = tensors
-        graph.tensors[index].name = name.encode()
+    _name_ends(graph)
     text = json.dumps(metadata, sort_keys=True).encode()
     for name, data in {"TFLITE_METADATA": _model_metadata(metadata), "compress.json": text}.items():
         entry = schema.MetadataT()
@@ -43,9 +33,25 @@ def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> byte
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(data, dtype=np.uint8)
         model.buffers.append(buffer)
-    builder = _Builder(len(content) + 4096)
-    builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return packed(model)
+
+
+def with_end_names(content: bytes) -> bytes:
+    """Give ``image`` and ``embedding`` their names back, which the quantizer leaves with tensors further inside."""
+    model = read(content)
+    (graph,) = model.subgraphs
+    ends = {*graph.inputs, *graph.outputs}
+    for index, tensor in enumerate(graph.tensors):
+        if index not in ends and tensor.name in (b"image", b"embedding"):
+            tensor.name += f".{index}".encode()
+    _name_ends(graph)
+    return packed(model)
+
+
+def _name_ends(graph: Any) -> None:
+    for tensors, name in ((graph.inputs, "image"), (graph.outputs, "embedding")):
+        (index,) = tensors
+        graph.tensors[index].name = name.encode()
 
 
 def _short_name(name: str, index: int) -> str:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from compress.contracts import DeployGraph, Exporter
+from compress.contracts import BadInput, DeployGraph, Exporter
+
+_FIRST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "p8": 16, "p6": 16, "p4": 16, "w4": 18}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +19,15 @@ class CoreML(Exporter):
     (ImageType has one scale for three channels, which is no exact normalisation).
 
     Attributes:
-        precision: of weights and computation; the output is float32 in both.
-        minimum_ios: the oldest iOS that must load the file. 16 reaches nearly every iPhone in use, and is the first
-            that stores compressed weights, so that a smaller precision later needs no other minimum.
+        precision: ``fp32`` and ``fp16`` are of weights and computation. The others compute in half precision and store
+            weights as int8 with one scale per channel (``w8``), as indices into a palette of 256, 64 or 16 values
+            (``p8``, ``p6``, ``p4``), or as int4 with one scale for at most 32 input channels (``w4``). The output is
+            float32 in all.
+        minimum_ios: the oldest iOS that must load the file. None takes the first that the precision needs: 18 for
+            ``w4``, else 16, which reaches nearly every iPhone in use.
+
+    Raises:
+        BadInput: the precision needs a newer iOS than ``minimum_ios``.
     """
 
     format: ClassVar[str] = "coreml"
@@ -27,8 +35,22 @@ class CoreML(Exporter):
     requires: ClassVar[tuple[str, ...]] = ("torch", "coremltools")
     extras: ClassVar[tuple[str, ...]] = ("train", "coreml")
 
-    precision: Literal["fp32", "fp16"] = "fp32"
-    minimum_ios: Literal[15, 16, 17, 18] = 16
+    precision: Literal["fp32", "fp16", "w8", "p8", "p6", "p4", "w4"] = "fp32"
+    minimum_ios: Literal[15, 16, 17, 18] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        first = _FIRST_IOS[self.precision]
+        if self.minimum_ios is not None and self.minimum_ios < first:
+            raise BadInput(
+                f"minimum_ios: {self.minimum_ios}, but Core ML stores {self.precision} from iOS {first} on; "
+                "raise it or choose another precision"
+            )
+
+    @property
+    def ios(self) -> int:
+        """The iOS that the file is made for."""
+        return self.minimum_ios or max(16, _FIRST_IOS[self.precision])
 
     def write(self, graph: DeployGraph, path: Path) -> None:
         from exporters._deploy import as_text
@@ -54,6 +76,18 @@ class CoreML(Exporter):
                 model.save(str(saved))
                 rewritten(saved, package)
 
+            from exporters._coreml_compress import SPARED
+            from exporters._coreml_stored import KINDS, stored
+            from exporters._stored import require
+
+            require(stored(package), self.precision, KINDS, path, spared=SPARED)
+
+    def details(self, path: Path) -> dict[str, Any]:
+        from exporters._coreml_stored import stored
+        from exporters._stored import summary
+
+        return {"minimum_ios": self.ios, "stored": summary(stored(path))}
+
     def _converted(self, graph: DeployGraph) -> Any:
         import coremltools as ct
         import numpy as np
@@ -65,6 +99,10 @@ class CoreML(Exporter):
         passes = ct.PassPipeline()
         # It makes a multiplication and an addition a batch normalisation with epsilon 1e-5, so no longer the same.
         passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+        if self.precision not in ("fp32", "fp16"):
+            from exporters._coreml_compress import add_compression
+
+            add_compression(passes, self.precision, program)
         target = {15: ct.target.iOS15, 16: ct.target.iOS16, 17: ct.target.iOS17, 18: ct.target.iOS18}
         return ct.convert(
             program,
@@ -73,7 +111,7 @@ class CoreML(Exporter):
             # Without a type the output becomes float16 from iOS 16 on.
             outputs=[ct.TensorType(name="embedding", dtype=np.float32)],
             compute_precision=ct.precision.FLOAT32 if self.precision == "fp32" else ct.precision.FLOAT16,
-            minimum_deployment_target=target[self.minimum_ios],
+            minimum_deployment_target=target[self.ios],
             pass_pipeline=passes,
             skip_model_load=True,
         )

@@ -16,14 +16,21 @@ _IR_VERSION = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Onnx(Exporter):
-    """Input ``image`` uint8 [N, 3, H, W], output ``embedding`` float32 [N, D]; N is free. One file, opset 18."""
+    """Input ``image`` uint8 [N, 3, H, W], output ``embedding`` float32 [N, D]; N is free. One file, opset 18.
+
+    Attributes:
+        precision: ``w8a8`` stores int8 weights and computes with uint8 activations, whose ranges come from calibration
+            images.
+    """
 
     format: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime")
     extras: ClassVar[tuple[str, ...]] = ("train", "onnx")
 
-    precision: Literal["fp32"] = "fp32"
+    calibrated: ClassVar[frozenset[str]] = frozenset({"w8a8"})
+
+    precision: Literal["fp32", "w8a8"] = "fp32"
 
     def write(self, graph: DeployGraph, path: Path) -> None:
         import onnx
@@ -34,13 +41,31 @@ class Onnx(Exporter):
 
         with quiet():
             model = _simplified(_converted(graph), graph)
-        _strip(model)
+            _strip(model)
+            if self.precision == "w8a8":
+                from exporters._onnx_quantize import quantized
+
+                assert graph.calibration is not None
+                model = quantized(model, graph.calibration)
         model.ir_version = _IR_VERSION
         model.producer_name, model.producer_version = "compress-retrieval", str(graph.metadata["version"])
         onnx.helper.set_model_props(model, as_text(graph.metadata))
         onnx.checker.check_model(model, full_check=True)
         with unfinished(path) as file:
             file.write_bytes(model.SerializeToString(deterministic=True))
+
+            from exporters._onnx_stored import KINDS, stored
+            from exporters._stored import require
+
+            require(stored(onnx.load(file)), self.precision, KINDS, path)
+
+    def details(self, path: Path) -> dict[str, Any]:
+        import onnx
+
+        from exporters._onnx_stored import stored
+        from exporters._stored import summary
+
+        return {"stored": summary(stored(onnx.load(path)))}
 
 
 def _converted(graph: DeployGraph) -> Any:

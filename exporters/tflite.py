@@ -4,29 +4,62 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from compress.contracts import DeployGraph, Exporter
 
 
 @dataclass(frozen=True, kw_only=True)
 class TFLite(Exporter):
-    """Input ``image`` uint8 [1, H, W, 3], output ``embedding`` float32 [1, D], signature ``serving_default``."""
+    """Input ``image`` uint8 [1, H, W, 3], output ``embedding`` float32 [1, D], signature ``serving_default``.
+
+    Attributes:
+        precision: ``fp16`` and ``w8`` store half-precision or int8 weights and compute in float32, to which the runtime
+            expands them once, when it loads the file. ``w8a32`` stores int8 weights, keeps activations in float32 and
+            quantizes them to int8 at every operation. ``w8a8`` stores int8 weights and computes with int8 activations,
+            whose ranges come from calibration images.
+    """
 
     format: ClassVar[str] = "tflite"
     suffix: ClassVar[str] = ".tflite"
-    requires: ClassVar[tuple[str, ...]] = ("torch", "litert-torch", "ai-edge-litert", "flatbuffers")
+    requires: ClassVar[tuple[str, ...]] = (
+        "torch",
+        "litert-torch",
+        "ai-edge-litert",
+        "ai-edge-quantizer",
+        "flatbuffers",
+    )
     extras: ClassVar[tuple[str, ...]] = ("train", "tflite")
 
-    precision: Literal["fp32"] = "fp32"
+    calibrated: ClassVar[frozenset[str]] = frozenset({"w8a8"})
+
+    precision: Literal["fp32", "fp16", "w8", "w8a32", "w8a8"] = "fp32"
 
     def write(self, graph: DeployGraph, path: Path) -> None:
-        from exporters._tflite_metadata import with_names_and_metadata
+        from exporters._quiet import quiet
+        from exporters._stored import require
+        from exporters._tflite_metadata import with_end_names, with_names_and_metadata
         from exporters._write import unfinished
 
         with unfinished(path) as file:
             _convert(graph, file)
-            file.write_bytes(with_names_and_metadata(file.read_bytes(), graph.metadata))
+            content = with_names_and_metadata(file.read_bytes(), graph.metadata)
+            if self.precision != "fp32":
+                with quiet():
+                    from exporters._tflite_quantize import quantized
+
+                    content = with_end_names(quantized(content, self.precision, graph.calibration))
+            file.write_bytes(content)
+
+            from exporters._tflite_stored import KINDS, stored
+
+            require(stored(file.read_bytes()), self.precision, KINDS, path)
+
+    def details(self, path: Path) -> dict[str, Any]:
+        from exporters._stored import summary
+        from exporters._tflite_stored import stored
+
+        return {"stored": summary(stored(path.read_bytes()))}
 
 
 def _convert(graph: DeployGraph, file: Path) -> None:

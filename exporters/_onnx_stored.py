@@ -1,0 +1,51 @@
+"""The types in an .onnx file."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import onnx
+
+from exporters._stored import Kind, Weighted
+
+KINDS = {
+    "fp32": Kind("float32", "float32", "float32"),
+    "w8a8": Kind("int8", "int8", "uint8"),
+}
+
+_WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+
+
+def stored(model: Any) -> list[Weighted]:
+    """Every convolution and fully connected layer with constant weights, in the order of execution.
+
+    Quantized files name their integers in pairs: DequantizeLinear stands before an operation, QuantizeLinear after it,
+    and the runtime computes what lies between with integers. So an input through DequantizeLinear counts as integers.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    dequantized = {node.output[0]: node.input for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    quantized = {node.output[0]: node.input for node in model.graph.node if node.op_type == "QuantizeLinear"}
+
+    def integers(name: str) -> str | None:
+        """The type of the tensor that ``name`` is dequantized from; None where it is not."""
+        if name not in dequantized:
+            return None
+        source, _, zero_point, *_ = dequantized[name]
+        tensor = constants.get(source) or constants[quantized[source][2] if source in quantized else zero_point]
+        return _name(tensor)
+
+    found = []
+    for node in model.graph.node:
+        if node.op_type in _WEIGHTED:
+            data, weights, *_ = node.input
+            tensor = constants.get(dequantized[weights][0] if weights in dequantized else weights)
+            if tensor is not None:
+                operand = integers(weights) or _name(tensor)
+                kind = Kind(_name(tensor), operand, integers(data) or "float32")
+                found.append(Weighted(tensor.name, math.prod(tensor.dims), kind))
+    return found
+
+
+def _name(tensor: Any) -> str:
+    return str(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))

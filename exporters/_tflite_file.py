@@ -1,0 +1,48 @@
+"""A .tflite file as the Python objects of its FlatBuffers schema, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+_FILE_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16
+"""Of constant tensors; the schema demands it, but the generated Python code does not keep it."""
+
+
+class _Builder(flatbuffers.Builder):
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802 - overridden
+        return super().StartVector(elemSize, numElems, _ALIGNMENT if elemSize == 1 else alignment)
+
+
+def read(content: bytes) -> Any:
+    """The ``schema.ModelT``; constants that lie behind the FlatBuffer, where the quantizer puts them, are fetched."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 say that the data are inside
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def packed(model: Any) -> bytes:
+    """The file of a ``schema.ModelT``, every constant aligned."""
+    builder = _Builder(1 << 20)
+    builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def builtin(model: Any, operation: Any) -> int:
+    """The operation's number in ``schema.BuiltinOperator``."""
+    code = model.operatorCodes[operation.opcodeIndex]
+    # Small numbers also stand, or in older files only stand, in the field of the first schema.
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
+def constant(model: Any, tensor: Any) -> np.ndarray | None:
+    """The tensor's bytes, uint8, or None where it is computed."""
+    data: np.ndarray | None = model.buffers[tensor.buffer].data
+    return data if data is not None and len(data) else None
