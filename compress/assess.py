@@ -24,11 +24,11 @@ from compress.neighbours import SECTION, neighbour_overlap
 from compress.progress import say
 from compress.rankings import MEASURED, MEASURED_PER_CLASS, RANKINGS, SHOWN, TOP, Rankings
 from compress.recipe import Validation
-from compress.reference import observe
+from compress.reference import embed, observe
 from compress.workspace import Workspace, write_text
 from compress.worst import write_worst
 from validators import runtimes_for
-from validators.compatibility import Sample, compatibility, sample
+from validators.compatibility import Sample, compatibility, sample, sample_of
 from validators.gates import default_limits
 from validators.measure import entry, measure, static_values, unexecuted
 from validators.pytorch_mobile import described
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SOURCE = "pytorch"
 """The PyTorch model's name among the artifacts of the compatibility matrix."""
+TEACHER = "teacher"
+"""The name there of the model in whose embedding space the PyTorch model's lives."""
 
 
 def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
@@ -52,12 +54,19 @@ class Assessor:
     """Checks artifacts one after the other. The reference is computed once, and only if something must be checked."""
 
     def __init__(
-        self, work: Workspace, validation: Validation, model: Model, held_out: HeldOut, data_sha256: str
+        self,
+        work: Workspace,
+        validation: Validation,
+        model: Model,
+        held_out: HeldOut,
+        data_sha256: str,
+        teacher: Model | None = None,
     ) -> None:
         self._work = work
         self._validation = validation
         self._model = model
         self._held_out = held_out
+        self._teacher = teacher
         self._samples: dict[str, Path] = {}
         self._ranked: list[dict[str, Any]] = []
         self._key = {
@@ -205,15 +214,22 @@ class Assessor:
         return results
 
     def compatibility(self) -> dict[str, dict[str, float]]:
-        """mAP for every (gallery artifact, query artifact) pair of those that ``entry`` executed, and PyTorch."""
+        """mAP for every (gallery artifact, query artifact) pair of those that ``entry`` executed, and PyTorch.
+
+        Where the model shares a teacher's space, the teacher is one of them.
+        """
 
         def build(_: Path) -> Any:
             say("validate: every artifact against every other")
             samples = {path: _load(file) for path, file in self._samples.items()}
             samples = {SOURCE: sample(self._reference, self._held_out), **samples}
+            if self._teacher is not None:
+                samples[TEACHER] = sample_of(functools.partial(embed, self._teacher), self._held_out)
             return json_values(compatibility(samples, self._held_out, self._model.embedding))
 
         key = {**self._key, "samples": {path: artifact_sha256(file) for path, file in self._samples.items()}}
+        if self._teacher is not None:
+            key["teacher"] = model_sha256(self._teacher)
         matrix: dict[str, dict[str, float]] = self._work.reuse("compatibility", key, [], build)
         return matrix
 

@@ -25,6 +25,7 @@ def save_model(model: Model, path: Path) -> None:
         "embedding": asdict(model.embedding),
         "pruned": {layer: dict(values) for layer, values in model.pruned.items()},
         "history": [dict(line) for line in model.history],
+        "space": model.space,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     # One header entry: safetensors writes several in the random order of a hash map.
@@ -79,7 +80,23 @@ def load_model(path: Path) -> Model:
         embedding=EmbeddingSpec(**description["embedding"]),
         history=tuple(description["history"]),
         pruned=description.get("pruned", {}),
+        space=description.get("space"),
     )
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The weights a finished run ended with.
+
+    Raises:
+        BadInput: no run has finished in this folder.
+    """
+    if not (folder / "bundle.json").is_file():
+        raise BadInput(f"{folder.resolve()}: no finished run (no bundle.json); run its recipe to the end first")
+    # The steps are 'train' or 'initial', then '1-distill', '2-prune' and so on.
+    numbers = {path: path.stem.partition("-")[0] for path in (folder / "checkpoints").glob("*.safetensors")}
+    if not numbers:
+        raise BadInput(f"{folder.resolve()}: its checkpoints are gone; run its recipe again")
+    return max(numbers, key=lambda path: int(numbers[path]) if numbers[path].isdigit() else 0)
 
 
 def load_weights(network: Any, path: Path, *, skip_classifier: bool = False) -> None:

@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import nn
 
 Distance = Literal["l2", "cosine", "hamming"]
@@ -222,6 +223,7 @@ class Model:
         history: one JSON object per epoch and stage, in order.
         pruned: what ``architecture.build`` must be told to give the network's shapes: layer name -> attribute -> value.
             Empty where nothing was removed.
+        space: ``space_id`` of the teacher whose embedding space the network was taught; None: a space of its own.
     """
 
     architecture: Architecture
@@ -231,6 +233,15 @@ class Model:
     embedding: EmbeddingSpec
     history: tuple[Mapping[str, Any], ...] = ()
     pruned: Mapping[str, Mapping[str, int | bool]] = field(default_factory=dict)
+    space: str | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network gives for a batch: embeddings float32 [N, D] as retrieval compares them, logits [N, classes]."""
+
+    embeddings: torch.Tensor
+    logits: torch.Tensor
 
 
 # ----------------------------------------------------------------------------------------- component families
@@ -302,8 +313,38 @@ class Loss(Component):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Objective(Component):
+    """What a student is to have in common with its teacher.
+
+    Attributes:
+        weight: factor of this term in the sum that training minimises.
+    """
+
+    weight: Annotated[float, Ge(0)] = 1.0
+
+    def check(self, student: Model, teacher: Model, *, shared_space: bool) -> None:
+        """Refuse a pair of models that the objective is not defined on.
+
+        ``shared_space``: the student's embeddings are to be searched for among the teacher's.
+
+        Raises:
+            BadInput: with the remedy.
+        """
+
+    def build(self, student_dim: int, teacher_dim: int) -> nn.Module:
+        """A module called as ``objective(student: Outputs, teacher: Outputs)`` -> scalar; its parameters are learnt."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage(Component):
-    """Model -> model: train, distil, prune, …"""
+    """Model -> model: train, distil, prune, …
+
+    Class attributes:
+        trains: whether fresh weights leave the stage trained.
+    """
+
+    trains: ClassVar[bool] = False
 
     def check(self, model: Model) -> Model:
         """Refuse, before anything runs, options that do not fit; the model as later stages will find it.
@@ -322,6 +363,14 @@ class Stage(Component):
         progress there goes on from it and must end with the same weights.
         """
         raise NotImplementedError
+
+    def inputs(self) -> Mapping[str, str]:
+        """sha256 of each file the options name; with other contents a finished stage runs again."""
+        return {}
+
+    def space_of(self) -> Model | None:
+        """The model in whose embedding space this stage's lives; None: in its own."""
+        return None
 
 
 @dataclass(frozen=True)

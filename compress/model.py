@@ -12,10 +12,11 @@ import numpy as np
 
 from compress.checkpoint import load_weights, read_description
 from compress.contracts import BadInput, EmbeddingSpec, Model, Preprocess
-from compress.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
+
+    from compress.recipe import Recipe
 
 
 def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preprocess) -> Model:
@@ -32,9 +33,12 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
     torch.manual_seed(recipe.seed)
     network: Any = recipe.architecture.build(len(classes))
     pruned: Mapping[str, Mapping[str, int | bool]] = {}
+    space: str | None = None
     if recipe.checkpoint is not None:
         description = read_description(recipe.checkpoint)
         trained_on, pruned = tuple(description["classes"]), description.get("pruned", {})
+        if (description["embedding"]["distance"], description["preprocess"]) == (recipe.distance, asdict(preprocess)):
+            space = description.get("space")
         restore_shapes(network, pruned)
         if trained_on != classes and not recipe.stages:
             raise BadInput(
@@ -53,6 +57,7 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
             distance=recipe.distance,
         ),
         pruned=pruned,
+        space=space,
     )
 
 
@@ -65,8 +70,10 @@ def space_id(model: Model) -> str:
     """Names the embedding space: it changes exactly when a gallery index must be built anew.
 
     That is with any tensor behind the embedding, the preprocessing or the embedding's kind and distance; another
-    classifier on the same embedding keeps it.
+    classifier on the same embedding keeps it. A student that was taught to share its teacher's space has the teacher's.
     """
+    if model.space is not None:
+        return model.space
     tensors = {name: t for name, t in model.network.state_dict().items() if not name.startswith("classifier.")}
     return _digest(model, tensors, asdict(model.preprocess), asdict(model.embedding))[:16]
 

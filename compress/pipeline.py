@@ -16,7 +16,7 @@ from compress.checkpoint import load_model, read_description, save_model
 from compress.contracts import Artifact, BadInput, Data, Exporter, HeldOut, Model, Preprocess, Stage
 from compress.data import load_data
 from compress.golden import choose_probes, make_golden, write_golden
-from compress.model import initial_model, model_sha256
+from compress.model import initial_model, model_sha256, space_id
 from compress.progress import say
 from compress.recipe import Recipe
 from compress.reference import embed
@@ -60,7 +60,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
             return None
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
         held_out = HeldOut(data.queries, data.gallery, probes)
-        assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint)
+        assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint, _teacher(recipe, model))
         gallery = assessor.gallery(recipe.gallery, recipe.name)
         golden = make_golden(probes, labels, ids, embed(model, probes), gallery, data.leave_one_out)
         write_golden(folder / "golden", golden, model.classes, gallery, recipe.data.images_license or recipe.license)
@@ -119,6 +119,12 @@ def _check_stages(recipe: Recipe, model: Model) -> None:
             raise BadInput(f"{step}: {error}") from error
 
 
+def _teacher(recipe: Recipe, model: Model) -> Model | None:
+    """The model in whose embedding space ``model`` lives, if that is not its own and a stage names it."""
+    named = [stage.space_of() for _, stage in recipe.stages]
+    return next((found for found in reversed(named) if found is not None and model.space == space_id(found)), None)
+
+
 def _need_converters(recipe: Recipe) -> None:
     from exporters import require_converter
 
@@ -140,6 +146,7 @@ def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Dat
         "data": data.fingerprint,
         "seed": seed,
         "versions": environment.versions(["torch", "lightning-fabric"]),
+        **stage.inputs(),
     }
 
     def build(scratch: Path) -> None:

@@ -20,6 +20,7 @@ FOLDERS: dict[str, tuple[str, type[Component]]] = {
     "datasets": ("compress.datasets", contracts.Dataset),
     "stages": ("compress.stages", contracts.Stage),
     "losses": ("compress.losses", contracts.Loss),
+    "distillation": ("compress.distillation", contracts.Objective),
     "exporters": ("exporters", contracts.Exporter),
     "runtimes": ("validators.runtimes", contracts.Runtime),
     "checks": ("validators.checks", contracts.Check),

@@ -162,10 +162,15 @@ class _Reader:
             train = self.component("stages", "train", document["train"], "train")
             if train is not None:
                 stages.append(("train", typing.cast(Stage, train)))
-        elif checkpoint is None:
-            self.errors.append("train: missing; give it options (or {}), or set model.checkpoint to trained weights")
+        known_errors = len(self.errors)
         for number, stage in enumerate(self._list(document, "compress", "stages"), start=1):
             stages.append((f"{number}-{stage.component_name()}", typing.cast(Stage, stage)))
+        trained = document.get("train") is not None or checkpoint is not None or (stages and stages[0][1].trains)
+        if not trained and len(self.errors) == known_errors:
+            self.errors.append(
+                "train: missing; give it options (or {}), set model.checkpoint to trained weights, or begin 'compress' "
+                "with 'distill'"
+            )
         exports = self._list(document, "export", "exporters")
         self._no_twins(exports)
         gallery = self._gallery(document.get("gallery"))

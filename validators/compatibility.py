@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from compress.contracts import EmbeddingSpec, HeldOut, Observation
+from compress.contracts import EmbeddingSpec, HeldOut, ImageArray, Observation
 from validators._sampling import evenly
 from validators.metrics import evaluate_retrieval
 
@@ -30,6 +30,13 @@ def sample(observation: Observation, held_out: HeldOut) -> Sample:
     """The embeddings that ``compatibility`` needs, few enough to keep on disk."""
     queries, gallery = _chosen(held_out)
     return Sample(observation.queries[queries], observation.gallery[gallery])
+
+
+def sample_of(embedder: Callable[[ImageArray], np.ndarray], held_out: HeldOut) -> Sample:
+    """The same of a model that has embedded nothing yet; ``embedder`` takes images, gives float32 [N, D]."""
+    queries, gallery = _chosen(held_out)
+    asking = embedder(held_out.queries.images[queries])
+    return Sample(asking, asking if held_out.leave_one_out else embedder(held_out.gallery.images[gallery]))
 
 
 def compatibility(

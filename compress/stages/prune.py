@@ -148,6 +148,7 @@ def _smaller(model: Model, network: nn.Module) -> Model:
         network=network,
         embedding=replace(model.embedding, dim=dim),
         pruned=changed_shapes(network, model.architecture.build(len(model.classes))),
+        space=model.space if dim == model.embedding.dim else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from compress.batches import batches
 from compress.contracts import BadInput, Data, ImageSet, Loss, Model, Stage, component_field
 from compress.progress import Ticker, say, ticker
 from compress.stages._augment import Augmentation, step_generator
+from compress.stages._graph import TrainingGraph, layout
 from compress.stages._schedules import Schedule, learning_rate
 
 _EVALUATION_BATCH = 500
@@ -45,6 +46,8 @@ class Train(Stage):
         precision: Lightning Fabric's name of the arithmetic.
     """
 
+    trains: ClassVar[bool] = True
+
     epochs: Annotated[int, Ge(1)] = 200
     batch_size: Annotated[int, Ge(2)] = 128
     lr: Annotated[float, Gt(0)] = 0.1
@@ -73,26 +76,34 @@ class Train(Stage):
         from lightning_fabric import Fabric
 
         fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
-        graph = _TrainingGraph(model, self._augmentation(), self.loss)
+        torch.manual_seed(seed)  # weights of the objective
+        graph = self._graph(model)
         optimizer = torch.optim.SGD(graph.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
-        training, optimizer = fabric.setup(_layout(graph, torch.channels_last), optimizer)
+        training, optimizer = fabric.setup(layout(graph, torch.channels_last), optimizer)
 
-        state_file = scratch / "state.pt"
+        stage, state_file = self.component_name(), scratch / "state.pt"
         progress = _Progress.load(state_file, graph, optimizer) if state_file.is_file() else _Progress()
         if progress.epoch:
-            say(f"train: resuming after epoch {progress.epoch} of {self.epochs}")
-        with ticker("train", self.epochs * (len(data.train) // self._batch(data)), "steps") as bar:
+            say(f"{stage}: resuming after epoch {progress.epoch} of {self.epochs}")
+        with ticker(stage, self.epochs * (len(data.train) // self._batch(data)), "steps") as bar:
             bar.advance(progress.epoch * (len(data.train) // self._batch(data)))
             while progress.epoch < self.epochs:
                 line = self._epoch(fabric, training, optimizer, data, seed, progress.epoch, bar)
                 progress.finish_epoch(line, graph)
                 progress.save(state_file, graph, optimizer)
         graph.network.load_state_dict(progress.best_weights)
-        network = _layout(model.network.cpu(), torch.contiguous_format)
-        return replace(model, network=network, history=(*model.history, *progress.history))
+        network = layout(model.network.cpu(), torch.contiguous_format)
+        return replace(model, network=network, history=(*model.history, *progress.history), space=self._space())
+
+    def _graph(self, model: Model) -> TrainingGraph:
+        return TrainingGraph(model, self._augmentation(), self.loss)
 
     def _augmentation(self) -> Augmentation:
         return Augmentation(self.horizontal_flip, self.random_crop, self.min_scale)
+
+    def _space(self) -> str | None:
+        """``Model.space`` after this stage: training away from a teacher leaves its space."""
+        return None
 
     def _batch(self, data: Data) -> int:
         return min(self.batch_size, len(data.train))
@@ -107,7 +118,7 @@ class Train(Stage):
         epoch: int,
         bar: Ticker,
     ) -> dict[str, Any]:
-        batch_size = self._batch(data)
+        stage, batch_size = self.component_name(), self._batch(data)
         steps = len(data.train) // batch_size
         order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(data.train))[: steps * batch_size]
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout
@@ -130,13 +141,13 @@ class Train(Stage):
         seconds = time.monotonic() - started
         mean_loss = float(loss_sum) / steps
         if not np.isfinite(mean_loss):
-            raise BadInput(f"train.lr: {self.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower train.lr")
+            raise BadInput(f"{stage}.lr: {self.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower {stage}.lr")
         accuracy = _accuracy(training, data.validation, fabric.device)
         say(
-            f"train: epoch {epoch + 1}/{self.epochs}  loss {mean_loss:.4f}  validation accuracy {accuracy:.4f}  "
+            f"{stage}: epoch {epoch + 1}/{self.epochs}  loss {mean_loss:.4f}  validation accuracy {accuracy:.4f}  "
             f"{steps * batch_size / seconds:,.0f} images/s"
         )
-        return {"stage": "train", "epoch": epoch + 1, "loss": mean_loss, "validation_accuracy": accuracy, "lr": rate}
+        return {"stage": stage, "epoch": epoch + 1, "loss": mean_loss, "validation_accuracy": accuracy, "lr": rate}
 
     def _add_sparsity(self, training: nn.Module) -> None:
         """The subgradient of the L1 penalty, which is 0 at 0."""
@@ -145,41 +156,6 @@ class Train(Stage):
                 if isinstance(module, nn.BatchNorm2d):
                     assert module.weight.grad is not None
                     module.weight.grad += self.bn_sparsity * module.weight.detach().sign()
-
-
-class _TrainingGraph(nn.Module):
-    """uint8 images and labels in, loss and number of right answers out: all that runs on the accelerator."""
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, model: Model, augmentation: Augmentation, loss: Loss) -> None:
-        super().__init__()
-        self.network: Any = model.network
-        self.loss = loss.build(model.embedding.dim, len(model.classes))
-        self.augmentation = augmentation
-        self.register_buffer("mean", _per_channel(model.preprocess.mean), persistent=False)
-        self.register_buffer("std", _per_channel(model.preprocess.std), persistent=False)
-
-    def forward(
-        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
-        normalised = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        if generator is not None and self.augmentation:
-            normalised = self.augmentation(normalised, generator)
-        embeddings = self.network.embed(normalised)
-        logits = self.network.classifier(embeddings)
-        right = (logits.argmax(dim=1) == labels).sum()
-        return self.loss(embeddings, logits, labels), right
-
-
-def _layout(module: nn.Module, memory_format: torch.memory_format) -> nn.Module:
-    return module.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
-
-
-def _per_channel(values: tuple[float, ...]) -> torch.Tensor:
-    return torch.tensor(values).reshape(1, 3, 1, 1)
 
 
 def _to_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,14 +180,14 @@ class _Progress:
         self.best_accuracy = -1.0
         self.best_weights: dict[str, torch.Tensor] = {}
 
-    def finish_epoch(self, line: dict[str, Any], graph: _TrainingGraph) -> None:
+    def finish_epoch(self, line: dict[str, Any], graph: TrainingGraph) -> None:
         self.epoch += 1
         self.history.append(line)
         if line["validation_accuracy"] > self.best_accuracy:
             self.best_accuracy = line["validation_accuracy"]
             self.best_weights = {name: t.detach().cpu().clone() for name, t in graph.network.state_dict().items()}
 
-    def save(self, path: Path, graph: _TrainingGraph, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer) -> None:
         unfinished = path.with_suffix(".tmp")
         torch.save(
             {"progress": vars(self), "graph": graph.state_dict(), "optimizer": optimizer.state_dict()}, unfinished
@@ -219,7 +195,7 @@ class _Progress:
         unfinished.replace(path)
 
     @classmethod
-    def load(cls, path: Path, graph: _TrainingGraph, optimizer: torch.optim.Optimizer) -> _Progress:
+    def load(cls, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer) -> _Progress:
         state = torch.load(path, map_location="cpu", weights_only=True)
         graph.load_state_dict(state["graph"])
         optimizer.load_state_dict(state["optimizer"])

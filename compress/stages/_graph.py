@@ -1,0 +1,58 @@
+"""Everything of a training step that runs on the accelerator, as one module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.contracts import Loss, Model
+from compress.stages._augment import Augmentation
+
+
+class TrainingGraph(nn.Module):
+    """uint8 images [N, H, W, 3] and labels int64 [N] in, loss and number of right answers out.
+
+    In evaluation mode the images are not augmented, and the loss is 0: nobody reads it.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, model: Model, augmentation: Augmentation, loss: Loss) -> None:
+        super().__init__()
+        self.network: Any = model.network
+        self.loss = loss.build(model.embedding.dim, len(model.classes))
+        self.augmentation = augmentation
+        self.register_buffer("mean", per_channel(model.preprocess.mean), persistent=False)
+        self.register_buffer("std", per_channel(model.preprocess.std), persistent=False)
+
+    def forward(
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
+        normalised = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        if generator is not None and self.augmentation:
+            normalised = self.augmentation(normalised, generator)
+        embeddings = self.network.embed(normalised)
+        logits = self.network.classifier(embeddings)
+        right = (logits.argmax(dim=1) == labels).sum()
+        loss = self.objective(normalised, embeddings, logits, labels) if self.training else logits.new_zeros(())
+        return loss, right
+
+    def objective(
+        self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """What a step minimises, given the images as the network saw them and what it made of them."""
+        loss: torch.Tensor = self.loss(embeddings, logits, labels)
+        return loss
+
+
+def layout(module: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    return module.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
+
+
+def per_channel(values: tuple[float, ...]) -> torch.Tensor:
+    """float32 [1, 3, 1, 1]."""
+    return torch.tensor(values).reshape(1, 3, 1, 1)
