@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compress.report.numbers import NOTHING, change, cosine, megabytes, milliseconds, score, short
+from compress.report.numbers import NOTHING, change, cosine, megabytes, milliseconds, percent, score, short
 from compress.report.source import Source
 
 
@@ -26,6 +26,8 @@ class Row:
 
     Attributes:
         evidence: native, older-runtime, reference or not-run.
+        overlap: share of the ten nearest that PyTorch finds, too.
+        flipped: share of the bits of a code that differ from PyTorch's.
         remarks: why it was not run, what the runtime noticed, what PyTorch Mobile would refuse.
     """
 
@@ -38,6 +40,7 @@ class Row:
     latency_p95: str
     parity: str
     overlap: str
+    flipped: str
     mean_ap: str
     drop: str
     gates: tuple[Judged, ...]
@@ -69,6 +72,7 @@ def _row(source: Source, entry: Mapping[str, Any]) -> Row:
         latency_p95=milliseconds(latency.get("p95")),
         parity=cosine(parity.get("min_cosine")),
         overlap=score(parity.get("top10_overlap")),
+        flipped=percent(parity.get("bit_flip_rate")),
         mean_ap=score(retrieval.get("mAP")),
         drop=change(-drop) if drop is not None else NOTHING,
         gates=tuple(Judged(g["name"], short(g["value"]), short(g["limit"]), bool(g["passed"])) for g in entry["gates"]),

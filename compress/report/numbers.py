@@ -21,6 +21,11 @@ def cosine(value: Any) -> str:
     return f"{value:.6f}" if _is_number(value) else NOTHING
 
 
+def percent(value: Any) -> str:
+    """A share in [0, 1]."""
+    return f"{value:.3%}" if _is_number(value) else NOTHING
+
+
 def milliseconds(value: Any) -> str:
     return f"{value:.2f} ms" if _is_number(value) else NOTHING
 

@@ -60,6 +60,7 @@ def _content(source: Source) -> dict[str, Any]:
         "highlights": _highlights(source, table),
         "facts": _facts(source),
         "rows": table,
+        "binary": manifest["embedding"]["kind"] == "binary",
         "gates": list(dict.fromkeys(gate.name for row in table for gate in row.gates)),
         "training": training_charts(source.metrics),
         "tradeoffs": tradeoff_charts(source),

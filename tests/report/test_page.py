@@ -49,6 +49,22 @@ def test_what_was_not_run_says_so_and_why(page: Page) -> None:
     assert not re.search(r"\d\.\d{4}", cells)
 
 
+def test_codes_have_a_column_for_their_bits(bundle: Path, page: Page, tmp_path: Path) -> None:
+    assert "bits flipped" not in page.text
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = json.loads((copy / "bundle.json").read_text(encoding="utf-8"))
+    manifest["embedding"] |= {"kind": "binary", "distance": "hamming"}
+    manifest["artifacts"][0]["parity"]["bit_flip_rate"] = 0.0125
+    (copy / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    codes = Page(write_report(copy).read_text(encoding="utf-8"))
+    (table,) = codes.all("table", class_="artifacts")
+    assert "bits flipped" in table.text
+    assert "1.250%" in table.text
+    rows = [e.text for e in codes.all("tr") if "table" in e.parents and "1.250%" in e.text]
+    assert len(rows) == 1
+    accessible(codes)
+
+
 def test_failures_come_first(page: Page) -> None:
     (verdict,) = page.all("div", class_="verdict")
     assert "failed" in verdict.attributes["class"]
