@@ -160,8 +160,7 @@ def read_gallery(path: Path) -> Gallery:
     if not path.is_file():
         raise BadInput(f"{path}: the bundle has no gallery; make it with 'compress run' of this version")
     try:
-        # Read-only and without lock or journal files beside the bundle.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        with closing(_opened(path)) as database:
             meta = {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM meta")}
             if meta["schema"] > SCHEMA:
                 raise BadInput(f"{path}: schema {meta['schema']} is newer than {SCHEMA}; upgrade Compress")
@@ -172,6 +171,25 @@ def read_gallery(path: Path) -> Gallery:
     except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: the gallery is damaged ({error})") from error
     return Gallery(meta, tuple(row[1] for row in rows), tuple(row[2] for row in rows), features)
+
+
+def read_thumbnail(path: Path, number: int) -> bytes | None:
+    """The JPEG of image ``number`` of an index, or None where it has no such image.
+
+    Raises:
+        BadInput: the index is damaged.
+    """
+    try:
+        with closing(_opened(path)) as database:
+            row = database.execute("SELECT thumbnail FROM images WHERE id = ?", (number,)).fetchone()
+    except sqlite3.Error as error:
+        raise BadInput(f"{path}: the gallery is damaged ({error})") from error
+    return None if row is None else bytes(row[0])
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Read-only and without lock or journal files beside the bundle."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def _unpacked(blobs: list[bytes], meta: Mapping[str, Any]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,6 +13,10 @@ from compress.contracts import Preprocess
 
 class UndecodableImageError(Exception):
     """The file holds no image that can be shown; the message is the reason, without the file's name."""
+
+
+class TooManyPixelsError(UndecodableImageError):
+    """The image is larger than asked for."""
 
 
 def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
@@ -36,14 +41,27 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     return np.asarray(rgb.resize((W, H), Image.Resampling.BILINEAR, box=_source_box(rgb.size, (W, H), preprocess.crop)))
 
 
-def read_image(path: Path, preprocess: Preprocess) -> np.ndarray:
+def read_image(
+    file: Path | BinaryIO,
+    preprocess: Preprocess,
+    *,
+    formats: tuple[str, ...] | None = None,
+    max_pixels: int | None = None,
+) -> np.ndarray:
     """Decode one file: uint8 [H, W, 3].
 
+    Args:
+        formats: of Pillow's formats only these; by default all of them.
+        max_pixels: refuse larger images before they are decoded, besides Pillow's own limit.
+
     Raises:
+        TooManyPixelsError: larger than ``max_pixels``.
         UndecodableImageError: not an image, truncated, or larger than Pillow's limit against decompression bombs.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file, formats=formats) as image:
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise TooManyPixelsError(f"{image.width} x {image.height} pixels; at most {max_pixels:,} are taken")
             return preprocess_image(image, preprocess)
     except UnidentifiedImageError as error:
         raise UndecodableImageError("not an image") from error

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compress import plugins
 from compress.contracts import BadInput, MissingTool, Preprocess, Runtime
 from compress.gallery import GALLERY, Gallery, read_gallery
@@ -46,24 +48,60 @@ def query(folder: Path, image: Path, *, top: int, artifact: str | None = None, r
         MissingTool: nothing that could embed the image can run here.
         ArtifactError: the artifact did not run.
     """
-    from validators import ArtifactError, run_artifact
+    from validators import run_artifact
 
     if top < 1:
         raise BadInput(f"--top {top}: give 1 or more")
-    manifest = read_manifest(folder)
-    gallery = _gallery(folder, manifest)
+    bundle = open_bundle(folder)
     try:
-        pixels = read_image(image, _preprocess(folder, manifest))
+        pixels = read_image(image, bundle.preprocess)
     except UndecodableImageError as error:
         raise BadInput(f"{image}: cannot be searched with: {error}") from error
-    path, chosen = _choose(folder, _named(folder, manifest, artifact), runtime)
+    path, chosen = _choose(folder, _named(bundle, artifact), runtime)
     name = chosen.component_name()
     embedding = run_artifact(folder / path, pixels[None], runtime=name)
-    try:
-        (matches,) = nearest(gallery, embedding, top)
-    except ValueError as error:
-        raise ArtifactError(f"{folder / path}: its embedding cannot be ranked ({error})") from error
-    return Answer(path, name, gallery.embedding.distance, len(gallery.names), tuple(matches))
+    matches = bundle.rank(path, embedding, top)
+    return Answer(path, name, bundle.gallery.embedding.distance, len(bundle.gallery.names), matches)
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """A bundle ready to be searched.
+
+    Attributes:
+        artifacts: entries of the manifest by file name.
+    """
+
+    folder: Path
+    name: str
+    gallery: Gallery
+    preprocess: Preprocess
+    artifacts: Mapping[str, Mapping[str, Any]]
+
+    def rank(self, path: str, embedding: np.ndarray, top: int) -> tuple[Match, ...]:
+        """The ``top`` nearest gallery images of an embedding, float32 [1, D], that the artifact at ``path`` gave.
+
+        Raises:
+            ArtifactError: it is no embedding of this space.
+        """
+        from validators import ArtifactError
+
+        try:
+            (matches,) = nearest(self.gallery, embedding, top)
+        except ValueError as error:
+            raise ArtifactError(f"{self.folder / path}: its embedding cannot be ranked ({error})") from error
+        return tuple(matches)
+
+
+def open_bundle(folder: Path) -> Searchable:
+    """Read what a search needs.
+
+    Raises:
+        BadInput: no bundle, no gallery in it or one of another model.
+    """
+    manifest = read_manifest(folder)
+    artifacts = {Path(entry["path"]).name: entry for entry in manifest["artifacts"]}
+    return Searchable(folder, manifest["name"], _gallery(folder, manifest), _preprocess(folder, manifest), artifacts)
 
 
 def _gallery(folder: Path, manifest: Mapping[str, Any]) -> Gallery:
@@ -86,14 +124,14 @@ def _preprocess(folder: Path, manifest: Mapping[str, Any]) -> Preprocess:
         raise BadInput(f"{folder / MANIFEST}: damaged (preprocess: {error})") from error
 
 
-def _named(folder: Path, manifest: Mapping[str, Any], name: str | None) -> list[dict[str, Any]]:
+def _named(bundle: Searchable, name: str | None) -> list[Mapping[str, Any]]:
     """The artifact of this file name, or all of them."""
-    known = {Path(entry["path"]).name: entry for entry in manifest["artifacts"]}
+    known = bundle.artifacts
     if name is None:
         return list(known.values())
     if name not in known:
         near = plugins.did_you_mean(name, list(known))
-        raise BadInput(f"--artifact {name}: {folder} has {', '.join(known) or 'no artifacts'}{near}")
+        raise BadInput(f"--artifact {name}: {bundle.folder} has {', '.join(known) or 'no artifacts'}{near}")
     return [known[name]]
 
 

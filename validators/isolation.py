@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,7 @@ def execute(
         with tempfile.TemporaryDirectory(prefix="compress-", ignore_cleanup_errors=True) as scratch:
             return _execute(runtime, artifact, images, threads, latency, timeout_s, Path(scratch).resolve(), what)
     except OSError as error:
-        return Execution(failure=f"{what} could not be run: {_one_line(str(error))}")
+        return Execution(failure=f"{what} could not be run: {one_line(str(error))}")
 
 
 def _execute(
@@ -102,7 +102,8 @@ def _execute(
     )
     (scratch / "job.json").write_text(json.dumps(dataclasses.asdict(job)), encoding="utf-8")
     # The child starts first: it removes the images also when this process is killed while writing them.
-    with _child(runtime.interpreter(), scratch, threads) as child:
+    module = ("validators.child", str(scratch / "job.json"))
+    with child_process(runtime.interpreter(), module, scratch, threads) as child:
         for name, array in images.items():
             _save_images(Path(job.images[name]), array)
         status = _run(child, timeout_s)
@@ -110,9 +111,9 @@ def _execute(
         return Execution(failure=f"{what} did not finish within {timeout_s:g} s and was stopped")
     result = _read_result(scratch)
     if "failure" in result:
-        return Execution(failure=f"{what} failed: {_one_line(result['failure'])}")
+        return Execution(failure=f"{what} failed: {one_line(result['failure'])}")
     if status != 0 or not result:
-        return Execution(failure=f"{what} {_status(status)}: {_last_words(scratch)}")
+        return Execution(failure=f"{what} {last_words(status, scratch)}")
     outputs = {name: np.load(path) for name, path in job.outputs.items()}
     timing = Latency(**result["latency"]) if result["latency"] else None
     return Execution(outputs, result["version"], timing, result["peak_bytes"], notes=tuple(result["notes"]))
@@ -133,8 +134,16 @@ def _save_images(path: Path, images: ImageArray) -> None:
 
 
 @contextmanager
-def _child(interpreter: str, scratch: Path, threads: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process that waits for its images; it and all it started are killed if still alive at the end."""
+def child_process(
+    interpreter: str, module: Sequence[str], scratch: Path, threads: int, stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process that waits on stdin; it and all it started are killed if still alive at the end.
+
+    Args:
+        module: ``python -m`` of these words.
+        scratch: a folder for what it prints.
+        stdout: ``subprocess.PIPE`` to read it, else it goes where stderr goes.
+    """
     packages = scratch / "packages"
     packages.mkdir()
     for name, folder in PACKAGES.items():
@@ -142,10 +151,10 @@ def _child(interpreter: str, scratch: Path, threads: int) -> Iterator[subprocess
         (packages / name).symlink_to(folder)
     with (scratch / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            [interpreter, "-m", "validators.child", str(scratch / "job.json")],
+            [interpreter, "-m", *module],
             stdin=subprocess.PIPE,
             bufsize=0,
-            stdout=stderr,
+            stdout=stderr if stdout is None else stdout,
             stderr=stderr,
             cwd=packages,
             env=_environment(interpreter, packages, threads),
@@ -196,15 +205,15 @@ def _status(status: int) -> str:
     return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
-def _last_words(scratch: Path) -> str:
-    """The last line that the child printed."""
+def last_words(status: int, scratch: Path) -> str:
+    """How a child ended and the last line that it printed."""
     with (scratch / "stderr").open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return _one_line(lines[-1]) if lines else "it printed nothing"
+    return f"{_status(status)}: {one_line(lines[-1]) if lines else 'it printed nothing'}"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Messages of C++ libraries run over many lines; head and tail say the most."""
     words = " ".join(text.split())
     half = MAX_LINE // 2

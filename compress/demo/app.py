@@ -1,0 +1,267 @@
+"""The search page and its REST API: ``POST /search``, ``GET /artifacts``, ``GET /thumbnails/{id}``, OpenAPI."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp
+
+import compress
+from compress.contracts import CompressError, MissingTool
+from compress.demo.engines import Engine, engines, find
+from compress.demo.guard import Guard
+from compress.gallery import GALLERY, read_thumbnail
+from compress.images import TooManyPixelsError, UndecodableImageError, read_image
+from compress.query import open_bundle
+
+MAX_BYTES = 25_000_000
+MAX_PIXELS = 40_000_000
+# What phones and browsers make; Pillow's other readers stay closed to strangers' files.
+FORMATS = ("JPEG", "PNG", "WEBP")
+PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+class Error(BaseModel):
+    """Attributes: error: one line that says what is wrong and what to do."""
+
+    error: str
+
+
+class ArtifactInfo(BaseModel):
+    """An artifact on one runtime; ``unavailable`` says why it cannot run here, or is null."""
+
+    artifact: str
+    format: str
+    precision: str
+    bytes: int
+    runtime: str
+    evidence: str
+    unavailable: str | None
+
+
+class BundleInfo(BaseModel):
+    """Attributes: gallery: how many images are searched."""
+
+    bundle: str
+    gallery: int
+    distance: str
+    artifacts: list[ArtifactInfo]
+
+
+class Found(BaseModel):
+    """One gallery image. ``distance`` is Euclidean, 1 - cosine, or the number of bits that differ."""
+
+    rank: int
+    id: int
+    name: str
+    label: str
+    distance: float
+    thumbnail: str
+
+
+class Milliseconds(BaseModel):
+    """``prepare``: decode and resize; ``embed``: one warm run, null for a reference executor; ``rank``: search."""
+
+    prepare: float
+    embed: float | None
+    rank: float
+
+
+class Result(BaseModel):
+    """The nearest gallery images, nearest first."""
+
+    artifact: str
+    runtime: str
+    evidence: str
+    distance: str
+    milliseconds: Milliseconds
+    matches: list[Found]
+
+
+PICTURE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": f"A JPEG, PNG or WebP image of at most {MAX_BYTES:,} bytes and {MAX_PIXELS:,} pixels.",
+        "content": {f"image/{each.lower()}": {"schema": {"type": "string", "format": "binary"}} for each in FORMATS},
+    }
+}
+REFUSALS = {
+    404: "no such artifact or runtime",
+    413: "too many bytes or pixels",
+    415: "the body is no such image",
+    503: "the runtime cannot run here",
+}
+
+
+def create_app(folder: Path) -> ASGIApp:
+    """The application for one bundle.
+
+    Raises:
+        BadInput: no bundle, no gallery in it or one of another model.
+    """
+    bundle = open_bundle(folder)
+    rows = {name: row for row, name in enumerate(bundle.gallery.names)}
+    distance = bundle.gallery.embedding.distance
+    running: list[Engine] = []
+    one_decode = threading.Lock()  # a decoded image may take half a gigabyte
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with engines(bundle) as found:
+            running.extend(found)
+            yield
+
+    # FastAPI's own documentation pages load their scripts from elsewhere.
+    app = FastAPI(
+        title=f"Compress: {bundle.name}", version=compress.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+
+    @app.get("/artifacts")
+    def artifacts() -> BundleInfo:
+        """Every artifact on every runtime of its format."""
+        infos = [
+            ArtifactInfo(
+                artifact=each.file,
+                **{key: each.entry[key] for key in ("format", "precision", "bytes")},
+                runtime=each.runtime.component_name(),
+                evidence=each.runtime.evidence,
+                unavailable=each.unavailable,
+            )
+            for each in running
+        ]
+        return BundleInfo(bundle=bundle.name, gallery=len(rows), distance=distance, artifacts=infos)
+
+    @app.post(
+        "/search",
+        openapi_extra=PICTURE,
+        responses={status: {"model": Error, "description": words} for status, words in REFUSALS.items()},
+    )
+    async def search(
+        request: Request,
+        artifact: Annotated[str, Query(description="file name, as GET /artifacts lists it")],
+        runtime: Annotated[str | None, Query(description="by default the best that runs here")] = None,
+        top: Annotated[int, Query(ge=1, le=100)] = 10,
+    ) -> Result:
+        """The gallery images nearest to the picture in the body."""
+        try:
+            engine = find(running, artifact, runtime)
+        except KeyError as error:
+            raise HTTPException(404, error.args[0]) from None
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        # Browsers ask before they send such a type to another site, so no foreign page can have pictures searched.
+        if kind not in PICTURE["requestBody"]["content"]:
+            raise HTTPException(415, f"Content-Type '{kind[:80]}': send image/jpeg, image/png or image/webp")
+        return await run_in_threadpool(answer, engine, await body(request), top)
+
+    def answer(engine: Engine, picture: bytes, top: int) -> Result:
+        start = time.perf_counter()
+        try:
+            with one_decode:
+                pixels = read_image(io.BytesIO(picture), bundle.preprocess, formats=FORMATS, max_pixels=MAX_PIXELS)
+        except TooManyPixelsError as error:
+            raise HTTPException(413, f"the picture has {error}") from error
+        except UndecodableImageError as error:
+            raise HTTPException(415, f"this is no JPEG, PNG or WebP image that can be read ({error})") from error
+        prepared = time.perf_counter()
+        embedding, milliseconds = engine.resident.embed(pixels)
+        embedded = time.perf_counter()
+        matches = bundle.rank(engine.entry["path"], embedding, top)
+        ranked = time.perf_counter()
+        return Result(
+            artifact=engine.file,
+            runtime=engine.runtime.component_name(),
+            evidence=engine.runtime.evidence,
+            distance=distance,
+            milliseconds=Milliseconds(
+                prepare=1000 * (prepared - start),
+                embed=milliseconds if engine.timed else None,
+                rank=1000 * (ranked - embedded),
+            ),
+            matches=[
+                Found(
+                    rank=rank,
+                    id=rows[match.name],
+                    name=match.name,
+                    label=match.label,
+                    distance=match.distance,
+                    thumbnail=f"/thumbnails/{rows[match.name]}",
+                )
+                for rank, match in enumerate(matches, start=1)
+            ],
+        )
+
+    @app.get(
+        "/thumbnails/{number}",
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": {}}}, 404: {"model": Error, "description": "no such image"}},
+    )
+    def thumbnail(number: Annotated[int, PathParameter(ge=0, lt=2**63)]) -> Response:
+        """A gallery image as a small JPEG."""
+        found = read_thumbnail(folder / GALLERY, number)
+        if found is None:
+            raise HTTPException(404, f"thumbnail {number}: the gallery has 0 to {len(rows) - 1}")
+        return Response(found, media_type="image/jpeg")
+
+    for path, (name, media_type) in PAGE.items():
+        content = (files("compress.demo") / "page" / name).read_bytes()
+        app.add_api_route(path, _file(content, media_type), include_in_schema=False)
+    app.add_exception_handler(StarletteHTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(CompressError, _failed)
+    return Guard(app)
+
+
+async def body(request: Request) -> bytes:
+    """The request's body, of which no more than ``MAX_BYTES`` are ever held."""
+    too_many = HTTPException(413, f"the picture has more than {MAX_BYTES:,} bytes; send a smaller one")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > MAX_BYTES:
+        raise too_many
+    picture = bytearray()
+    async for part in request.stream():
+        picture += part
+        if len(picture) > MAX_BYTES:
+            raise too_many
+    return bytes(picture)
+
+
+def _file(content: bytes, media_type: str) -> Any:
+    def page() -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+    return page
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"][1:])
+    return JSONResponse({"error": f"{where}: {problem['msg']}"}, 422)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 503 if isinstance(error, MissingTool) else 500)

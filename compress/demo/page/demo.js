@@ -1,0 +1,135 @@
+"use strict";
+
+const at = (id) => document.getElementById(id);
+let engines = [];
+let picture = null;
+let asked = 0; // the newest search; answers to earlier ones are dropped
+
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function say(text, isError = false) {
+  at("status").textContent = text;
+  at("status").className = isError ? "error" : "";
+}
+
+async function json(address, options) {
+  const response = await fetch(address, options);
+  const found = await response.json();
+  if (!response.ok) throw new Error(found.error);
+  return found;
+}
+
+function choice(engine, index, ticked) {
+  const label = element("label", undefined, "choice");
+  const box = element("input");
+  box.type = "checkbox";
+  box.value = index;
+  box.checked = ticked;
+  box.disabled = engine.unavailable !== null;
+  box.addEventListener("change", search);
+  label.append(box, element("span", `${engine.artifact} on ${engine.runtime}`));
+  const size = `${(engine.bytes / 1e6).toFixed(2)} MB, ${engine.evidence}`;
+  label.append(element("small", engine.unavailable === null ? size : `${size}; not here: ${engine.unavailable}`));
+  return label;
+}
+
+async function start() {
+  const info = await json("/artifacts");
+  document.title = `${info.bundle}: search`;
+  at("bundle").textContent = info.bundle;
+  at("about").textContent = `${info.gallery.toLocaleString("en")} gallery images, ${info.distance} distance`;
+  engines = info.artifacts;
+  const able = engines.filter((engine) => engine.unavailable === null);
+  at("artifacts").append(...engines.map((engine, index) => choice(engine, index, able.slice(0, 2).includes(engine))));
+  if (!able.length) say("No artifact of this bundle can run here; the reasons stand beside each.", true);
+}
+
+function take(file) {
+  if (!file) return;
+  picture = file;
+  const preview = at("preview");
+  URL.revokeObjectURL(preview.src);
+  preview.src = URL.createObjectURL(file);
+  preview.hidden = false;
+  at("invitation").textContent = file.name;
+  search();
+}
+
+function row(match, first) {
+  const item = element("li");
+  const thumbnail = element("img");
+  thumbnail.src = match.thumbnail;
+  thumbnail.alt = "";
+  const what = element("div", match.label, "what");
+  what.append(element("small", match.name));
+  if (first && first.id !== match.id) what.append(element("small", "differs from the first column", "differs"));
+  const distance = Number.isInteger(match.distance) ? String(match.distance) : match.distance.toPrecision(4);
+  item.append(element("span", String(match.rank), "rank"), thumbnail, what, element("span", distance, "distance"));
+  return item;
+}
+
+function column(engine) {
+  const made = element("article", undefined, "column");
+  made.append(element("h2", `${engine.artifact} on ${engine.runtime}`), element("p", "searching…", "times"));
+  return made;
+}
+
+function fill(made, found, first) {
+  const { prepare, embed, rank } = found.milliseconds;
+  const network = embed === null ? "no time: a reference executor" : `${embed.toFixed(2)} ms network`;
+  const times = `${network}, ${prepare.toFixed(1)} ms decode and resize, ${rank.toFixed(1)} ms search`;
+  made.querySelector(".times").textContent = times;
+  const list = element("ol");
+  list.append(...found.matches.map((match, index) => row(match, first && first.matches[index])));
+  made.append(list);
+}
+
+async function search() {
+  const mine = ++asked;
+  const chosen = [...at("artifacts").querySelectorAll("input:checked")].map((box) => engines[box.value]);
+  const columns = chosen.map(column);
+  at("results").replaceChildren(...(picture ? columns : []));
+  if (!picture) return;
+  if (!chosen.length) return say("Tick an artifact.");
+  say("Searching…");
+  let first = null;
+  let failed = 0;
+  // One after the other: artifacts that ran at once would slow each other's times.
+  for (const [index, engine] of chosen.entries()) {
+    const asks = new URLSearchParams({ artifact: engine.artifact, runtime: engine.runtime, top: at("top").value });
+    try {
+      const options = { method: "POST", body: picture, headers: { "Content-Type": picture.type } };
+      const found = await json(`/search?${asks}`, options);
+      if (mine !== asked) return;
+      fill(columns[index], found, first);
+      first = first || found;
+    } catch (error) {
+      if (mine !== asked) return;
+      failed += 1;
+      columns[index].querySelector(".times").replaceWith(element("p", error.message, "error"));
+      say(error.message, true);
+    }
+  }
+  if (!failed) say(`Done: ${chosen.length} ${chosen.length === 1 ? "artifact" : "artifacts"}.`);
+}
+
+for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => take(event.target.files[0]));
+at("top").addEventListener("change", search);
+document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
+// Also beside the frame: a browser would otherwise leave the page for a dropped file.
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  at("drop").classList.add("over");
+});
+document.addEventListener("dragleave", () => at("drop").classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  at("drop").classList.remove("over");
+  take(event.dataTransfer.files[0]);
+});
+start().catch((error) => say(error.message, true));

@@ -1,0 +1,46 @@
+"""Serve a bundle's search page until the user ends it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from compress.contracts import BadInput, MissingTool
+
+
+def serve(folder: Path, host: str, port: int) -> None:
+    """Print the page's address and serve it until Ctrl+C.
+
+    Args:
+        host: the address to listen on; 127.0.0.1 reaches this machine only.
+        port: 0 takes a free one.
+
+    Raises:
+        BadInput: no bundle with a gallery, or the address cannot be had.
+        MissingTool: the extra ``demo`` is not installed.
+    """
+    try:
+        import uvicorn
+
+        from compress.demo.app import create_app
+    except ModuleNotFoundError as error:
+        raise MissingTool(
+            f"the search page needs '{error.name}', which is not installed; "
+            'install it with: pip install "compress-retrieval[demo]"'
+        ) from error
+    app = create_app(folder)
+    with _listen(host, port) as listening:
+        name = f"[{host}]" if ":" in host else host
+        print(f"http://{name}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)
+        try:
+            uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run(sockets=[listening])
+        except KeyboardInterrupt:
+            return
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"--host {host} --port {port}: cannot be served ({reason}); take another --port") from error
