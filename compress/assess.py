@@ -155,7 +155,7 @@ class Assessor:
         if (reason := runtime.unavailable()) is not None:
             say(f"validate: {artifact.path.name} was not run: {reason}")
             return {**unexecuted(runtime, reason, checks, limits, static), SECTION: None}
-        name = runtime.component_name()
+        name = runtime.title()
         embeddings = self._work.state / "embeddings" / f"{artifact.path.name}-{name}.npz"
 
         def build(_: Path) -> Any:

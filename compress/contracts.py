@@ -468,6 +468,10 @@ class Runtime(Component):
         """Why this runtime cannot run here, in words with the remedy; None when it can."""
         raise NotImplementedError
 
+    def title(self) -> str:
+        """The name its results have in bundle.json: another where an option changes what executes."""
+        return self.component_name()
+
     def version(self) -> str:
         """The version of the library that will execute, e.g. ``onnxruntime 1.31.1``."""
         raise NotImplementedError

@@ -74,7 +74,7 @@ def entry(
     if runtime.evidence == "reference":
         limits = {name: limit for name, limit in limits.items() if name not in ("latency_ms", "latency_ratio")}
     return {
-        "runtime": runtime.component_name(),
+        "runtime": runtime.title(),
         "runtime_version": runtime.version(),
         "evidence": runtime.evidence if failure is None else "not-run",
         "reason": failure,
@@ -89,7 +89,7 @@ def unexecuted(
     """The entry of an artifact whose runtime is not here; only what needs no execution is held against limits."""
     known = {name: limit for name, limit in limits.items() if name in static}
     return {
-        "runtime": runtime.component_name(),
+        "runtime": runtime.title(),
         "runtime_version": None,
         "evidence": "not-run",
         "reason": reason,

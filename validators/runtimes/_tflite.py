@@ -14,16 +14,20 @@ from validators.runtimes._batches import MAX_IMAGES, in_batches
 DYNAMIC = -1  # of a dimension in ``shape_signature``
 
 
-def open_tflite(interpreter_class: Callable[..., Any], path: Path, threads: int) -> Embedder:
+def open_tflite(interpreter_class: Callable[..., Any], path: Path, threads: int, own_kernels: Any = None) -> Embedder:
     """Load ``path``; XNNPACK is applied, as these interpreters do by default and apps on phones do too.
 
     A file with a fixed batch of 1 is run image by image: resizing it would change shapes that the converter
     has written into reshape operations.
 
+    Args:
+        own_kernels: the library's ``OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES``, to leave XNNPACK out.
+
     Raises:
         ValueError: the file does not take one uint8 [N, H, W, 3] or the images have another size.
     """
-    interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+    resolver = {} if own_kernels is None else {"experimental_op_resolver_type": own_kernels}
+    interpreter = interpreter_class(model_path=str(path), num_threads=threads, **resolver)
     interpreter.allocate_tensors()
     source, target = _ends(interpreter)
     batch, *size = (int(d) for d in source.get("shape_signature", source["shape"]))

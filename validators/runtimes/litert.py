@@ -13,9 +13,16 @@ from validators.runtimes._tflite import open_tflite
 
 @dataclass(frozen=True, kw_only=True)
 class LiteRT(Runtime):
+    """Attributes: xnnpack: False runs the library's own kernels instead, as where XNNPACK takes no operation."""
+
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
     evidence: ClassVar[Evidence] = "native"
     package: ClassVar[str] = "ai-edge-litert"
+
+    xnnpack: bool = True
+
+    def title(self) -> str:
+        return self.component_name() if self.xnnpack else f"{self.component_name()}-without-xnnpack"
 
     def unavailable(self) -> str | None:
         return missing("ai_edge_litert", "compress-retrieval[verify]")
@@ -24,6 +31,7 @@ class LiteRT(Runtime):
         return version_of("ai-edge-litert")
 
     def open(self, path: Path, threads: int) -> Embedder:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        return open_tflite(Interpreter, path, threads)
+        own_kernels = None if self.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        return open_tflite(Interpreter, path, threads, own_kernels)

@@ -26,6 +26,7 @@ class TFLiteRuntime(Runtime):
     Attributes:
         python: the interpreter of that environment; None takes the environment variable COMPRESS_LEGACY_PYTHON, then
             ``.venv-legacy/bin/python`` below the working folder (``make legacy`` makes it), then this interpreter.
+        xnnpack: False runs the library's own kernels instead, as where XNNPACK takes no operation.
     """
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
@@ -33,12 +34,16 @@ class TFLiteRuntime(Runtime):
     package: ClassVar[str] = "tflite-runtime"
 
     python: str | None = None
+    xnnpack: bool = True
 
     def interpreter(self) -> str:
         made = str(LEGACY_ENVIRONMENT) if LEGACY_ENVIRONMENT.exists() else sys.executable
         chosen = self.python or os.environ.get(INTERPRETER_VARIABLE) or made
         found = shutil.which(chosen) or chosen
         return str(Path(found).absolute())  # not resolved: a virtual environment's python is a link
+
+    def title(self) -> str:
+        return self.component_name() if self.xnnpack else f"{self.component_name()}-without-xnnpack"
 
     def unavailable(self) -> str | None:
         works, answer = _probe(self.interpreter())
@@ -54,9 +59,10 @@ class TFLiteRuntime(Runtime):
         return f"tflite-runtime {loaded.__version__ if loaded else _probe(self.interpreter())[1]}"
 
     def open(self, path: Path, threads: int) -> Embedder:
-        from tflite_runtime.interpreter import Interpreter
+        from tflite_runtime.interpreter import Interpreter, OpResolverType
 
-        return open_tflite(Interpreter, path, threads)
+        own_kernels = None if self.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        return open_tflite(Interpreter, path, threads, own_kernels)
 
 
 @functools.cache
