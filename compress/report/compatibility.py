@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compress.report.numbers import score
+from compress.report.numbers import is_number, score
 from compress.report.source import Source
 
 
@@ -36,7 +36,7 @@ def heat_map(source: Source) -> HeatMap | None:
     matrix = source.manifest.get("compatibility") or {}
     names = {artifact["path"]: source.name_of(artifact) for artifact in source.manifest["artifacts"]}
     names["pytorch"] = "PyTorch"
-    values = [value for row in matrix.values() for value in row.values() if value is not None]
+    values = [value for row in matrix.values() for value in row.values() if is_number(value)]
     if len(matrix) < 2 or not values:
         return None
     low, high = min(values), max(values)
@@ -49,7 +49,7 @@ def heat_map(source: Source) -> HeatMap | None:
                 tuple(
                     Cell(
                         score(row.get(asking)),
-                        round(1 - (high - row[asking]) / span, 3) if row.get(asking) is not None else 0.0,
+                        round(1 - (high - row[asking]) / span, 3) if is_number(row.get(asking)) else 0.0,
                         indexed == asking,
                     )
                     for asking in matrix

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, TypeGuard
 
 NOTHING = "-"
 """Where nothing was measured."""
@@ -14,31 +15,32 @@ def megabytes(count: float) -> str:
 
 def score(value: Any) -> str:
     """A metric in [0, 1], four digits."""
-    return f"{value:.4f}" if _is_number(value) else NOTHING
+    return f"{value:.4f}" if is_number(value) else NOTHING
 
 
 def cosine(value: Any) -> str:
-    return f"{value:.6f}" if _is_number(value) else NOTHING
+    return f"{value:.6f}" if is_number(value) else NOTHING
 
 
 def percent(value: Any) -> str:
     """A share in [0, 1]."""
-    return f"{value:.3%}" if _is_number(value) else NOTHING
+    return f"{value:.3%}" if is_number(value) else NOTHING
 
 
 def milliseconds(value: Any) -> str:
-    return f"{value:.2f} ms" if _is_number(value) else NOTHING
+    return f"{value:.2f} ms" if is_number(value) else NOTHING
 
 
 def change(value: Any) -> str:
     """A difference of two scores, with its sign unless it rounds to nothing."""
-    return f"{value:+.4f}".replace("+0.0000", "0.0000").replace("-0.0000", "0.0000") if _is_number(value) else NOTHING
+    return f"{value:+.4f}".replace("+0.0000", "0.0000").replace("-0.0000", "0.0000") if is_number(value) else NOTHING
 
 
 def short(value: Any) -> str:
     """Any number in six digits at most."""
-    return f"{value:.6g}" if _is_number(value) else "not a number"
+    return f"{value:.6g}" if is_number(value) else "not a number"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether something was measured: NaN and infinity, which a damaged file may hold, are no values."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

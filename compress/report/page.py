@@ -6,10 +6,13 @@ file name of the data can do more than be read.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compress.manifest import failures
+from compress.contracts import BadInput
+from compress.manifest import MANIFEST, failures
+from compress.rankings import RANKINGS
 from compress.report.artifacts import Row, rows
 from compress.report.compatibility import heat_map
 from compress.report.numbers import megabytes, score
@@ -22,6 +25,9 @@ from compress.report.training import training_charts
 from compress.report.worst import worst_images
 from compress.workspace import write_text
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 REPORT = "report.html"
 """Where it lies in a bundle."""
 
@@ -32,13 +38,26 @@ def write_report(folder: Path) -> Path:
     Raises:
         BadInput: there is no bundle, or a file of it is damaged.
     """
-    path = folder / REPORT
-    write_text(path, render(read_source(folder)))
+    from jinja2 import UndefinedError
+
+    path, source = folder / REPORT, read_source(folder)
+    try:
+        page = render(source)
+    except (LookupError, TypeError, ValueError, AttributeError, UndefinedError) as error:
+        raise BadInput(
+            f"{folder}: {MANIFEST}, {RANKINGS} or metrics.jsonl is damaged ({error!r}); run its recipe again"
+        ) from error
+    write_text(path, page)
     return path
 
 
 def render(source: Source) -> str:
     """The page as HTML."""
+    return _template().render(_content(source))
+
+
+@functools.cache
+def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -48,7 +67,7 @@ def render(source: Source) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(_content(source))
+    return environment.get_template("report.html.j2")
 
 
 def _content(source: Source) -> dict[str, Any]:

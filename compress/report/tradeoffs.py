@@ -7,7 +7,7 @@ from typing import Any
 
 from compress.report.axis import axis
 from compress.report.charts import Chart, Table, point_chart
-from compress.report.numbers import score, short
+from compress.report.numbers import is_number, score, short
 from compress.report.source import Source
 
 
@@ -30,12 +30,12 @@ def _chart(
     points = []
     for entry in source.entries:
         found, spent = (entry.get("retrieval") or {}).get("mAP"), cost(entry)
-        if found is not None and spent is not None:
+        if is_number(found) and is_number(spent):
             points.append((source.name_of(entry), spent, found))
     if not points:
         return None
     pytorch = source.manifest["source"].get("mAP")
-    heights = [found for _, _, found in points] + ([pytorch] if pytorch is not None else [])
+    heights = [found for _, _, found in points] + ([pytorch] if is_number(pytorch) else [])
     best = max(points, key=lambda point: (point[2], -point[1]))
     cheapest = min(points, key=lambda point: point[1])
     return point_chart(
@@ -51,5 +51,5 @@ def _chart(
             ("artifact", label, "mAP"),
             tuple((name, short(spent), score(found)) for name, spent, found in points),
         ),
-        rules=[(pytorch, "PyTorch")] if pytorch is not None else [],
+        rules=[(pytorch, "PyTorch")] if is_number(pytorch) else [],
     )

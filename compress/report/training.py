@@ -8,7 +8,7 @@ from typing import Any
 
 from compress.report.axis import axis, counting_axis
 from compress.report.charts import Chart, Table, line_chart
-from compress.report.numbers import NOTHING, short
+from compress.report.numbers import NOTHING, is_number, short
 
 _NO_CURVE = {"epoch", "step", "lr"}
 
@@ -29,7 +29,7 @@ def training_charts(metrics: Iterable[Mapping[str, Any]]) -> list[Chart]:
         for stretch in stretches
         for _, line in stretch.epochs
         for key, value in line.items()
-        if key not in _NO_CURVE and _is_number(value)
+        if key not in _NO_CURVE and is_number(value)
     )
     return [_chart(key, stretches) for key in keys]
 
@@ -38,7 +38,7 @@ def _stretches(metrics: Iterable[Mapping[str, Any]]) -> list[_Stretch]:
     stretches: list[_Stretch] = []
     total, last = 0, 0
     for line in metrics:
-        if not _is_number(line.get("epoch")):
+        if not is_number(line.get("epoch")):
             continue
         step = line.get("step")
         name = str(line.get("stage", "train")) + (f" {step}" if step is not None else "")
@@ -53,7 +53,7 @@ def _chart(key: str, stretches: Sequence[_Stretch]) -> Chart:
     title = key.replace("_", " ")
     title = title[0].upper() + title[1:]
     lines = [
-        (stretch.name, [(epoch, line[key]) for epoch, line in stretch.epochs if _is_number(line.get(key))])
+        (stretch.name, [(epoch, line[key]) for epoch, line in stretch.epochs if is_number(line.get(key))])
         for stretch in stretches
     ]
     lines = [(name, points) for name, points in lines if points]
@@ -75,12 +75,8 @@ def _chart(key: str, stretches: Sequence[_Stretch]) -> Chart:
 
 def _rows(key: str, stretches: Sequence[_Stretch]) -> tuple[tuple[str, ...], ...]:
     return tuple(
-        (str(epoch), stretch.name, short(line[key]), short(line["lr"]) if _is_number(line.get("lr")) else NOTHING)
+        (str(epoch), stretch.name, short(line[key]), short(line["lr"]) if is_number(line.get("lr")) else NOTHING)
         for stretch in stretches
         for epoch, line in stretch.epochs
-        if _is_number(line.get(key))
+        if is_number(line.get(key))
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

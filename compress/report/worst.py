@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compress.report.numbers import cosine
+from compress.report.numbers import cosine, is_number
 from compress.report.pictures import Picture, picture
 from compress.report.source import Source
 
@@ -24,7 +24,7 @@ def worst_images(source: Source) -> list[Worst]:
     for entry in source.entries:
         parity = entry.get("parity") or {}
         name, value = parity.get("worst_image"), parity.get("min_cosine")
-        if name is not None and value is not None:
+        if name is not None and is_number(value):
             content = source.file(parity.get("worst_image_file"))
             shown = picture(content) if content is not None else None
             by_image.setdefault(name, []).append((value, source.name_of(entry), shown))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,6 +229,39 @@ def test_a_bundle_of_an_older_version_gets_the_report_it_can(bundle: Path, tmp_p
     assert "Not run: this bundle has none." in page.text
     assert not page.all("section", id="training")
     assert not page.all("section", id="queries")
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every key and element."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from leaves(item, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "rankings.json"])
+def test_whatever_is_missing_or_of_another_kind_ends_in_a_page_or_one_line(
+    bundle: Path, tmp_path: Path, name: str
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    whole = json.loads((copy / name).read_text(encoding="utf-8"))
+    draw = random.Random(1)
+    places = [place for place in leaves(whole) if len(place) < 6]
+    lines: list[str] = []
+    for number, (*parents, key) in enumerate(draw.sample(places, 30)):
+        damaged = part = json.loads(json.dumps(whole))
+        for parent in parents:
+            part = part[parent]
+        if number % 2:
+            del part[key]
+        else:
+            part[key] = draw.choice([None, "text", float("nan"), [], {"a": 1}, -1, 10**6])
+        (copy / name).write_text(json.dumps(damaged), encoding="utf-8")
+        try:
+            Page(write_report(copy).read_text(encoding="utf-8"))
+        except BadInput as error:
+            lines.append(str(error))
+    assert 0 < len(lines) < 30
+    assert not [line for line in lines if "\n" in line]
 
 
 @pytest.mark.parametrize(("name", "line"), [("metrics.jsonl", "line 1"), ("rankings.json", "")])
