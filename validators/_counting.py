@@ -51,7 +51,9 @@ class Counter:
         for query, row, members in zip(queries, self._distances.bits(queries), relevant, strict=True):
             hits = np.bincount(row[members[members != query] if exclude_self else members])
             sizes = np.bincount(row, minlength=len(hits))[: len(hits)]
-            sizes[:1] -= exclude_self
+            # Not always at distance 0: the gallery's code of the image may be another artifact's.
+            if exclude_self and row[query] < len(sizes):
+                sizes[row[query]] -= 1
             values = np.flatnonzero(hits)
             found.append(((np.cumsum(sizes) - sizes)[values], sizes[values], hits[values]))
         return found
