@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
 
+from architectures._blocks import ChannelSplit
 from compress.pruning.channels import NOBODY, Channels
+
+_DEAR = 1e9
+"""Stands for an infinite score where scores are added."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def find_layers(network: nn.Module, channels: Channels) -> list[Layer]:
         inside = set(classes)
         producers = tuple(n for n, ids in channels.produced.items() if inside & set(ids.tolist()))
         partitions = tuple(dict.fromkeys(p for p in (_blocks(classes, ids, n) for _, ids, n in grouped) if p))
+        if any(_repeats(ids) for _, ids, _ in grouped if inside & set(ids)):
+            continue  # a channel of two groups cannot be taken from one alone
         free = [c for c in classes if c not in channels.fixed]
         if partitions and len(free) < len(classes):
             continue  # a group that must stay whole keeps all others as large
@@ -66,24 +72,56 @@ def find_layers(network: nn.Module, channels: Channels) -> list[Layer]:
     return sorted(layers, key=lambda layer: order[layer.name])
 
 
-def make_bundles(layer: Layer, scores: Mapping[int, float], multiple_of: int) -> list[Bundle]:
-    """The layer's bundles, least important first; the last channels of a layer are in none.
+def indispensable(
+    network: nn.Module, channels: Channels, layers: Sequence[Layer], scores: Mapping[int, float]
+) -> set[int]:
+    """The most important class of every layer's inputs and outputs, which leaves none of them without channels."""
+    relative: dict[int, float] = {}
+    for layer in layers:
+        scale = _scale([scores[c] for c in layer.classes])
+        relative |= {c: scores[c] / scale for c in layer.classes}
+    kept = set()
+    for side in _sides(network, channels):
+        if all(c in relative for c in side):  # otherwise one stays anyway
+            kept.add(max(side, key=lambda c: (relative[c], -c)))
+    return kept
+
+
+def make_bundles(layer: Layer, scores: Mapping[int, float], multiple_of: int, kept: Set[int]) -> list[Bundle]:
+    """The layer's bundles, least important first.
 
     Args:
         scores: importance of each class, 0 or more.
         multiple_of: where a layer has at least twice as many channels, whole multiples of it remain.
+        kept: classes that stay, and with them those that would have to go with them.
     """
     values = np.array([scores[c] for c in layer.classes])
-    sets = _balanced(values, layer.partitions)
+    sets = [chosen for chosen in _balanced(values, layer.partitions) if not kept & {layer.classes[i] for i in chosen}]
     if len(layer.classes) >= 2 * multiple_of:
         sets = _merged(sets, len(layer.classes), multiple_of)
     # Less important on average than any before it cannot be: it can only go after them.
-    finite = values[np.isfinite(values)]
-    level, scale, bundles = 0.0, float(finite.mean()) if finite.any() else 1.0, []
-    for chosen in sets[:-1]:
+    level, scale, bundles = 0.0, _scale(values), []
+    for chosen in sets:
         level = max(level, float(values[chosen].mean()) / scale)
         bundles.append(Bundle(layer.name, tuple(layer.classes[i] for i in chosen), level))
     return bundles
+
+
+def _scale(scores: Sequence[float] | np.ndarray) -> float:
+    """Their mean, the unit in which layers are compared; 1 where all are zero or infinite."""
+    finite = np.array(scores)[np.isfinite(scores)]
+    return float(finite.mean()) or 1.0 if finite.size else 1.0
+
+
+def _sides(network: nn.Module, channels: Channels) -> Iterator[list[int]]:
+    """The classes of each tensor that must keep a channel."""
+    for ids in (*channels.produced.values(), *channels.read.values()):
+        yield ids.tolist()
+    for name, ids in channels.carried.items():
+        split = network.get_submodule(name)
+        if isinstance(split, ChannelSplit):
+            yield ids[: split.first].tolist()
+            yield ids[split.first :].tolist()
 
 
 def _grouped(network: nn.Module, channels: Channels) -> list[tuple[str, list[int], int]]:
@@ -105,6 +143,10 @@ def _connected(links: Sequence[Sequence[int]]) -> list[list[int]]:
             joined |= known
         home |= dict.fromkeys(joined, joined)
     return [sorted(group) for group in {id(group): group for group in home.values()}.values()]
+
+
+def _repeats(side: Sequence[int]) -> bool:
+    return len(set(side)) < len(side)
 
 
 def _blocks(classes: Sequence[int], side: Sequence[int], groups: int) -> tuple[int, ...] | None:
@@ -149,7 +191,7 @@ def _matchings(values: np.ndarray, partitions: Sequence[Sequence[int]], groups: 
         cost = np.full((groups, groups), np.inf)
         for (one, other), left in cells.items():
             if left:
-                cost[one, other] = values[left[-1]]
+                cost[one, other] = min(values[left[-1]], _DEAR)
         ones, others = linear_sum_assignment(cost)
         sets.append([cells[pair].pop() for pair in zip(ones.tolist(), others.tolist(), strict=True)])
     return sets
@@ -157,10 +199,12 @@ def _matchings(values: np.ndarray, partitions: Sequence[Sequence[int]], groups: 
 
 def _merged(sets: list[list[int]], width: int, multiple_of: int) -> list[list[int]]:
     """Neighbouring sets joined so that each leaves a multiple of ``multiple_of`` channels."""
-    merged: list[list[int]] = [[]]
-    for number, chosen in enumerate(sets):
+    merged: list[list[int]] = []
+    joined: list[int] = []
+    for chosen in sets:
+        joined = joined + chosen
         width -= len(chosen)
-        merged[-1] += chosen
-        if width % multiple_of == 0 and number < len(sets) - 1:
-            merged.append([])
+        if width % multiple_of == 0:
+            merged.append(joined)
+            joined = []
     return merged

@@ -83,7 +83,7 @@ class Channels:
         produced: layer with weights -> class of each output channel, int64 [out].
         read: layer with weights -> class of each input channel, int64 [in].
         carried: batch normalisation, shuffle, split, spatial attention -> class of each input channel.
-        depthwise: the convolutions whose every output channel reads one input channel.
+        depthwise: the convolutions with one group, input and output for each channel.
         fixed: classes that stay whatever their weights are.
         live: classes that are not zero for every image.
         embedding: class of each value of the embedding; of the output where there is no ``embed``.
@@ -183,11 +183,10 @@ class _Classes:
 
     def join(self, one: torch.Tensor, other: torch.Tensor) -> None:
         """Elements at the same place are one channel; joined to a constant, a channel stays."""
-        pairs = torch.stack([one.flatten(), other.flatten()]).unique(dim=1)
-        for a, b in pairs.T.tolist():
-            if NOBODY in (a, b):
-                continue
-            self.parents[self.find(b)] = self.find(a)
+        both = (one != NOBODY) & (other != NOBODY)
+        count = len(self.parents)
+        for pair in (one * count + other)[both].unique().tolist():
+            self.parents[self.find(pair % count)] = self.find(pair // count)
 
     def fix(self, tensor: Tensor) -> None:
         self.fixed |= set(tensor.ids.unique().tolist())
@@ -257,9 +256,9 @@ class _Follower(fx.Interpreter):
         if conv.bias is not None:
             alive = alive | (conv.bias.detach() != 0)
         produced = self._layer(name, ids, out)
-        if per_group == 1 and conv.groups > 1:
+        if 1 < conv.groups == conv.in_channels == out:
             self.classes.found.depthwise.add(name)
-            self.classes.join(ids.repeat_interleave(out // conv.in_channels), produced)
+            self.classes.join(ids, produced)
         else:
             self.classes.reads(x)
         shape = F.conv2d(

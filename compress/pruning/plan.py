@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,7 @@ from torch import nn
 
 from compress.contracts import BadInput
 from compress.plugins import did_you_mean
-from compress.pruning.bundles import Bundle, Layer, find_layers, make_bundles
+from compress.pruning.bundles import Bundle, Layer, find_layers, indispensable, make_bundles
 from compress.pruning.channels import Channels, trace_channels
 from compress.pruning.importance import check_criterion, class_scores
 from compress.pruning.surgery import remove_channels
@@ -76,12 +75,17 @@ def prunable(
     channels = trace_channels(network, example_input, fix_embedding=fix_embedding)
     layers = {layer.name: layer for layer in find_layers(network, channels)}
     scores = class_scores(network, channels, importance)
-    bundles = {name: make_bundles(layer, scores, multiple_of) for name, layer in layers.items()}
+    kept = indispensable(network, channels, list(layers.values()), scores)
+    bundles = {name: make_bundles(layer, scores, multiple_of, kept) for name, layer in layers.items()}
     return Prunable(network, channels, layers, bundles)
 
 
 def choose_share(
-    found: Prunable, ratio: float, scope: Scope = "global", per_layer: Mapping[str, float] | None = None
+    found: Prunable,
+    ratio: float,
+    scope: Scope = "global",
+    per_layer: Mapping[str, float] | None = None,
+    start: Prunable | None = None,
 ) -> list[Bundle]:
     """The bundles that make up at most ``ratio`` of the prunable channels.
 
@@ -89,24 +93,29 @@ def choose_share(
         ratio: 0 up to, but not including, 1. Channels that stand and fall together count once.
         scope: ``global`` takes the least important of the whole network, ``layer`` the same share of each layer.
         per_layer: shares of single layers, by the name of any module that produces their channels.
+        start: what ``found`` was before earlier steps; all shares are of its channels, and what is gone since counts.
 
     Raises:
         BadInput: a share that would leave a layer or a group of it empty, or a layer that is not there.
     """
-    chosen, others = _overridden(found, per_layer or {})
-    total = sum(len(found.layers[name].classes) for name in others)
-    order = _ordered(found, others, scope)
+    start = start or found
+    own = per_layer or {}
+    chosen, others = _overridden(found, own, start)
+    total = start.width(own)
+    order = _ordered(found, others, scope, start)
     most = sum(len(b.classes) for b in order)
-    if not 0 <= ratio < 1 or ratio * total > most:
+    if not 0 <= ratio < 1 or (start is found and ratio * total > most):
         raise BadInput(
             f"ratio: {ratio} would leave a layer or one of its groups without channels; at most "
             f"{most / max(total, 1):.3f} of the {total} prunable channels can go"
         )
     if scope == "layer":
         return chosen + [
-            bundle for share, bundle in zip(_shares(found, order), order, strict=True) if share <= ratio + _ROUNDING
+            bundle
+            for share, bundle in zip(_shares(order, found, start), order, strict=True)
+            if share <= ratio + _ROUNDING
         ]
-    return chosen + _up_to(order, ratio * total)
+    return chosen + _up_to(order, ratio * total - (total - found.width(own)))
 
 
 def choose_size(
@@ -116,6 +125,7 @@ def choose_size(
     what: str,
     scope: Scope = "global",
     per_layer: Mapping[str, float] | None = None,
+    start: Prunable | None = None,
 ) -> list[Bundle]:
     """The fewest bundles, in the order of ``choose_share``, without which the network measures at most ``limit``.
 
@@ -123,12 +133,13 @@ def choose_size(
         limit: in the units of ``measure``.
         measure: network -> size; never larger for fewer channels.
         what: opens the error message: the option and its value.
+        start: see ``choose_share``.
 
     Raises:
         BadInput: as ``choose_share``, or a limit that cannot be reached; the message says what can.
     """
-    chosen, others = _overridden(found, per_layer or {})
-    order = _ordered(found, others, scope)
+    chosen, others = _overridden(found, per_layer or {}, start or found)
+    order = _ordered(found, others, scope, start or found)
     now = measure(found.network)
     least = measure(found.without(chosen + order))
     if least > limit:
@@ -143,16 +154,19 @@ def choose_size(
     return chosen + order[: bisect.bisect_left(range(len(order)), True, key=fits)]
 
 
-def choose_layer(found: Prunable, name: str, share: float) -> list[Bundle]:
-    """The bundles that make up at most ``share`` of one layer."""
-    return _up_to(found.bundles[name], share * len(found.layers[name].classes))
+def choose_layer(found: Prunable, name: str, share: float, start: Prunable | None = None) -> list[Bundle]:
+    """The bundles that make up at most ``share`` of one layer, as it was in ``start``."""
+    width = (start or found).widths[name]
+    return _up_to(found.bundles[name], share * width - (width - found.widths[name]))
 
 
-def _overridden(found: Prunable, per_layer: Mapping[str, float]) -> tuple[list[Bundle], list[str]]:
+def _overridden(found: Prunable, per_layer: Mapping[str, float], start: Prunable) -> tuple[list[Bundle], list[str]]:
     """The bundles of the layers with a share of their own, and the names of the other layers."""
     homes = {producer: layer.name for layer in found.layers.values() for producer in layer.producers}
     taken: dict[str, list[Bundle]] = {}
     for name, share in per_layer.items():
+        if name not in homes and name in start.widths:
+            continue  # earlier steps left nothing of it that could go
         if name not in homes:
             near = did_you_mean(name, list(homes))
             raise BadInput(f"per_layer: '{name}' is not a layer with channels to remove{near} ({_some(homes)})")
@@ -161,12 +175,12 @@ def _overridden(found: Prunable, per_layer: Mapping[str, float]) -> tuple[list[B
             raise BadInput(f"per_layer: the channels of '{name}' go together with another layer named here; name one")
         width, bundles = len(layer.classes), found.bundles[layer.name]
         most = sum(len(b.classes) for b in bundles)
-        if not 0 <= share < 1 or share * width > most:
+        if not 0 <= share < 1 or (start is found and share * width > most):
             raise BadInput(
                 f"per_layer: {share} of the {width} channels of '{name}' would leave it or one of its groups empty; "
                 f"at most {most / width:.3f} can go"
             )
-        taken[layer.name] = choose_layer(found, layer.name, share)
+        taken[layer.name] = choose_layer(found, layer.name, share, start)
     return [b for bundles in taken.values() for b in bundles], [n for n in found.layers if n not in taken]
 
 
@@ -175,22 +189,22 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(first[:8]) + (f" and {len(first) - 8} more" if len(first) > 8 else "")
 
 
-def _ordered(found: Prunable, layers: Sequence[str], scope: Scope) -> list[Bundle]:
+def _ordered(found: Prunable, layers: Sequence[str], scope: Scope, start: Prunable) -> list[Bundle]:
     """All bundles in the order they go; the sort is stable, so a layer's own stay in order."""
     bundles = [b for name in layers for b in found.bundles[name] if math.isfinite(b.score)]
     if scope == "global":
         return sorted(bundles, key=lambda b: b.score)
-    ranked = sorted(zip(_shares(found, bundles), range(len(bundles)), strict=True))
+    ranked = sorted(zip(_shares(bundles, found, start), range(len(bundles)), strict=True))
     return [bundles[number] for _, number in ranked]
 
 
-def _shares(found: Prunable, bundles: Sequence[Bundle]) -> list[float]:
-    """The share of its layer that is gone after each bundle."""
-    gone: dict[str, int] = defaultdict(int)
+def _shares(bundles: Sequence[Bundle], found: Prunable, start: Prunable) -> list[float]:
+    """The share of its layer, as it was in ``start``, that is gone after each bundle."""
+    gone = {name: start.widths[name] - found.widths[name] for name in found.layers}
     shares = []
     for bundle in bundles:
         gone[bundle.layer] += len(bundle.classes)
-        shares.append(gone[bundle.layer] / len(found.layers[bundle.layer].classes))
+        shares.append(gone[bundle.layer] / start.widths[bundle.layer])
     return shares
 
 

@@ -33,7 +33,10 @@ def remove_channels(network: nn.Module, channels: Channels, removed: Set[int]) -
     for name, classes in channels.produced.items():
         layer = small.get_submodule(name)
         if isinstance(layer, nn.Conv2d):
-            _cut_convolution(layer, kept(channels.read[name]), kept(classes))
+            if name in channels.depthwise:
+                _cut_depthwise(layer, kept(classes))
+            else:
+                _cut_convolution(layer, kept(channels.read[name]), kept(classes))
         elif isinstance(layer, nn.Linear):
             _cut_linear(layer, kept(channels.read[name]), kept(classes))
     for name, classes in channels.carried.items():
@@ -55,19 +58,20 @@ def remove_channels(network: nn.Module, channels: Channels, removed: Set[int]) -
 
 
 def _cut_convolution(conv: nn.Conv2d, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
-    per_group = conv.in_channels // conv.groups
-    depthwise = conv.groups > 1 and per_group == 1
-    if depthwise:
-        weight = conv.weight[outputs]
-        conv.groups = len(inputs)
-    else:
-        rows = outputs.reshape(conv.groups, -1)
-        columns = (inputs % per_group).reshape(conv.groups, -1)
-        weight = torch.cat([conv.weight[r][:, c] for r, c in zip(rows, columns, strict=True)])
+    rows = outputs.reshape(conv.groups, -1)
+    columns = (inputs % (conv.in_channels // conv.groups)).reshape(conv.groups, -1)
+    weight = torch.cat([conv.weight[r][:, c] for r, c in zip(rows, columns, strict=True)])
     conv.in_channels, conv.out_channels = len(inputs), len(outputs)
     _replace(conv, "weight", weight)
     if conv.bias is not None:
         _replace(conv, "bias", conv.bias[outputs])
+
+
+def _cut_depthwise(conv: nn.Conv2d, stay: torch.Tensor) -> None:
+    conv.groups = conv.in_channels = conv.out_channels = len(stay)
+    _replace(conv, "weight", conv.weight[stay])
+    if conv.bias is not None:
+        _replace(conv, "bias", conv.bias[stay])
 
 
 def _cut_linear(linear: nn.Linear, inputs: torch.Tensor, outputs: torch.Tensor) -> None:

@@ -119,8 +119,7 @@ class Prune(Stage):
 
     def _chosen(self, found: Prunable, start: Prunable, input_size: tuple[int, int], done: float) -> list[Bundle]:
         """What to remove now so that ``done`` of the way from ``start`` to the target is behind."""
-        own = self.per_layer or {}
-        now = {name: _rest(share * done, start.widths.get(name), found.widths.get(name)) for name, share in own.items()}
+        own = {name: share * done for name, share in (self.per_layer or {}).items()}
         for what in SIZES:
             limit: float | None = getattr(self, what)
             if limit is not None:
@@ -131,14 +130,8 @@ class Prune(Stage):
                 def size(network: nn.Module, what: str = what) -> int:
                     return measure(network, input_size)[what]
 
-                return choose_size(found, between, size, f"{what}: {limit}", self.scope, now)
-        ratio = _rest((self.ratio or 0.0) * done, start.width(own), found.width(own))
-        return choose_share(found, ratio, self.scope, now)
-
-
-def _rest(ratio: float, before: int | None, now: int | None) -> float:
-    """The share of the ``now`` channels without which ``ratio`` of those ``before`` are gone."""
-    return max(0.0, 1 - (1 - ratio) * before / now) if before and now else ratio
+                return choose_size(found, between, size, f"{what}: {limit}", self.scope, own, start)
+        return choose_share(found, (self.ratio or 0.0) * done, self.scope, own, start)
 
 
 def _smaller(model: Model, network: nn.Module) -> Model:

@@ -50,8 +50,8 @@ def random_dead(
     generator = torch.Generator().manual_seed(seed)
     dead: set[int] = set()
     for layer in found.layers.values():
-        bundles = make_bundles(layer, {c: float(torch.rand(1, generator=generator)) for c in layer.classes}, 1)
-        dead |= {c for bundle in bundles[: (len(bundles) + 2) // 3] for c in bundle.classes}
+        bundles = make_bundles(layer, {c: float(torch.rand(1, generator=generator)) for c in layer.classes}, 1, set())
+        dead |= {c for bundle in bundles[: (len(bundles) + 1) // 3] for c in bundle.classes}
     masked = copy.deepcopy(network)
     silence(masked, found.channels, dead)
     return masked, len(dead) / found.width()
