@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from compress.contracts import BadInput
 
 _SEED = 0
-_DRAWS = 100
+_DRAWS = 30
 
 
 class TargetCodes(nn.Module):
@@ -35,7 +35,7 @@ def target_codes(bits: int, num_classes: int) -> torch.Tensor:
     """float32 [num_classes, bits] of -1 and 1; the same codes every time.
 
     Rows of a Hadamard matrix, which are orthogonal, where ``bits`` is a power of two and there are as many rows;
-    otherwise bits drawn evenly (the paper's Bernoulli codes), of 100 draws the one whose nearest two codes are farthest
+    otherwise bits drawn evenly (the paper's Bernoulli codes), of 30 draws the one whose nearest two codes are farthest
     apart. Each Hadamard row is negated or not by chance: the first column would be the same bit in every class.
 
     Raises:

@@ -20,7 +20,7 @@ class _OrthoHashLoss(nn.Module):
         self.margin = margin
 
     def forward(self, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        own = F.one_hot(labels, logits.shape[1])
+        own = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
         return F.cross_entropy(self.scale * (logits - self.margin * own), labels)
 
 
