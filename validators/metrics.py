@@ -133,6 +133,8 @@ _METRICS = {
         "mAP if every tie were ordered relevant items last: the lower end of mAP's range", _mean_ap("relevant", "worst")
     ),
     "mAP@k": _Metric("mean of average precision over the first k, divided by min(k, R)", _mean_ap("min")),
+    "mAP@k/best": _Metric("mAP@k if every tie were ordered relevant items first", _mean_ap("min", "best")),
+    "mAP@k/worst": _Metric("mAP@k if every tie were ordered relevant items last", _mean_ap("min", "worst")),
     "mAP@k/relevant": _Metric("mean of average precision over the first k, divided by R", _mean_ap("relevant")),
     "mAP@k/hits": _Metric(
         "mean of average precision over the first k, divided by the hits among them (0 without a hit)", _mean_ap("hits")
