@@ -5,7 +5,7 @@ shares a bin with a relevant item is compared with it, and where an approximate 
 does. So the ranking is that of the exact distances, at the price of a float32 product.
 
 How far a float32 product may be off is measured: the proven bound, about D * 2**-24, is a hundred times what happens
-and would leave most pairs undecided. The margin is at least four times the largest error among all relevant pairs and
+and would leave most pairs undecided. The margin is at least twice the largest error among all relevant pairs and
 all pairs that were decided exactly, which are the ones at risk; a larger error widens it, and the query is done again.
 """
 
@@ -21,7 +21,7 @@ from validators._rankings import Groups, Rankings
 
 _BINS = 2**14
 _FIRST_MARGIN = 2.0**-22
-_SAFETY = 4
+_SAFETY = 2
 _CROWDED = 1 / 16
 """Share of the gallery; where more items are undecided, exact distances are sorted."""
 
@@ -155,7 +155,8 @@ def _binned(values: np.ndarray, limits: np.ndarray, margin: float) -> tuple[np.n
     scale = np.float32((_BINS - 8) / (float(high) - float(low)))
 
     def bin_of(numbers: np.ndarray) -> np.ndarray:
-        scaled = (numbers - low) * scale
+        scaled = numbers - low
+        scaled *= scale
         np.clip(scaled, -3, _BINS - 4, out=scaled)
         scaled += 3
         return np.asarray(scaled, dtype=np.intp)

@@ -15,6 +15,7 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -28,6 +29,8 @@ from validators._distances import Distances
 from validators._rankings import Denominator, Form, Rankings, Ties
 
 _MAX_K = 1_000_000
+_BLOCKS_AT_ONCE = 2
+"""One block's matrix product runs while another's distances are counted."""
 
 
 def average_precision(
@@ -270,13 +273,18 @@ def retrieve(
     order = np.argsort(query_classes, kind="stable")
     average = np.empty(len(order))
     values = {name: np.empty(len(order)) for name in parsed}
-    for block in distances.block_rows():
+
+    def score(block: slice) -> None:
         rows = order[block]
         rankings = counter.rankings(rows, [members[label] for label in query_classes[rows]], exclude_self)
         length = max(rankings.length, 1)
         average[rows] = _rankings.average_precision(rankings, length, "relevant", "step")
         for name, (metric, k) in parsed.items():
             values[name][rows] = metric.score(rankings, k or length)
+
+    with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:
+        for _ in pool.map(score, distances.block_rows()):
+            pass
     answered = ~np.isnan(average)
     return RetrievalResult(
         scores={

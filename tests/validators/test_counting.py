@@ -110,7 +110,7 @@ def test_where_float64_itself_cancels_average_precision_agrees(
     scores = [
         _rankings.average_precision(rank(*arguments), 1499, "relevant", "step") for rank in (by_counting, by_sorting)
     ]
-    np.testing.assert_allclose(*scores, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
 
 
 def case(distance: Distance) -> tuple[Distances, np.ndarray, np.ndarray, bool]:
