@@ -26,7 +26,9 @@ class Distill(Train):
     """Train as ``train`` does, with the teacher's outputs beside the labels.
 
     Every step minimises ``hard_weight`` times the loss on the labels plus the weighted sum of the objectives given.
-    Student and teacher see the same augmented images. The other options are those of ``train``.
+    Student and teacher see the same augmented images. The other options are those of ``train``. Kept are the weights
+    with the best validation accuracy; in the teacher's space, or where nothing teaches the classifier, those of the
+    epoch with the lowest loss.
 
     Attributes:
         teacher: ``checkpoint`` names a .safetensors file that Compress wrote, or the folder of a finished run.
@@ -51,11 +53,6 @@ class Distill(Train):
             raise BadInput("logits, embedding, relational: give one of them a weight above 0; without, use 'train'")
         if self.space == "teacher" and not (self.embedding is not None and self.embedding.weight):
             raise BadInput("space: teacher needs the objective embedding with a weight above 0")
-        if not self.hard_weight and not (self.logits is not None and self.logits.weight):
-            raise BadInput(
-                "hard_weight: 0 without logits leaves the classifier untaught, by whose accuracy the best weights are "
-                "chosen; give one of them a weight above 0"
-            )
 
     def check(self, model: Model) -> Model:
         """Refuse a teacher that is missing, damaged or does not fit the student."""
@@ -77,6 +74,11 @@ class Distill(Train):
 
     def _space(self) -> str | None:
         return space_id(self._teacher()) if self.space == "teacher" else None
+
+    def _score(self, line: Mapping[str, Any]) -> float:
+        """The accuracy says nothing of a classifier that is not taught, and little of a shared space; the loss does."""
+        classifies = self.hard_weight > 0 or (self.logits is not None and self.logits.weight > 0)
+        return super()._score(line) if classifies and self.space == "own" else -float(line["loss"])
 
     def _objectives(self) -> list[Objective]:
         given = (self.logits, self.embedding, self.relational)

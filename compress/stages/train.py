@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -89,7 +90,7 @@ class Train(Stage):
             bar.advance(progress.epoch * (len(data.train) // self._batch(data)))
             while progress.epoch < self.epochs:
                 line = self._epoch(fabric, training, optimizer, data, seed, progress.epoch, bar)
-                progress.finish_epoch(line, graph)
+                progress.finish_epoch(line, self._score(line), graph)
                 progress.save(state_file, graph, optimizer)
         graph.network.load_state_dict(progress.best_weights)
         network = layout(model.network.cpu(), torch.contiguous_format)
@@ -100,6 +101,10 @@ class Train(Stage):
 
     def _augmentation(self) -> Augmentation:
         return Augmentation(self.horizontal_flip, self.random_crop, self.min_scale)
+
+    def _score(self, line: Mapping[str, Any]) -> float:
+        """How good an epoch's weights are, given what it logs; the best are kept."""
+        return float(line["validation_accuracy"])
 
     def _space(self) -> str | None:
         """``Model.space`` after this stage: training away from a teacher leaves its space."""
@@ -177,14 +182,14 @@ class _Progress:
     def __init__(self) -> None:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
-        self.best_accuracy = -1.0
+        self.best_score = -np.inf
         self.best_weights: dict[str, torch.Tensor] = {}
 
-    def finish_epoch(self, line: dict[str, Any], graph: TrainingGraph) -> None:
+    def finish_epoch(self, line: dict[str, Any], score: float, graph: TrainingGraph) -> None:
         self.epoch += 1
         self.history.append(line)
-        if line["validation_accuracy"] > self.best_accuracy:
-            self.best_accuracy = line["validation_accuracy"]
+        if score > self.best_score:
+            self.best_score = score
             self.best_weights = {name: t.detach().cpu().clone() for name, t in graph.network.state_dict().items()}
 
     def save(self, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer) -> None:

@@ -39,6 +39,7 @@ def test_all_networks_are_here() -> None:
         "mobilenet_v1",
         "mobilenet_v2",
         "mobilenet_v3",
+        "projected",
         "shufflenet_v1",
         "shufflenet_v2",
     ]
