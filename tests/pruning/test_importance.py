@@ -25,7 +25,7 @@ def small() -> Any:
     layers = [nn.Conv2d(3, 6, 1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6, bias=False)]
     network = nn.Sequential(*layers, nn.BatchNorm2d(6), nn.Conv2d(6, 2, 1))
     for norm in (network[1], network[4]):
-        nn.init.uniform_(norm.weight, -1, 1)
+        nn.init.uniform_(norm.weight, -1, 1)  # type: ignore[arg-type]
     return network.eval()
 
 
