@@ -8,15 +8,21 @@ TESTS ?= tests
 # Two workers on two cores; each test process keeps to one thread.
 PYTEST_FLAGS ?= -n 2 --dist loadgroup
 
-.PHONY: help run test bench check legacy format clean
+.PHONY: help run test e2e docs bench check legacy format clean
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 run: $(VENV)/run.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then the quickstart: train, export, check, print the table
 	$(BIN)/compress run recipes/quickstart.yaml
 
 test: $(VENV)/dev.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+
+e2e: $(VENV)/e2e.stamp  ## the search page in headless Chromium (apt-get install chromium)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e
+
+docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/dev.stamp  ## the timings in benchmarks/README.md; minutes, on an idle machine
 	$(BIN)/python -m benchmarks.quickstart
@@ -46,6 +52,10 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/run.stamp
+
+$(VENV)/e2e.stamp: $(VENV)/dev.stamp
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[e2e]"
+	touch $@
 
 # tflite-runtime's last release wants numpy 1 and has no wheel past Python 3.11.
 $(LEGACY)/legacy.stamp:

@@ -34,7 +34,7 @@ function choice(engine, index, ticked) {
   box.addEventListener("change", search);
   label.append(box, element("span", `${engine.artifact} on ${engine.runtime}`));
   const size = `${(engine.bytes / 1e6).toFixed(2)} MB, ${engine.evidence}`;
-  label.append(element("small", engine.unavailable === null ? size : `${size}; not here: ${engine.unavailable}`));
+  label.append(element("small", engine.unavailable === null ? size : engine.unavailable));
   return label;
 }
 
@@ -45,7 +45,12 @@ async function start() {
   at("about").textContent = `${info.gallery.toLocaleString("en")} gallery images, ${info.distance} distance`;
   engines = info.artifacts;
   const able = engines.filter((engine) => engine.unavailable === null);
-  at("artifacts").append(...engines.map((engine, index) => choice(engine, index, able.slice(0, 2).includes(engine))));
+  for (const [index, engine] of engines.entries()) {
+    const list = engine.unavailable === null ? "artifacts" : "absent";
+    at(list).append(choice(engine, index, able.slice(0, 2).includes(engine)));
+  }
+  at("others").hidden = able.length === engines.length;
+  at("count").textContent = `${engines.length - able.length} more cannot run here`;
   if (!able.length) say("No artifact of this bundle can run here; the reasons stand beside each.", true);
 }
 
@@ -68,7 +73,7 @@ function row(match, first) {
   const what = element("div", match.label, "what");
   what.append(element("small", match.name));
   if (first && first.id !== match.id) what.append(element("small", "differs from the first column", "differs"));
-  const distance = Number.isInteger(match.distance) ? String(match.distance) : match.distance.toPrecision(4);
+  const distance = Number.isInteger(match.distance) ? String(match.distance) : match.distance.toFixed(4);
   item.append(element("span", String(match.rank), "rank"), thumbnail, what, element("span", distance, "distance"));
   return item;
 }

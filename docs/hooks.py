@@ -1,0 +1,218 @@
+"""What the documentation takes from the repository when it is built, so that it cannot go stale.
+
+- ``<!-- README: Heading -->`` in a page becomes that section of README.md, its links to other sections included.
+- ``recipe.md``, every key of a recipe, is made from the components and the recipe's JSON schema.
+- ``architectures-table`` in a page becomes the networks' sizes, counted on the spot.
+- CONTRIBUTING.md, the changelog, the recipes and the examples join the site, so that links to them hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markdown.extensions.toc import slugify
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from compress import plugins
+from compress.contracts import Component, Dataset
+from compress.gallery import GalleryOptions
+from compress.options import options_model
+from compress.recipe import check_sections
+from compress.schema import json_schema
+from validators.gates import DIRECTIONS, default_limits
+
+ROOT = Path(__file__).parent.parent
+JOINED = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "examples/**/*.*", "recipes/*.yaml")
+README_SECTION = re.compile(r"<!-- README: (.+?) -->")
+SIZES = "<!-- architectures-table -->"
+TOP = {
+    "name": "of the run and its files",
+    "seed": "of every random choice",
+    "license": "of the photographs, written into the bundle where the data set states none",
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated page and the repository's own files."""
+    files.append(File.generated(config, "recipe.md", content=recipe_page()))
+    for pattern in JOINED:
+        found = sorted(ROOT.glob(pattern))
+        if not found:
+            raise PluginError(f"docs/hooks.py: nothing in the repository matches '{pattern}'")
+        for path in found:
+            files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put in what the page asks for."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {
+        slugify(heading, "-"): Path(each.src_uri).name
+        for each in files.documentation_pages()
+        for heading in README_SECTION.findall(each.content_string)
+    }
+    whole: str = README_SECTION.sub(lambda found: section(readme, found[1], pages), markdown)
+    return whole.replace(SIZES, sizes()) if SIZES in whole else whole
+
+
+def section(readme: str, heading: str, pages: Mapping[str, str]) -> str:
+    """``## heading`` and its text; a link to another section leads to the page that ``pages`` has for its anchor.
+
+    Raises PluginError when there is no such heading.
+    """
+    _, *cut = re.split(r"^## (.+)$", readme, flags=re.MULTILINE)
+    parts = dict(zip(cut[::2], cut[1::2], strict=True))
+    if heading not in parts:
+        raise PluginError(f"README.md has no section '{heading}' (there are: {', '.join(parts)})")
+    text = re.sub(r"\]\(#([^)]+)\)", lambda link: f"]({pages.get(link[1], '')}#{link[1]})", parts[heading])
+    return f"## {heading}\n{text.rstrip()}"
+
+
+def sizes() -> str:
+    """A table of the networks, each headless and with its default options."""
+    from architectures import create_model
+    from architectures._complexity import complexity
+
+    rows = []
+    for name in plugins.names("architectures"):
+        size = complexity(create_model(name), (128, 128))
+        counted = (f"{size.params / 1e6:.2f} M", f"{size.macs / 1e6:.0f} M")
+        rows.append((f"`{name}`", *counted, plugins.summary("architectures", name)))
+    return table(("network", "parameters", "multiply-adds at 128 px", "what it is"), rows)
+
+
+def recipe_page() -> str:
+    """Every key. Raises PluginError when the schema has a section that this page does not."""
+    parts = {
+        **dict.fromkeys(TOP, ""),
+        "data": f"`dataset` names one of these. All share:\n\n{options(Dataset)}\n\n{components('datasets', Dataset)}",
+        "model": "`architecture` names one of these; `checkpoint` starts from trained weights; `distance` is `l2`, "
+        f"`cosine` or `hamming`, where the network allows it.\n\n{components('architectures')}",
+        "train": f"Leave it out to export a checkpoint as it is.\n\n{options(plugins.find('stages', 'train'))}\n\n"
+        f"Losses:\n\n{components('losses')}",
+        "compress": f"A list of stages, done in this order.\n\n{components('stages', without=('train',))}\n\n"
+        f"Objectives of `distill`:\n\n{components('distillation')}",
+        "export": f"A list; each entry is one file.\n\n{components('exporters')}",
+        "gallery": options(GalleryOptions),
+        "validate": validate(),
+    }
+    missing = json_schema()["properties"].keys() ^ parts.keys()
+    if missing:
+        raise PluginError(f"docs/hooks.py and the recipe's schema differ in {', '.join(sorted(missing))}")
+    head = (
+        "# Every recipe key\n\nMade from the code when this page was built. `compress schema` prints the same as JSON "
+        "schema; `compress run RECIPE --dry-run` checks a recipe.\n\n"
+        + table(("key", "meaning"), [(f"`{key}`", meaning) for key, meaning in TOP.items()])
+    )
+    return head + "".join(f"\n\n## {key}\n\n{text}" for key, text in parts.items() if text)
+
+
+def validate() -> str:
+    """The checks, the runtimes and the gates."""
+    checks = [
+        f"`{key}`: {plugins.summary('checks', name)}\n\n{options(plugins.find('checks', name))}"
+        for key, name in check_sections().items()
+    ]
+    precisions = ("fp32", "fp16", "w8")
+    limits = {each: default_limits(each) for each in precisions}
+    rows = [
+        (f"`{name}`", direction, *(f"{limits[each][name]:g}" if name in limits[each] else "" for each in precisions))
+        for name, direction in DIRECTIONS.items()
+    ]
+    gates = table(("gate", "the value is", "fp32", "fp16", "quantised"), rows)
+    return "\n\n".join(
+        [
+            *checks,
+            "`runtimes`: a list of those to execute on; by default the best of each format that is installed.",
+            components("runtimes"),
+            f"`gates`: limits by name, beside these defaults; a failed gate is exit code 1.\n\n{gates}",
+        ]
+    )
+
+
+def components(kind: str, shared: type[Component] | None = None, without: tuple[str, ...] = ()) -> str:
+    """A heading, the summary and the options of each; those of ``shared`` only where their default is another."""
+    texts = []
+    for name in plugins.names(kind):
+        if name not in without:
+            found = options(plugins.find(kind, name), shared) or "No options of its own."
+            texts.append(f"### `{name}` {{ #{kind}-{name} }}\n\n{plugins.summary(kind, name)}\n\n{found}")
+    return "\n\n".join(texts)
+
+
+def options(component: type[Component], shared: type[Component] | None = None) -> str:
+    """A table of a component's options; empty where it has none."""
+    schema = options_model(component).model_json_schema()
+    known = {} if shared is None else options_model(shared).model_json_schema()["properties"]
+    meanings = dict(attributes(component))
+    rows = []
+    for field in dataclasses.fields(component):
+        values = schema["properties"][field.name]
+        if field.name in known and known[field.name].get("default") == values.get("default"):
+            continue
+        kind = field.metadata.get("kind")
+        default = field.metadata["default"] if kind else values.get("default")
+        if "only" in field.metadata:
+            words = f"options of the {kind} `{field.metadata['only']}`, or null"
+        else:
+            words = f"one of the {kind}" if kind else allowed(values, schema.get("$defs", {}))
+        shown = "required" if _required(field) else f"`{plain(default)}`"
+        rows.append((f"`{field.name}`", words, shown, meanings.get(field.name, "")))
+    return table(("option", "values", "default", "meaning"), rows) if rows else ""
+
+
+def attributes(component: type) -> Iterator[tuple[str, str]]:
+    """(option, meaning) from the docstrings of a class and its bases."""
+    for each in reversed(component.__mro__):
+        _, _, listed = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")
+        listed = listed.partition("\n\n")[0]
+        for entry in re.split(r"\n(?=\S)", textwrap.dedent(listed)):
+            names, colon, meaning = entry.partition(": ")
+            if colon:
+                yield from ((name.strip(), " ".join(meaning.split())) for name in names.split(","))
+
+
+def allowed(values: Mapping[str, Any], defined: Mapping[str, Any]) -> str:
+    """A property's type and limits in words."""
+    if "$ref" in values:
+        return allowed(defined[values["$ref"].rpartition("/")[2]], defined)
+    if "anyOf" in values:
+        return " or ".join(allowed(each, defined) for each in values["anyOf"])
+    if "enum" in values:
+        return ", ".join(f"`{plain(each)}`" for each in values["enum"])
+    if "const" in values:
+        return f"`{plain(values['const'])}`"
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {values[key]:g}" for key, sign in signs.items() if key in values]
+    kind = values.get("type", "mapping")
+    if kind == "array":
+        inner = values["items"] if isinstance(values.get("items"), dict) else (values.get("prefixItems") or [{}])[0]
+        return f"list of {allowed(inner, defined)}"
+    return " ".join([{"null": "null", "object": "mapping"}.get(kind, kind), ", ".join(limits)]).strip()
+
+
+def plain(value: Any) -> str:
+    """A value as a recipe writes it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    return f"[{', '.join(plain(each) for each in value)}]" if isinstance(value, list | tuple) else str(value)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and "kind" not in field.metadata

@@ -1,0 +1,132 @@
+"""The search page in headless Chromium (``make e2e``): the user's way through it, and three hostile uploads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from tests._command import start
+from tests.conftest import Finished
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def address(finished: Finished) -> Iterator[str]:
+    with start("demo", finished.folder, "--port", "0") as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[0]
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    assert executable, "no browser: apt-get install chromium"
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not start as root, as CI often is; the page is ours.
+        started = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=[(1200, 900), (390, 844)], ids=["desktop", "phone"])
+def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
+    """The opened page. At the end: no script error, no request elsewhere, nothing wider than the window."""
+    width, height = request.param
+    opened = browser.new_page(viewport={"width": width, "height": height})
+    errors: list[str] = []
+    asked: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("request", lambda each: asked.append(each.url))
+    opened.goto(address)
+    opened.wait_for_selector("#artifacts input")
+    yield opened
+    assert errors == []
+    assert [url for url in asked if not url.startswith((address, f"blob:{address}"))] == []
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    opened.close()
+
+
+@pytest.fixture
+def picture(finished: Finished) -> Path:
+    return finished.recipe.parent / "photos/digit 3/000004.jpg"
+
+
+def search(page: Page, file: Path) -> None:
+    page.set_input_files("#file", file)
+
+
+def only(page: Page, *engines: str) -> None:
+    """Tick these, as ``FILE on RUNTIME``, and no others."""
+    for box in page.locator(".choice:has(input:enabled)").all():
+        box.locator("input").set_checked(box.locator("span").inner_text() in engines)
+
+
+def test_a_picture_is_searched_and_artifacts_switched(page: Page, picture: Path) -> None:
+    only(page, "tiny.fp32.onnx on onnxruntime", "tiny.fp32.tflite on litert")
+    page.fill("#top", "5")
+    search(page, picture)
+    page.get_by_text("Done: 2 artifacts.").wait_for()
+    assert page.locator(".column h2").all_inner_texts() == [
+        "tiny.fp32.onnx on onnxruntime",
+        "tiny.fp32.tflite on litert",
+    ]
+    assert page.locator(".column li").count() == 10
+    assert "ms network" in page.locator(".times").first.inner_text()
+    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0)"
+    assert page.locator("li img, #preview").evaluate_all(loaded)
+    both = [column.locator("li").all_inner_texts() for column in page.locator(".column").all()]
+    assert both[0][0].split()[:2] == both[1][0].split()[:2]
+    only(page, "tiny.fp32.tflite on litert")
+    page.get_by_text("Done: 1 artifact.").wait_for()
+    assert page.locator(".column h2").all_inner_texts() == ["tiny.fp32.tflite on litert"]
+    assert page.locator(".column li").count() == 5
+
+
+def test_a_dropped_picture_is_searched(page: Page, picture: Path) -> None:
+    only(page, "tiny.fp32.onnx on onnxruntime")
+    dropped = page.evaluate_handle(
+        """bytes => { const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" })); return data; }""",
+        list(picture.read_bytes()),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    page.get_by_text("Done: 1 artifact.").wait_for()
+    assert page.locator("#invitation").inner_text() == "dropped.jpg"
+
+
+def test_hostile_files_are_refused_in_words_and_the_next_picture_works(
+    page: Page, picture: Path, tmp_path: Path
+) -> None:
+    only(page, "tiny.fp32.onnx on onnxruntime")
+    large, text = tmp_path / "large.png", tmp_path / "text.png"
+    Image.new("L", (10_000, 5_000)).save(large)
+    text.write_text("no picture <img src=x onerror=alert(1)>", encoding="utf-8")
+    search(page, large)
+    page.locator("#status.error", has_text="10000 x 5000 pixels").wait_for()
+    search(page, text)
+    page.locator("#status.error", has_text="not an image").wait_for()
+    assert page.locator(".column .error").count() == 1
+    search(page, picture)
+    page.get_by_text("Done: 1 artifact.").wait_for()
+    assert page.locator(".error").count() == 0
+
+
+def test_a_path_outside_the_gallery_is_refused(page: Page) -> None:
+    for path in ("/thumbnails/..%2f..%2fbundle.json", "/thumbnails/60", "/bundle.json"):
+        status, error = page.evaluate(
+            "async path => { const r = await fetch(path); return [r.status, (await r.json()).error]; }", path
+        )
+        assert status in (404, 422)
+        assert error
