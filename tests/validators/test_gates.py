@@ -44,7 +44,7 @@ def test_a_limit_that_is_no_number() -> None:
 
 
 def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
-    strict, half, quantised = (default_limits(precision) for precision in ("fp32", "fp16", "w8"))
+    strict, half, quantised, coarse = (default_limits(precision) for precision in ("fp32", "fp16", "w8", "p4"))
     assert strict == {
         "min_cosine": 0.99999,
         "min_centered_cosine": 0.9999,
@@ -53,10 +53,10 @@ def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
         "golden_neighbours": 0.99,
     }
     assert half == {"min_cosine": 0.998, "mAP_drop": 0.005, "golden_neighbours": 0.95}
-    assert strict["min_cosine"] > half["min_cosine"] > quantised["min_cosine"]
-    assert strict["mAP_drop"] < half["mAP_drop"] < quantised["mAP_drop"]
-    assert strict["golden_neighbours"] > half["golden_neighbours"] > quantised["golden_neighbours"]
-    assert default_limits("int4-block32") == quantised
+    assert strict["min_cosine"] > half["min_cosine"] > quantised["min_cosine"] > coarse["min_cosine"]
+    assert strict["mAP_drop"] < half["mAP_drop"] <= quantised["mAP_drop"] < coarse["mAP_drop"]
+    assert half["golden_neighbours"] > quantised["golden_neighbours"] > coarse["golden_neighbours"]
+    assert default_limits("a precision of later versions") == strict
     assert default_limits("fp32", "torchscript-lite") == strict | {"mobile_problems": 0}
     assert default_limits("fp32", "onnx") == strict
     strict["min_cosine"] = 0
