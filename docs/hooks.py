@@ -123,13 +123,13 @@ def validate() -> str:
         f"`{key}`: {plugins.summary('checks', name)}\n\n{options(plugins.find('checks', name))}"
         for key, name in check_sections().items()
     ]
-    precisions = ("fp32", "fp16", "w8")
+    precisions = ("fp32", "fp16", "w8", "p8", "p6", "w8a32", "w8a8", "w4", "p4")
     limits = {each: default_limits(each) for each in precisions}
     rows = [
         (f"`{name}`", direction, *(f"{limits[each][name]:g}" if name in limits[each] else "" for each in precisions))
         for name, direction in DIRECTIONS.items()
     ]
-    gates = table(("gate", "the value is", "fp32", "fp16", "quantised"), rows)
+    gates = table(("gate", "the value is", *precisions), rows)
     return "\n\n".join(
         [
             *checks,
