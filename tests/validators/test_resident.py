@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests._command import REPOSITORY
 from tests.conftest import Finished
 from tests.validators._misbehaving import Deed, Hanging, Misbehaving
 from validators import ArtifactError, choose_runtime, run_artifact
@@ -84,3 +89,26 @@ def test_a_hang_is_stopped(tmp_path: Path, images: np.ndarray) -> None:
     with pytest.raises(ArtifactError, match="did not finish within 4 s and was stopped"):
         made.embed(images[0])
     made.close()
+
+
+def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    code = (
+        "import sys, time; from pathlib import Path; import numpy as np\n"
+        "from tests.validators._misbehaving import Recording\n"
+        "from validators.resident import Resident\n"
+        "Resident(Recording(log=sys.argv[1]), Path('net.onnx')).embed(np.zeros((2, 2, 3), np.uint8))\n"
+        "print('embedded', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "embedded\n"
+        assert len(list(scratch.iterdir())) == 1
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while list(scratch.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
