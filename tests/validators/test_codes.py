@@ -133,6 +133,8 @@ def test_one_flip_in_a_thousand_passes_and_two_fail() -> None:
         }
         (gate,) = evaluate_gates(limits, values)
         assert (gate.limit, gate.value, gate.passed) == (0.001, flips / 2000, passed)
+    others = [default_limits(precision, kind="binary")["bit_flip_rate"] for precision in ("fp16", "w8", "w8a8")]
+    assert others == [0.001, 0.01, 0.05]
     assert "bit_flip_rate" not in default_limits("fp32")
 
 
