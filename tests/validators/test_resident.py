@@ -98,16 +98,17 @@ def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(tmp_path: Path) 
         "import sys, time; from pathlib import Path; import numpy as np\n"
         "from tests.validators._misbehaving import Recording\n"
         "from validators.resident import Resident\n"
-        "Resident(Recording(log=sys.argv[1]), Path('net.onnx')).embed(np.zeros((2, 2, 3), np.uint8))\n"
+        "resident = Resident(Recording(log=sys.argv[1]), Path('net.onnx'))\n"
+        "resident.embed(np.zeros((2, 2, 3), np.uint8))\n"
         "print('embedded', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "log")]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        assert parent.stdout.readline() == "embedded\n"
-        assert len(list(scratch.iterdir())) == 1
+        said, left = parent.stdout.readline(), list(scratch.iterdir())
         parent.kill()
+    assert (said, len(left)) == ("embedded\n", 1)
     deadline = time.monotonic() + 60
     while list(scratch.iterdir()):
         assert time.monotonic() < deadline
