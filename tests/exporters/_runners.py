@@ -22,7 +22,14 @@ FORMATS = [
     (".mlpackage", "fp32"),
     (".mlpackage", "fp16"),
 ]
-"""Every suffix with every precision it has."""
+"""Every suffix with the precisions that compute in float and store what they compute with."""
+
+QUANTIZED = [
+    (".onnx", "w8a8"),
+    *((".tflite", precision) for precision in ("fp16", "w8", "w8a32", "w8a8")),
+    *((".mlpackage", precision) for precision in ("w8", "p8", "p6", "p4", "w4")),
+]
+"""Every suffix with every other precision it has."""
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from compress import plugins
 from compress.contracts import Exporter
 from compress.hashing import artifact_sha256
 from exporters import export_model
-from tests.exporters._runners import FORMATS, MEAN, STD, min_cosine, reference, run
+from tests.exporters._runners import FORMATS, MEAN, QUANTIZED, STD, min_cosine, reference, run
 from tests.exporters.conftest import SIZE
 
 EQUAL = {"fp32": 0.99999, "fp16": 0.999}
@@ -43,7 +43,7 @@ def test_every_format_and_precision_is_here() -> None:
         component = plugins.find("exporters", name)
         assert issubclass(component, Exporter)
         declared |= {(component.suffix, precision) for precision in get_args(get_type_hints(component)["precision"])}
-    assert declared == set(FORMATS)
+    assert declared == {*FORMATS, *QUANTIZED}
 
 
 def test_the_images_are_told_apart(expected: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import exporters
@@ -18,7 +19,16 @@ from architectures import create_model
 from compress.hashing import artifact_sha256
 from exporters import export_model
 
-FORMATS = [("m.pt", "fp32"), ("m.ptl", "fp32"), ("m.onnx", "fp32"), ("m.tflite", "fp32"), ("m.mlpackage", "fp16")]
+FORMATS = [
+    ("m.pt", "fp32"),
+    ("m.ptl", "fp32"),
+    ("m.onnx", "fp32"),
+    ("q.onnx", "w8a8"),
+    ("m.tflite", "fp32"),
+    ("q.tflite", "w8a8"),
+    ("m.mlpackage", "fp16"),
+    ("q.mlpackage", "p6"),
+]
 SIZE = (32, 48)
 CHECKOUT = Path(exporters.__file__).parent.parent
 
@@ -26,8 +36,18 @@ CHECKOUT = Path(exporters.__file__).parent.parent
 def export_all(folder: Path, formats: list[tuple[str, str]], seed: int = 0) -> dict[str, str]:
     """The sha256 of one network in every format, by file name."""
     torch.manual_seed(seed)
-    network = create_model("alnet", widths=(16, 16, 24), strides=(2, 2, 1), expansions=(1, 3, 3), head_width=64)
-    paths = [export_model(network, folder / name, input_size=SIZE, precision=precision) for name, precision in formats]
+    network = create_model("alnet", widths=(16, 16, 24), strides=(2, 2, 1), expansions=(1, 3, 3), head_width=128)
+    images = np.random.default_rng(0).integers(0, 256, (8, *SIZE, 3), dtype=np.uint8)
+    paths = [
+        export_model(
+            network,
+            folder / name,
+            input_size=SIZE,
+            precision=precision,
+            calibration=images if precision == "w8a8" else None,
+        )
+        for name, precision in formats
+    ]
     return {path.name: artifact_sha256(path) for path in paths}
 
 

@@ -14,6 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from flatbuffers.table import Table
 
+from exporters._tflite_metadata import with_end_names
+from exporters._tflite_quantize import quantized
 from tests.exporters.conftest import SIZE
 
 
@@ -102,3 +104,7 @@ def test_the_standard_metadata_table(content: bytes) -> None:
     assert text(4) == "compress-retrieval"
     assert text(5) == "CC0-1.0"
     assert table.Offset(4 + 2 * 3) == 0
+
+
+def test_alnet_with_int8_weights_is_small(content: bytes) -> None:
+    assert len(with_end_names(quantized(content, "w8", None))) <= 1_100_000
