@@ -15,9 +15,10 @@ from torch import nn
 from compress.contracts import BadInput
 from compress.plugins import did_you_mean
 from compress.pruning.bundles import Bundle, Layer, find_layers, indispensable, make_bundles
-from compress.pruning.channels import Channels, trace_channels
+from compress.pruning.channels import Channels
 from compress.pruning.importance import check_criterion, class_scores
 from compress.pruning.surgery import remove_channels
+from compress.pruning.tracing import trace_channels
 
 Scope = Literal["global", "layer"]
 
@@ -200,11 +201,12 @@ def _ordered(found: Prunable, layers: Sequence[str], scope: Scope, start: Prunab
 
 def _shares(bundles: Sequence[Bundle], found: Prunable, start: Prunable) -> list[float]:
     """The share of its layer, as it was in ``start``, that is gone after each bundle."""
-    gone = {name: start.widths[name] - found.widths[name] for name in found.layers}
+    begin, now = start.widths, found.widths
+    gone = {name: begin[name] - now[name] for name in found.layers}
     shares = []
     for bundle in bundles:
         gone[bundle.layer] += len(bundle.classes)
-        shares.append(gone[bundle.layer] / start.widths[bundle.layer])
+        shares.append(gone[bundle.layer] / begin[bundle.layer])
     return shares
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from compress.contracts import BadInput
-from compress.pruning.channels import Channels, trace_channels
+from compress.pruning.channels import Channels
 from compress.pruning.importance import class_scores
+from compress.pruning.tracing import trace_channels
 from compress.stages.prune import prune_model
 from tests.pruning.conftest import kill
 

@@ -12,7 +12,7 @@ import torch_pruning
 from torch import nn
 
 from compress.pruning.bundles import find_layers
-from compress.pruning.channels import trace_channels
+from compress.pruning.tracing import trace_channels
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""Follow every channel through a network.
+
+torch.fx records the network's operations; they are then run on channel numbers instead of values.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import fx, nn
+
+from compress.contracts import BadInput
+from compress.pruning.channels import NOBODY, Channels, Classes, Tensor
+from compress.pruning.propagation import OWN_RULE, Follower
+
+
+def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embedding: bool = True) -> Channels:
+    """The channel classes of ``network``, which stays as it is.
+
+    A network with a method ``embed`` is followed through it and then through its ``classifier``, whose own layers stay;
+    any other through its forward.
+
+    Args:
+        example_input: float32 [N, 3, H, W]; only its shape matters.
+        fix_embedding: keep every channel of the embedding.
+
+    Raises:
+        BadInput: torch.fx cannot trace the network, or the input does not fit it.
+    """
+    twin = copy.deepcopy(network).eval()
+    classes = Classes()
+    image = _constant(example_input[:1])
+    if not hasattr(twin, "embed"):
+        output = _follow(twin, "forward", "", classes, image)
+        classes.fix(output)
+        return classes.resolved(output)
+    embedding = _follow(twin, "embed", "", classes, image)
+    if fix_embedding:
+        classes.fix(embedding)
+    classes.reads(embedding)
+    if isinstance(twin.classifier, nn.Module):
+        known = set(classes.found.produced)
+        logits = _follow(twin.classifier, "forward", "classifier.", classes, embedding)
+        classes.fix(logits)
+        for name in classes.found.produced.keys() - known:
+            classes.fixed |= set(classes.found.produced[name].tolist())
+    return classes.resolved(embedding)
+
+
+def _constant(values: torch.Tensor) -> Tensor:
+    return Tensor(torch.full(values.shape, NOBODY), torch.ones(values.shape, dtype=torch.bool))
+
+
+def _follow(network: nn.Module, method: str, prefix: str, classes: Classes, image: Tensor) -> Tensor:
+    tracer = _Tracer()
+    tracer.traced_func_name = method
+    name = type(network).__name__
+    try:
+        # A lone layer has no graph of its own: wrapped, it is called by the graph.
+        root = network if type(network).__module__.partition(".")[0] != "torch" else nn.Sequential(network)
+        graph = tracer.trace(root)
+    except Exception as error:  # fx passes on whatever the network's code raises when it meets a symbolic value
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInput(
+            f"{name}: cannot be pruned because torch.fx cannot trace its {method} ({reason}); "
+            "remove control flow that depends on tensor values"
+        ) from error
+    names = {id(module): (prefix + path).rstrip(".") for path, module in network.named_modules()}
+    output = Follower(fx.GraphModule(tracer.root, graph), classes, names).run(image)
+    if not isinstance(output, Tensor):
+        raise BadInput(f"{name}: its {method} must give one tensor to be pruned, not {type(output).__name__}")
+    return output
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        return isinstance(module, OWN_RULE) or super().is_leaf_module(module, path)
