@@ -11,6 +11,7 @@ all pairs that were decided exactly, which are the ones at risk; a larger error 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,11 +28,12 @@ _CROWDED = 1 / 16
 
 
 class Counter:
-    """Ranks the gallery for blocks of queries; remembers how far float32 products are off."""
+    """Ranks the gallery for blocks of queries; remembers how far float32 products are off. Threads may share it."""
 
     def __init__(self, distances: Distances) -> None:
         self._distances = distances
         self._margin = _FIRST_MARGIN
+        self._turn = threading.Lock()
 
     def rankings(self, queries: np.ndarray, relevant: Sequence[np.ndarray], exclude_self: bool) -> Rankings:
         """Rankings of the queries, in their order.
@@ -86,7 +88,8 @@ class Counter:
         return [groups for groups in found if groups is not None]
 
     def _widen(self, error: float) -> None:
-        self._margin = max(self._margin, _SAFETY * error)
+        with self._turn:
+            self._margin = max(self._margin, _SAFETY * error)
 
     def _count(self, values: np.ndarray, relevant: np.ndarray, unit: float, query: int) -> Groups | None:
         """One query's groups of ties, or None if its distances lie too close together.

@@ -408,7 +408,7 @@ def test_k_out_of_range(name: str) -> None:
 
 def test_listed_metrics_are_the_ones_that_exist() -> None:
     patterns = list_metrics()
-    assert len(patterns) == 10
+    assert len(patterns) == 12
     for pattern, rule in patterns.items():
         check_metric(pattern.replace("@k", "@17"))
         assert "\n" not in rule
