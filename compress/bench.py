@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from compress import plugins
-from compress.contracts import BadInput, MissingTool, Runtime
+from compress.contracts import BadInput, MissingTool, OperatorTime, Runtime
 from compress.golden import read_golden
 from compress.manifest import read_manifest
 from compress.progress import say, ticker
 
 ROUNDS, WARM_UP, TIMED = 5, 20, 100
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file to be timed, on the runtime that executes it."""
+
+    name: str
+    runtime: Runtime
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,8 @@ class Timing:
         p95: of the rounds' 95th percentiles, their median.
         peak_bytes: most memory of the child process, interpreter and libraries included.
         reason: why nothing was timed; the numbers are then 0.
+        operators: where the time goes, the slowest operator first, or in one line why the runtime cannot tell; None
+            where it was not asked for.
     """
 
     path: str
@@ -33,21 +46,22 @@ class Timing:
     p95: float = 0.0
     peak_bytes: int = 0
     reason: str | None = None
+    operators: Sequence[OperatorTime] | str | None = None
 
 
-def bench(folder: Path, runtime: str | None = None, threads: int = 1) -> list[Timing]:
+def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: bool = False) -> list[Timing]:
     """Time every artifact on the golden images, each round in a fresh child process.
 
     Args:
         runtime: time on this one only.
         threads: of the runtime.
+        profile: ask the runtimes where the time goes, too.
 
     Raises:
         BadInput: no bundle, no such runtime, or fewer than one thread.
         MissingTool: the named runtime, or every runtime, cannot run here.
     """
     from validators import runtimes_for
-    from validators.isolation import Execution, execute
 
     if threads < 1:
         raise BadInput(f"--threads {threads}: give 1 or more")
@@ -65,14 +79,37 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1) -> list[Ti
     if not able:
         why = next(iter(reasons.values()), f"no artifact of this bundle runs on {runtime}")
         raise MissingTool(f"{folder}: nothing can be timed here ({why})")
-    rounds: dict[tuple[str, Runtime], list[Execution]] = {pair: [] for pair in able}
-    with ticker("bench", ROUNDS * len(able), "runs") as bar:
+    return side_by_side([Subject(path, each, folder / path) for path, each in able], images[:1], threads, profile)
+
+
+def side_by_side(
+    subjects: Sequence[Subject], image: np.ndarray, threads: int = 1, profile: bool = False
+) -> list[Timing]:
+    """Time files in turn, round after round, each in a fresh child process: all meet the same noise.
+
+    Args:
+        image: uint8 [1, H, W, 3].
+        profile: ask the runtimes where the time goes, too.
+    """
+    from validators.isolation import Execution, execute
+    from validators.operators import operators
+
+    rounds: list[list[Execution]] = [[] for _ in subjects]
+    with ticker("bench", ROUNDS * len(subjects), "runs") as bar:
         for _ in range(ROUNDS):
-            for path, each in able:
-                one = {"images": images[:1]}
-                rounds[path, each].append(execute(each, folder / path, one, threads=threads, latency=(WARM_UP, TIMED)))
-                bar.advance(1, path)
-    return [_timing(path, each, rounds[path, each]) for path, each in able]
+            for subject, done in zip(subjects, rounds, strict=True):
+                latency = (WARM_UP, TIMED)
+                done.append(execute(subject.runtime, subject.file, {"images": image}, threads=threads, latency=latency))
+                bar.advance(1, subject.name)
+    timings = [_timing(subject.name, subject.runtime, done) for subject, done in zip(subjects, rounds, strict=True)]
+    if not profile:
+        return timings
+    return [
+        timing
+        if timing.reason is not None
+        else replace(timing, operators=operators(subject.runtime, subject.file, image, threads))
+        for subject, timing in zip(subjects, timings, strict=True)
+    ]
 
 
 def _timing(path: str, runtime: Runtime, rounds: Sequence) -> Timing:

@@ -94,13 +94,15 @@ def bench(
         str | None, typer.Option(metavar="NAME", help="time on this runtime only", autocompletion=_runtimes)
     ] = None,
     threads: Annotated[int, typer.Option(help="threads of the runtime")] = 1,
+    profile: Annotated[bool, typer.Option("--profile", help="show where the time goes, operator by operator")] = False,
 ) -> None:
     """Latency of every artifact side by side, on this machine."""
     from compress.bench import bench as bench_bundle
-    from compress.table import print_timings
+    from compress.table import print_operators, print_timings
 
-    timings = bench_bundle(folder, runtime, threads)
+    timings = bench_bundle(folder, runtime, threads, profile)
     print_timings(timings, threads)
+    print_operators(timings)
     _exit_on([f"{timing.path}: {timing.reason}" for timing in timings if timing.reason is not None])
 
 

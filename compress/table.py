@@ -42,6 +42,24 @@ def print_timings(timings: Sequence[Timing], threads: int) -> None:
     _print(table)
 
 
+def print_operators(timings: Sequence[Timing], most: int = 8) -> None:
+    """Print the ``most`` slowest operators of every profiled artifact, or why there is no profile."""
+    for timing in timings:
+        if timing.operators is None:
+            continue
+        name = f"{timing.path.rpartition('/')[2]} on {timing.runtime}"
+        if isinstance(timing.operators, str):
+            print(f"{name}: {timing.operators}")
+            continue
+        total = sum(each.milliseconds for each in timing.operators)
+        print(f"{name}, by operator:")  # as a title it would be wrapped to the table's width
+        table = _table("", ("operator", "uses", "time", "share"), range(1, 4))
+        for each in timing.operators[:most]:
+            share = f"{each.milliseconds / total:.0%}" if total else "-"
+            table.add_row(each.operator, str(each.uses), f"{each.milliseconds:.3f} ms", share)
+        _print(table)
+
+
 def print_matches(matches: Sequence[Match]) -> None:
     """Print rank, distance, label and name, one gallery image a line and none cut short, for eyes and for awk."""
     width = max((len(match.label) for match in matches), default=0)

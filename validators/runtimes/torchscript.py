@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from compress.contracts import Embedder, Evidence, Runtime
-from validators.runtimes._batches import channels_first, in_batches
+from compress.contracts import Embedder, Evidence, OperatorTime, Runtime
+from validators.runtimes._batches import WARM_UP, channels_first, in_batches
 from validators.runtimes._installed import missing, version_of
 
 
@@ -18,6 +18,7 @@ class TorchScript(Runtime):
     formats: ClassVar[frozenset[str]] = frozenset({"torchscript"})
     evidence: ClassVar[Evidence] = "native"
     package: ClassVar[str] = "torch"
+    profiles: ClassVar[bool] = True
 
     def unavailable(self) -> str | None:
         return missing("torch", "compress-retrieval[train]")
@@ -38,3 +39,16 @@ class TorchScript(Runtime):
             return found
 
         return in_batches(embed)
+
+    def profile(self, path: Path, image: np.ndarray, threads: int, runs: int) -> list[OperatorTime]:
+        from torch.profiler import ProfilerActivity, profile
+
+        embed = self.open(path, threads)
+        for _ in range(WARM_UP):
+            embed(image)
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            for _ in range(runs):
+                embed(image)
+        # An operator's own time: aten::conv2d only calls what does the work.
+        found = [(e.key, e.count, e.self_cpu_time_total) for e in profiler.key_averages() if e.key.startswith("aten::")]
+        return [OperatorTime(name, count // runs, total / runs / 1000) for name, count, total in found]
