@@ -456,14 +456,6 @@ class Exporter(Component):
 Embedder = Callable[["np.ndarray"], "np.ndarray"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Runtime(Component):
-    """A program that executes artifacts of some formats. Loads in a child process, possibly without torch.
-
-    Class attributes:
-        profiles: its library can say where the time goes, operator by operator.
-    """
-
 @dataclass(frozen=True)
 class OperatorTime:
     """All uses of one operator: how many there are in one run, and the milliseconds of a run they take together."""
@@ -473,14 +465,22 @@ class OperatorTime:
     milliseconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Runtime(Component):
+    """A program that executes artifacts of some formats. Loads in a child process, possibly without torch.
+
+    Class attributes:
+        profiles: its library can say where the time goes, operator by operator.
+    """
+
     formats: ClassVar[frozenset[str]]
     evidence: ClassVar[Evidence]
     package: ClassVar[str]
+    profiles: ClassVar[bool] = False
 
     def unavailable(self) -> str | None:
         """Why this runtime cannot run here, in words with the remedy; None when it can."""
         raise NotImplementedError
-    profiles: ClassVar[bool] = False
 
     def title(self) -> str:
         """The name its results have in bundle.json: another where an option changes what executes."""
@@ -498,13 +498,13 @@ class OperatorTime:
         """Load the artifact. Called in the child process only."""
         raise NotImplementedError
 
-    def notes(self, embed: Embedder) -> tuple[str, ...]:
-        """What this runtime noticed while ``embed``, which ``open`` gave, ran: one line each, nothing by default."""
-        return ()
-
     def profile(self, path: Path, image: np.ndarray, threads: int, runs: int) -> list[OperatorTime]:
         """Where the time goes, for uint8 [1, H, W, 3]; where ``profiles``. Called in a child process only."""
         raise NotImplementedError
+
+    def notes(self, embed: Embedder) -> tuple[str, ...]:
+        """What this runtime noticed while ``embed``, which ``open`` gave, ran: one line each, nothing by default."""
+        return ()
 
 
 # ------------------------------------------------------------------------------------------------ validation
