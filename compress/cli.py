@@ -155,7 +155,9 @@ def report(folder: Bundle) -> None:
 @app.command()
 def demo(
     folder: Bundle,
-    host: Annotated[str, typer.Option(help="address to listen on; the default reaches this machine only")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="address to listen on; the default reaches this machine only")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
 ) -> None:
     """A local page, and a REST API, to search the bundle's gallery with photographs."""
