@@ -27,6 +27,9 @@ docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an err
 bench: $(VENV)/dev.stamp  ## the timings in benchmarks/README.md; minutes, on an idle machine
 	$(BIN)/python -m benchmarks.quickstart
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.profile_run
 
 check: $(VENV)/dev.stamp  ## lint, format and types
 	$(BIN)/ruff check .
