@@ -31,7 +31,14 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("mobilenet_v3", {}),
     ("efficientnet_b0", {}),
 ]
-IDS = ["-".join([name, *map(str, options.values())]) for name, options in NETWORKS]
+EMBEDDING_TOO: list[tuple[str, dict[str, Any]]] = [
+    ("alnet", {}),
+    ("shufflenet_v1", {}),
+    ("shufflenet_v2", {"width": 0.5}),
+    ("mobilenet_v3", {}),
+]
+CASES = [(*network, False) for network in NETWORKS] + [(*network, True) for network in EMBEDDING_TOO]
+IDS = ["-".join([name, *map(str, options.values()), *["embedding"] * too]) for name, options, too in CASES]
 
 
 def silence(network: nn.Module, channels: Channels, classes: set[int]) -> None:
@@ -57,8 +64,7 @@ def random_dead(
     return masked, len(dead) / found.width()
 
 
-@pytest.mark.parametrize("prune_embedding", [False, True])
-@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=IDS)
+@pytest.mark.parametrize(("name", "options", "prune_embedding"), CASES, ids=IDS)
 def test_without_its_dead_channels_a_network_computes_the_same(
     name: str,
     options: dict[str, Any],
