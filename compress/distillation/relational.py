@@ -33,11 +33,11 @@ class _Relations(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Relational(Objective):
-    """The Huber loss (eq. 8 there) between the student's and the teacher's relations of all pairs and triples.
+    """The Huber loss between the student's and the teacher's relations of all pairs and triples (section 3.2 there).
 
-    The relation of a pair is its distance, in units of the batch's mean distance (eq. 5 to 7); that of a triple is the
-    cosine of the angle at the middle image (eq. 9 and 10). Sums are means here, over all N² and N³, as in the authors'
-    code. The dimensions may differ. A rotation, shift or scale of the embeddings costs nothing.
+    The relation of a pair is its distance, in units of the batch's mean distance; that of a triple is the cosine of the
+    angle at the middle image. Sums are means here, over all N² and N³, as in the authors' code. The dimensions may
+    differ. A rotation, shift or scale of the embeddings costs nothing.
 
     Attributes:
         angle: weight of the angles, with 1 for the distances; 2 there. 0 saves N³ numbers.
@@ -63,14 +63,14 @@ def _squared_distances(products: Tensor) -> Tensor:
 
 
 def _distances(products: Tensor) -> Tensor:
-    """The potential of eq. 5 for every pair, [N, N]; mu is the mean over pairs of different images."""
+    """The distance-wise potential of every pair, [N, N]; its unit, mu, is the mean over pairs of different images."""
     different = ~torch.eye(len(products), dtype=torch.bool, device=products.device)
     distances = _squared_distances(products).clamp(min=_SAME).sqrt()
     return distances / distances[different].mean() * different
 
 
 def _angles(products: Tensor) -> Tensor:
-    """The potential of eq. 9 for every triple, [N, N, N]: at [j, i, k] the cosine of the angle from i by j to k.
+    """The angle-wise potential of every triple, [N, N, N]: at [j, i, k] the cosine of the angle from i by j to k.
 
     (t_i - t_j)(t_k - t_j) is written with inner products, so that no [N, N, D] differences are held; 0 stands where
     two of them are one point.
