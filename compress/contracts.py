@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Distance = Literal["l2", "cosine", "hamming"]
 Evidence = Literal["native", "older-runtime", "reference", "not-run"]
+Optimize = Literal["speed", "size", "none"]
 
 # Options that several data sets share, with their limits; mean and std are per RGB channel for values in [0, 1].
 ImageSize = Annotated[int, Ge(8), Le(2048)]
@@ -420,6 +421,8 @@ class Exporter(Component):
     Attributes:
         calibration_images: how many training images measure the ranges of a calibrated precision, at most; they are
             chosen by the recipe's seed, the same number from each class. None means 256.
+        optimize: ``speed`` writes the graph as the format's runtime runs it fast, ``size`` does so as far as no weights
+            are added, ``none`` converts it as it is. All compute the same, to float rounding.
     """
 
     format: ClassVar[str]
@@ -430,6 +433,7 @@ class Exporter(Component):
 
     precision: str = "fp32"
     calibration_images: Annotated[int, Ge(1)] | None = None
+    optimize: Optimize = "speed"
 
     def __post_init__(self) -> None:
         if self.calibration_images is not None and self.precision not in self.calibrated:

@@ -56,7 +56,8 @@ def _folder(package: str) -> Path:
 
 def names(kind: str) -> list[str]:
     """The components of a kind, sorted; nothing is imported."""
-    return sorted(m.name for m in pkgutil.iter_modules([str(_folder(FOLDERS[kind][0]))]) if not m.name.startswith("_"))
+    modules = pkgutil.iter_modules([str(_folder(FOLDERS[kind][0]))])
+    return sorted(m.name for m in modules if not m.ispkg and not m.name.startswith("_"))
 
 
 def summary(kind: str, name: str) -> str:

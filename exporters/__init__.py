@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from compress import environment, plugins
-from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Exporter, MissingTool, Preprocess
+from compress.contracts import (
+    BadInput,
+    DeployGraph,
+    Distance,
+    EmbeddingSpec,
+    Exporter,
+    MissingTool,
+    Optimize,
+    Preprocess,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +39,7 @@ def export_model(
     calibration: np.ndarray | None = None,
     distance: Distance = "l2",
     metadata: Mapping[str, Any] | None = None,
+    optimize: Optimize = "speed",
 ) -> Path:
     """Write ``model`` as an artifact that takes uint8 RGB and gives ``embedding``; the suffix names the format.
 
@@ -45,6 +55,7 @@ def export_model(
             ranges (w8a8); no other takes them.
         distance: cosine adds an L2 normalisation of the output; hamming says that it is K activations in [0, 1].
         metadata: flat JSON values to write into the file beside, or instead of, those about input and output.
+        optimize: ``speed`` lets rewrites add weights, ``size`` does not, ``none`` converts the network as it is.
 
     Raises:
         BadInput: unknown suffix, precision or distance, calibration missing or where none is used, a size or
@@ -52,7 +63,7 @@ def export_model(
         MissingTool: the converter is not installed.
     """
     path = Path(path)
-    exporter = _exporter(path, precision)
+    exporter = _exporter(path, precision, optimize)
     require_converter(exporter)
     size = _size(input_size)
     _check_calibration(exporter, calibration, size)
@@ -115,15 +126,17 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
     return _deploy.deploy(model, name=name, license=license, calibration=calibration)
 
 
-def _exporter(path: Path, precision: str) -> Exporter:
+def _exporter(path: Path, precision: str, optimize: Optimize) -> Exporter:
     try:
         exporter = find_exporter(path.suffix)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
+    if optimize not in get_args(Optimize):
+        raise BadInput(f"optimize: '{optimize}' is not one of {', '.join(get_args(Optimize))}")
     precisions = get_args(get_type_hints(exporter)["precision"])
     if precision not in precisions:
         raise BadInput(f"precision: '{precision}' is none of {exporter.format}'s ({', '.join(precisions)})")
-    return exporter(precision=precision)
+    return exporter(precision=precision, optimize=optimize)
 
 
 def _check_calibration(exporter: Exporter, images: Any, size: tuple[int, int]) -> None:

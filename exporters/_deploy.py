@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 import compress
-from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Model, Preprocess
+from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Model, Optimize, Preprocess
 from exporters._fold_batchnorm import fold_batchnorm
+from exporters.rewrites import rewrite
+from exporters.rewrites._costs import Costs
+from exporters.rewrites.fold_normalisation import FoldNormalisation
+from exporters.rewrites.merge_groups import MergeGroups
+from exporters.rewrites.place_shuffle import PlaceShuffle
+from exporters.rewrites.share_layer import ShareLayer
+from exporters.rewrites.tile_convolution import TileConvolution
 
 
 class Deployed(nn.Module):
@@ -104,3 +112,22 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
     )
     deployed = Deployed(model.network, model.preprocess, model.embedding.distance)
     return DeployGraph(deployed, model.preprocess.size, metadata, calibration)
+
+
+def optimized(graph: DeployGraph, costs: Costs, optimize: Optimize) -> DeployGraph:
+    """The graph as the runtime that ``costs`` describe runs it fast; what it computes stays, to float rounding.
+
+    The metadata's ``rewrites`` tell which form each place was given.
+    """
+    if optimize == "none":
+        return graph
+    network = fx.GraphModule(graph.module, fx.Tracer().trace(graph.module), "Deployed")
+    phases = (
+        (FoldNormalisation(costs), ShareLayer()),
+        (PlaceShuffle(costs), TileConvolution(costs)),
+        (MergeGroups(costs),),  # of the convolutions that no shuffle has made dense
+    )
+    example = torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8)
+    chosen = rewrite(network, phases, example, growth=0.0 if optimize == "size" else None)
+    text = ", ".join(f"{place}={form}" for place, form in chosen.items())
+    return replace(graph, module=network.eval(), metadata={**graph.metadata, "rewrites": text})

@@ -53,10 +53,12 @@ class CoreML(Exporter):
         return self.minimum_ios or max(16, _FIRST_IOS[self.precision])
 
     def write(self, graph: DeployGraph, path: Path) -> None:
-        from exporters._deploy import as_text
+        from exporters._deploy import as_text, optimized
         from exporters._quiet import quiet
         from exporters._write import unfinished
+        from exporters.rewrites._costs import COREML
 
+        graph = optimized(graph, COREML, self.optimize)
         metadata = as_text(graph.metadata)
         with quiet():
             model = self._converted(graph)

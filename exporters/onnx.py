@@ -35,10 +35,12 @@ class Onnx(Exporter):
     def write(self, graph: DeployGraph, path: Path) -> None:
         import onnx
 
-        from exporters._deploy import as_text
+        from exporters._deploy import as_text, optimized
         from exporters._quiet import quiet
         from exporters._write import unfinished
+        from exporters.rewrites._costs import ONNXRUNTIME
 
+        graph = optimized(graph, ONNXRUNTIME, self.optimize)
         with quiet():
             model = _simplified(_converted(graph), graph)
             _strip(model)

@@ -36,11 +36,14 @@ class TFLite(Exporter):
     precision: Literal["fp32", "fp16", "w8", "w8a32", "w8a8"] = "fp32"
 
     def write(self, graph: DeployGraph, path: Path) -> None:
+        from exporters._deploy import optimized
         from exporters._quiet import quiet
         from exporters._stored import require
         from exporters._tflite_metadata import with_end_names, with_names_and_metadata
         from exporters._write import unfinished
+        from exporters.rewrites._costs import XNNPACK
 
+        graph = optimized(graph, XNNPACK, self.optimize)
         with unfinished(path) as file:
             _convert(graph, file)
             content = with_names_and_metadata(file.read_bytes(), graph.metadata)

@@ -25,8 +25,11 @@ class TorchScript(Exporter):
 
         import torch
 
+        from exporters._deploy import optimized
         from exporters._torchscript import extra_files, frozen_trace, write_archive
+        from exporters.rewrites._costs import TORCH
 
+        graph = optimized(graph, TORCH, self.optimize)
         buffer = io.BytesIO()
         torch.jit.save(frozen_trace(graph), buffer, _extra_files=extra_files(graph))
         write_archive(buffer.getvalue(), path)

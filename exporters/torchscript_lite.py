@@ -21,7 +21,10 @@ class TorchScriptLite(Exporter):
     precision: Literal["fp32"] = "fp32"
 
     def write(self, graph: DeployGraph, path: Path) -> None:
+        from exporters._deploy import optimized
         from exporters._torchscript import extra_files, frozen_trace, write_archive
+        from exporters.rewrites._costs import TORCH
 
+        graph = optimized(graph, TORCH, self.optimize)
         saved = frozen_trace(graph)._save_to_buffer_for_lite_interpreter(_extra_files=extra_files(graph))
         write_archive(saved, path)

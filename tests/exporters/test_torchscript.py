@@ -48,7 +48,8 @@ def test_the_network_is_frozen_and_folded(artifact: Callable[..., Path], suffix:
     assert not list(module.parameters()) and not list(module.children())
     graph = str(module.graph)
     assert "batch_norm" not in graph
-    assert graph.count("aten::_convolution") == 68
+    # 68 layers as trained; the second layer of each of the 9 channel attentions is applied once instead of twice.
+    assert graph.count("aten::_convolution") == 68 - 9
 
 
 @both

@@ -1,0 +1,126 @@
+"""What the exporters' rewrites gain: ``python -m benchmarks.rewrites``, about two minutes.
+
+Exports ALNet (stem stride 2, 224 px, fp32) as it is (``optimize: none``) and rewritten, and MobileNetV2 for comparison,
+and times all files of a format in turn, on one thread, in that thread's own processor time. Prints the ratio to the
+straight conversion, to MobileNetV2, of the bytes, and the largest difference relative to the largest output.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from architectures import create_model
+from benchmarks._timing import medians
+from exporters import export_model
+
+SIZE = 224
+ROUNDS = 60
+CALLS = 3
+"""In a row, the first of which warms the caches that the alternatives share."""
+
+
+def conditioned(name: str, **options: Any) -> nn.Module:
+    """Random weights whose batch normalisation fits its input, as training leaves it."""
+    torch.manual_seed(0)
+    network = create_model(name, **options).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        network(torch.nn.functional.interpolate(torch.randn(16, 3, 14, 14), (SIZE, SIZE), mode="bilinear"))
+    return network.eval()
+
+
+def tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    (image,), (embedding,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(image["index"], pixels.transpose(0, 2, 3, 1))
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(embedding["index"]))
+
+    return run
+
+
+def onnxruntime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda pixels: np.asarray(session.run(None, {"image": pixels})[0])
+
+
+def torchscript(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    module = torch.jit.load(path)
+
+    @torch.no_grad()
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(module(torch.from_numpy(pixels)))
+
+    return run
+
+
+OPEN = {".tflite": tflite, ".onnx": onnxruntime, ".pt": torchscript}
+
+
+def compare(suffix: str, networks: dict[str, nn.Module], folder: Path) -> None:
+    alnet, mobilenet = networks["alnet"], networks["mobilenet_v2"]
+    paths = {f"alnet {kind}": folder / f"alnet.{kind}{suffix}" for kind in ("none", "speed", "size")}
+    for name, path in paths.items():
+        export_model(alnet, path, input_size=SIZE, optimize=name.removeprefix("alnet "))  # type: ignore[arg-type]
+    paths["mobilenet_v2"] = export_model(mobilenet, folder / f"mobilenet_v2{suffix}", input_size=SIZE)
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 14, 14), (SIZE, SIZE), mode="bilinear")
+    pixels = (image * 255).to(torch.uint8).numpy()
+    runs = {name: OPEN[suffix](path) for name, path in paths.items()}
+    straight = runs["alnet none"](pixels)
+    errors = {name: np.abs(runs[name](pixels) - straight).max() / np.abs(straight).max() for name in list(paths)[:3]}
+    seconds = medians(
+        {name: lambda run=run: [run(pixels) for _ in range(CALLS)] for name, run in runs.items()},  # type: ignore[misc]
+        ROUNDS,
+        time.thread_time,
+    )
+    for name, path in paths.items():
+        ratios = [seconds[name] / seconds[other] for other in ("alnet none", "mobilenet_v2")]
+        size = path.stat().st_size / paths["alnet none"].stat().st_size
+        error = f"{errors[name]:.0e}" if name in errors else ""
+        print(
+            f"{suffix:8} {name:14} {1e3 * seconds[name] / CALLS:7.2f} ms  {ratios[0]:.2f} of straight  "
+            f"{ratios[1]:.2f} of MobileNetV2  {size:.3f} of its bytes  {error}"
+        )
+
+
+def compare_programs(network: nn.Module, folder: Path) -> None:
+    """Core ML cannot be timed here: operations, and the largest rank of a tensor."""
+    from validators.mlprogram.program import load
+
+    for kind in ("none", "speed", "size"):
+        path = export_model(network, folder / f"alnet.{kind}.mlpackage", input_size=SIZE, optimize=kind)  # type: ignore[arg-type]
+        operations = load(path).operations
+        rank = max(len(output.shape) for op in operations for output in op.outputs)
+        print(f"mlpackage alnet {kind:8} {len(operations)} operations, tensors of rank {rank} at most")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    networks = {"alnet": conditioned("alnet", stem_stride=2), "mobilenet_v2": conditioned("mobilenet_v2")}
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in OPEN:
+            compare(suffix, networks, Path(folder))
+        compare_programs(networks["alnet"], Path(folder))
+
+
+if __name__ == "__main__":
+    main()

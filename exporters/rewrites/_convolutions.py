@@ -1,0 +1,55 @@
+"""Convolutions written with fewer groups or another order of channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def is_pointwise(conv: nn.Conv2d) -> bool:
+    """1x1 without stride or padding, so that it is a matrix product at each position."""
+    return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.padding in ((0, 0), "valid", "same")
+
+
+def is_depthwise(conv: nn.Conv2d) -> bool:
+    """Every output channel reads the input channel of its own number."""
+    return conv.groups == conv.in_channels == conv.out_channels and conv.padding_mode == "zeros"
+
+
+def with_groups(conv: nn.Conv2d, groups: int) -> nn.Conv2d:
+    """The same convolution in ``groups`` groups, a divisor of those it has: neighbours merge, zeros between them."""
+    merged = conv.groups // groups
+    outputs, inputs = conv.out_channels // conv.groups, conv.in_channels // conv.groups
+    kernel = conv.weight.shape[2:]
+    weight = conv.weight.new_zeros(groups, merged, outputs, merged, inputs, *kernel)
+    for number in range(merged):
+        weight[:, number, :, number] = conv.weight.detach().reshape(groups, merged, outputs, inputs, *kernel)[:, number]
+    return _like(conv, weight.reshape(conv.out_channels, merged * inputs, *kernel), conv.bias, groups)
+
+
+def with_outputs(conv: nn.Conv2d, order: torch.Tensor) -> nn.Conv2d:
+    """The convolution whose output channel i is ``conv``'s ``order[i]``: of one group, or depthwise, inputs alike."""
+    return _like(conv, conv.weight[order], conv.bias[order] if conv.bias is not None else None, conv.groups)
+
+
+def with_inputs(conv: nn.Conv2d, order: torch.Tensor) -> nn.Conv2d:
+    """The convolution of one group that reads at input channel i what ``conv`` reads at ``order[i]``."""
+    return _like(conv, conv.weight[:, order], conv.bias, conv.groups)
+
+
+def _like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> nn.Conv2d:
+    other = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        groups,
+        bias is not None,
+        conv.padding_mode,
+    )
+    other.weight = nn.Parameter(weight.detach().clone().contiguous(), requires_grad=False)
+    if bias is not None:
+        other.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return other.eval()

@@ -1,0 +1,43 @@
+"""What operations cost on a runtime, estimated: enough to rank the forms of one place, no prediction of latency."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Estimates in multiply-adds of one lane.
+
+    Attributes:
+        lanes: output channels that the matrix kernel computes at a time; a group with fewer wastes the others.
+        pixel: what one output pixel of one group costs before any multiplication.
+        moved: what moving one value costs.
+        channels_last: the order of axes in which the runtime moves values.
+    """
+
+    lanes: int
+    pixel: float
+    moved: float
+    channels_last: bool
+
+    def convolution(self, pixels: int, groups: int, inputs: int, outputs: int) -> float:
+        """Of ``inputs`` multiply-adds for each of ``outputs`` values in every group and pixel."""
+        return pixels * groups * (self.pixel + inputs * math.ceil(outputs / self.lanes) * self.lanes)
+
+    def move(self, values: int) -> float:
+        return self.moved * values
+
+
+XNNPACK = Costs(lanes=16, pixel=125, moved=25, channels_last=True)
+"""TFLite: fitted to its convolutions of 1x1 in 1 to 8 groups, from 112x112 to 7x7, on one x86 thread with AVX2."""
+
+ONNXRUNTIME = Costs(lanes=16, pixel=500, moved=100, channels_last=False)
+"""ONNX Runtime, which computes in blocks of channels: a move makes it leave and enter them."""
+
+TORCH = Costs(lanes=1, pixel=0, moved=0, channels_last=False)
+"""TorchScript: no dense form of a grouped convolution and no tiles were faster there, so that nothing gets weights."""
+
+COREML = Costs(lanes=16, pixel=125, moved=100, channels_last=False)
+"""Core ML, not measured: its compiler dislikes moves, and merges no groups by itself."""

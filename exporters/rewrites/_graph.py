@@ -1,0 +1,77 @@
+"""Questions that rewrites ask of a traced network, and the one way to put a new layer into it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+
+def called(network: fx.GraphModule, node: object) -> nn.Module | None:
+    """The layer that a node calls, as it is now: an earlier rewrite may have replaced it."""
+    if not isinstance(node, fx.Node) or node.op != "call_module":
+        return None
+    return network.get_submodule(str(node.target))
+
+
+def is_plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
+    """Exactly of this class and without hooks: anything else may compute something else."""
+    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def is_called(node: object, name: str) -> bool:
+    """Whether ``node`` is the tensor operation ``name``, as function, operator or method."""
+    if not isinstance(node, fx.Node):
+        return False
+    if node.op == "call_method":
+        return node.target == name
+    functions = {getattr(torch, name, None), getattr(operator, name, None), getattr(nn.functional, name, None)}
+    return node.op == "call_function" and node.target in functions - {None}
+
+
+def uses(network: fx.GraphModule, target: object) -> int:
+    """How often the graph calls a layer or reads its parameters."""
+    readers = ("call_module", "get_attr")
+    return sum(
+        node.op in readers and (node.target == target or str(node.target).startswith(f"{target}."))
+        for node in network.graph.nodes
+    )
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """Of the node's output; empty where that is no tensor."""
+    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An argument however it was passed."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+
+
+def constant(network: fx.GraphModule, node: object) -> torch.Tensor | None:
+    """The parameter or buffer that a node reads."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    parent, _, name = str(node.target).rpartition(".")
+    value = getattr(network.get_submodule(parent), name)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def add_layer(network: fx.GraphModule, name: str, layer: nn.Module, *sources: fx.Node) -> fx.Node:
+    """Call ``layer`` on what ``sources`` give, at the graph's insertion point; ``name`` becomes unique."""
+    taken = {existing for existing, _ in network.named_children()}
+    unique = next(n for n in (name, *(f"{name}_{number}" for number in range(1, 10_000))) if n not in taken)
+    network.add_module(unique, layer.eval().requires_grad_(False))
+    return network.graph.call_module(unique, sources)
+
+
+def replace(network: fx.GraphModule, old: fx.Node, make: Callable[[], fx.Node]) -> fx.Node:
+    """Let the readers of ``old`` read what ``make`` inserts before it; what nobody reads any more goes."""
+    with network.graph.inserting_before(old):
+        new = make()
+    old.replace_all_uses_with(new)
+    network.graph.eliminate_dead_code()
+    return new

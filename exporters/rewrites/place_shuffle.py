@@ -1,0 +1,253 @@
+"""Fold a channel shuffle into a convolution beside it, or move it where it is cheapest.
+
+A permutation of channels between two convolutions costs nothing once it is the order of the first one's rows or of the
+second one's columns; a grouped convolution must be dense for that (zeros between its groups). Activations do not mind
+the order and depthwise convolutions take it on, so that a shuffle may also wait until a stride has made the map small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import fx, nn
+
+from exporters.rewrites._choice import Form, Place
+from exporters.rewrites._convolutions import is_depthwise, is_pointwise, with_groups, with_inputs, with_outputs
+from exporters.rewrites._costs import Costs
+from exporters.rewrites._graph import add_layer, called, is_called, is_plain, replace, shape, uses
+
+_POINTWISE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity, nn.Dropout)
+_POINTWISE_CALLS = ("relu", "relu6", "hardswish", "sigmoid", "silu")
+_MOVES = ("view", "reshape", "permute", "transpose", "flatten", "unflatten", "contiguous", "index_select")
+
+
+class Reorder(nn.Module):
+    """forward(x [N, C, H, W]) -> the same with output channel i being input ``order[i]``, in tensors of rank 4 at most.
+
+    A table of groups is transposed in the order of axes that the runtime computes in; another order is an index.
+    """
+
+    order: torch.Tensor
+
+    def __init__(self, order: torch.Tensor, channels_last: bool) -> None:
+        super().__init__()
+        self.groups = _groups(order)
+        self.channels_last = channels_last
+        if not self.groups:
+            self.register_buffer("order", order)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.groups:
+            return x.index_select(1, self.order)
+        channels, height, width = x.shape[1:]
+        if self.channels_last:
+            table = x.permute(0, 2, 3, 1).reshape(-1, height * width, self.groups, channels // self.groups)
+            return table.transpose(2, 3).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+        table = x.reshape(-1, self.groups, channels // self.groups, height * width)
+        return table.transpose(1, 2).reshape(-1, channels, height, width)
+
+
+class PlaceShuffle:
+    """Every permutation of channels that is written as reshapes, transpositions or an index."""
+
+    def __init__(self, costs: Costs) -> None:
+        self.costs = costs
+
+    def places(self, network: fx.GraphModule) -> list[Place]:
+        found = []
+        for node in network.graph.nodes:
+            chain = _shuffle(network, node)
+            if chain is not None:
+                found.append(_Shuffle(network, self.costs, *chain).place())
+        return found
+
+
+class _Shuffle:
+    """One permutation with the convolutions before and after it."""
+
+    def __init__(
+        self, network: fx.GraphModule, costs: Costs, source: fx.Node, end: fx.Node, order: torch.Tensor
+    ) -> None:
+        self.network, self.costs, self.source, self.end, self.order = network, costs, source, end, order
+        self.first = self._before(source)
+        self.passed, self.second = self._after(end)
+
+    def place(self) -> Place:
+        # The smallest map on the way, the first of those.
+        wait = min(range(len(self.passed) + 1), key=lambda n: _values([self.end, *self.passed][n]))
+        moved = _values([self.end, *self.passed][wait])
+        stays = self._cost(self.first) + self._cost(self.second)
+        # An index is no operation of XNNPACK; a runtime then copies in and out of it.
+        rate = 1 if _groups(self.order) else 4
+        forms = [Form("move", stays + rate * self.costs.move(moved), 0, lambda: self._move(wait))]
+        for name, conv, fold in (
+            ("into first", self.first, self._into_first),
+            ("into second", self.second, self._into_second),
+        ):
+            if conv is not None:
+                dense = stays - self._cost(conv) + self._cost(conv, groups=1)
+                forms.append(Form(name, dense, _added(self.network, conv), fold))
+        return Place(f"shuffle:{self.end.name}", tuple(forms))
+
+    def _before(self, node: fx.Node) -> fx.Node | None:
+        """The pointwise convolution whose output reaches the shuffle unmixed and alone."""
+        while len(node.users) == 1:
+            if _is_foldable(self.network, node):
+                return node
+            if not _keeps_channels(self.network, node):
+                return None
+            node = node.all_input_nodes[0]
+        return None
+
+    def _after(self, node: fx.Node) -> tuple[list[fx.Node], fx.Node | None]:
+        """What the shuffle may be moved past, and the convolution behind that."""
+        passed: list[fx.Node] = []
+        while len(node.users) == 1:
+            (reader,) = node.users
+            if _is_foldable(self.network, reader):
+                return passed, reader
+            if not (_keeps_channels(self.network, reader) or _is_depthwise(self.network, reader)):
+                break
+            passed.append(reader)
+            node = reader
+        return passed, None
+
+    def _cost(self, node: fx.Node | None, groups: int | None = None) -> float:
+        if node is None:
+            return 0.0
+        conv = called(self.network, node)
+        assert isinstance(conv, nn.Conv2d)
+        count = groups or conv.groups
+        pixels = _values(node) // conv.out_channels
+        return self.costs.convolution(pixels, count, conv.in_channels // count, conv.out_channels // count)
+
+    def _remove(self) -> None:
+        self.end.replace_all_uses_with(self.source)
+        self.network.graph.eliminate_dead_code()
+
+    def _change(self, node: fx.Node, change: Callable[[nn.Conv2d], nn.Conv2d]) -> None:
+        conv = called(self.network, node)
+        assert isinstance(conv, nn.Conv2d)
+        self.network.set_submodule(str(node.target), change(conv))
+
+    def _into_first(self) -> None:
+        assert self.first is not None
+        self._change(self.first, lambda conv: with_outputs(with_groups(conv, 1), self.order))
+        self._remove()
+
+    def _into_second(self) -> None:
+        assert self.second is not None
+        self._pass(self.passed)
+        self._change(self.second, lambda conv: with_inputs(with_groups(conv, 1), self.order.argsort()))
+        self._remove()
+
+    def _move(self, wait: int) -> None:
+        self._pass(self.passed[:wait])
+        reorder = Reorder(self.order, self.costs.channels_last)
+        if wait == 0:
+            replace(self.network, self.end, lambda: add_layer(self.network, "reorder", reorder, self.source))
+            return
+        last = self.passed[wait - 1]
+        readers = list(last.users)
+        with self.network.graph.inserting_after(last):
+            moved = add_layer(self.network, "reorder", reorder, last)
+        for reader in readers:
+            reader.replace_input_with(last, moved)
+        self._remove()
+
+    def _pass(self, nodes: list[fx.Node]) -> None:
+        """Depthwise convolutions before the shuffle see its channels in the old order."""
+        for node in nodes:
+            if _is_depthwise(self.network, node):
+                self._change(node, lambda conv: with_outputs(conv, self.order.argsort()))
+
+
+def _shuffle(network: fx.GraphModule, end: fx.Node) -> tuple[fx.Node, fx.Node, torch.Tensor] | None:
+    """The longest chain of moves that ends here and permutes channels: its source, its end and the order."""
+    if len(shape(end)) != 4 or not _is_move(network, end):
+        return None
+    if len(end.users) == 1 and _is_move(network, next(iter(end.users))):
+        return None  # not where the chain ends
+    chain = [end]
+    source = _moved(end)
+    found = None
+    while True:
+        if shape(source) == shape(end):
+            order = _order(network, source, chain[::-1])
+            found = found if order is None else (source, end, order)
+        if not _is_move(network, source) or len(source.users) > 1:
+            return found
+        chain.append(source)
+        source = _moved(source)
+
+
+def _is_move(network: fx.GraphModule, node: fx.Node) -> bool:
+    if is_plain(called(network, node), nn.ChannelShuffle):
+        return True
+    if not any(is_called(node, name) for name in _MOVES):
+        return False
+    return all(other.op == "get_attr" for other in node.all_input_nodes[1:])
+
+
+def _moved(node: fx.Node) -> fx.Node:
+    return node.all_input_nodes[0]
+
+
+def _order(network: fx.GraphModule, source: fx.Node, chain: list[fx.Node]) -> torch.Tensor | None:
+    """Found by moving numbers: every value must keep its position and stay with its channel."""
+    sizes = shape(source)
+    numbers = torch.arange(_values(source)).reshape(sizes)
+    interpreter = fx.Interpreter(network)
+    interpreter.env[source] = numbers
+    for node in chain:
+        for other in node.all_input_nodes[1:]:
+            interpreter.env[other] = interpreter.run_node(other)
+        interpreter.env[node] = interpreter.run_node(node)
+    moved: torch.Tensor = interpreter.env[chain[-1]]
+    order = moved[0, :, 0, 0] // (sizes[2] * sizes[3])
+    return order if torch.equal(numbers[:, order], moved) else None
+
+
+def _groups(order: torch.Tensor) -> int:
+    """g where ``order`` transposes a table of g x C/g channels; 0 for any other permutation."""
+    step = int(order[1]) if len(order) > 1 else 1
+    if step < 1 or len(order) % step:
+        return 0
+    groups = len(order) // step
+    table = torch.arange(len(order)).reshape(groups, step)
+    return groups if torch.equal(table.t().flatten(), order) else 0
+
+
+def _values(node: fx.Node) -> int:
+    return int(torch.Size(shape(node)).numel())
+
+
+def _is_foldable(network: fx.GraphModule, node: fx.Node) -> bool:
+    conv = called(network, node)
+    if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
+        return False
+    assert isinstance(conv, nn.Conv2d)
+    return is_pointwise(conv) or conv.groups == 1
+
+
+def _is_depthwise(network: fx.GraphModule, node: fx.Node) -> bool:
+    conv = called(network, node)
+    if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
+        return False
+    assert isinstance(conv, nn.Conv2d)
+    return is_depthwise(conv)
+
+
+def _keeps_channels(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Treats every channel alike and apart."""
+    layer = called(network, node)
+    if layer is not None:
+        return any(is_plain(layer, kind) for kind in _POINTWISE)
+    return any(is_called(node, name) for name in _POINTWISE_CALLS)
+
+
+def _added(network: fx.GraphModule, node: fx.Node) -> int:
+    conv = called(network, node)
+    assert isinstance(conv, nn.Conv2d)
+    return conv.weight.numel() * conv.weight.element_size() * (conv.groups - 1)

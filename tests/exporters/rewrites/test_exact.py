@@ -1,0 +1,89 @@
+"""All rewrites together leave every kind of network what it computes, at odd sizes, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from architectures import create_model
+from compress.contracts import DeployGraph, Optimize, Preprocess
+from compress.stages.prune import prune_model
+from exporters._deploy import Deployed, optimized
+from exporters.rewrites._choice import weight_bytes
+from exporters.rewrites._costs import COREML, ONNXRUNTIME, TORCH, XNNPACK, Costs
+from tests.exporters.conftest import SIZE
+from tests.exporters.rewrites._networks import TOLERANCE, difference, traced
+
+COSTS = [XNNPACK, ONNXRUNTIME, TORCH, COREML]
+NETWORKS: list[tuple[str, dict[str, Any]]] = [
+    ("alnet", {"stem_stride": 2}),
+    ("alnet", {"stem_stride": 1, "groups": 4, "widths": (8, 16, 24), "strides": (2, 1, 2), "expansions": (2, 3, 4)}),
+    (
+        "alnet",
+        {"groups": 2, "reduction": 4, "widths": (10, 6), "strides": (2, 2), "expansions": (1, 5), "stem_width": 6},
+    ),
+    ("alnet", {"cbam": False}),
+    ("alnet", {"cbam": False, "channel_shuffle": False}),
+    ("shufflenet_v1", {"groups": 3, "width": 0.5}),
+    ("shufflenet_v1", {"groups": 8, "width": 0.25, "stem_pool": False}),
+    ("shufflenet_v2", {"width": 0.5}),
+    ("mobilenet_v1", {"width": 0.25}),
+    ("mobilenet_v2", {}),
+]
+
+
+def check(network: nn.Module, size: tuple[int, int], costs: Costs, optimize: Optimize, images: np.ndarray) -> str:
+    deployed = Deployed(network, Preprocess(size), "l2")
+    graph = optimized(DeployGraph(deployed, size, {}), costs, optimize)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    assert difference(deployed, graph.module, pixels) < TOLERANCE
+    if optimize == "size":
+        assert weight_bytes(graph.module) <= weight_bytes(traced(deployed)) + 4 * 3 * size[1]  # type: ignore[arg-type]
+    return str(graph.metadata["rewrites"])
+
+
+@pytest.mark.parametrize("number", range(len(NETWORKS)), ids=[name for name, _ in NETWORKS])
+@pytest.mark.parametrize("size", [(64, 64), (37, 53)])
+def test_random_weights(
+    number: int, size: tuple[int, int], calibrate: Callable[..., nn.Module], tinted: Callable[..., np.ndarray]
+) -> None:
+    name, options = NETWORKS[number]
+    torch.manual_seed(number)
+    network = calibrate(create_model(name, **options), *size)
+    images = tinted(4, *size, first=100)
+    for costs in COSTS:
+        for optimize in ("speed", "size"):
+            chosen = check(network, size, costs, optimize, images)  # type: ignore[arg-type]
+            assert "normalisation:" in chosen
+            assert ("shuffle:" in chosen) == (
+                name.startswith("shuffle") or bool(options.get("channel_shuffle", name == "alnet"))
+            )
+            assert ("tiles:" in chosen) == ("sum:" in chosen) == (name == "alnet" and options.get("cbam", True))
+
+
+def test_trained_weights(trained: nn.Module, tinted: Callable[..., np.ndarray]) -> None:
+    for costs in COSTS:
+        check(trained, SIZE, costs, "speed", tinted(4, *SIZE, first=1000))
+
+
+def test_a_pruned_network(trained: nn.Module, tinted: Callable[..., np.ndarray]) -> None:
+    pruned = prune_model(trained, torch.zeros(1, 3, *SIZE), 0.4)
+    for costs in COSTS:
+        check(pruned, SIZE, costs, "speed", tinted(4, *SIZE, first=1000))
+
+
+def test_none_leaves_the_network(trained: nn.Module) -> None:
+    graph = DeployGraph(Deployed(trained, Preprocess(SIZE), "l2"), SIZE, {})
+    assert optimized(graph, XNNPACK, "none") is graph
+
+
+def test_the_same_network_gets_the_same_forms(trained: nn.Module) -> None:
+    graph = DeployGraph(Deployed(trained, Preprocess(SIZE), "l2"), SIZE, {})
+    first, second = (optimized(graph, XNNPACK, "speed") for _ in range(2))
+    assert first.metadata == second.metadata
+    assert all(torch.equal(a, b) for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True))
