@@ -29,6 +29,7 @@ bench: $(VENV)/dev.stamp  ## the timings in benchmarks/README.md; minutes, on an
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.retrieval
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.rewrites
 	$(BIN)/python -m benchmarks.profile_run
 
 check: $(VENV)/dev.stamp  ## lint, format and types

@@ -117,7 +117,7 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
 def optimized(graph: DeployGraph, costs: Costs, optimize: Optimize) -> DeployGraph:
     """The graph as the runtime that ``costs`` describe runs it fast; what it computes stays, to float rounding.
 
-    The metadata's ``rewrites`` tell which form each place was given.
+    The metadata's ``rewrites`` tell which form each changed place was given.
     """
     if optimize == "none":
         return graph

@@ -13,7 +13,7 @@ import torch
 from torch import fx
 from torch.fx.passes.shape_prop import ShapeProp
 
-from exporters.rewrites._choice import Place, Rewrite, choose, weight_bytes
+from exporters.rewrites._choice import Place, Rewrite, choose, unchanged, weight_bytes
 
 
 def rewrite(
@@ -27,7 +27,7 @@ def rewrite(
         growth: bytes that the weights may grow by, as a share of their bytes now; None sets no limit.
 
     Returns:
-        The form that each place was given, by the name of the layer or operation it had there.
+        The form that each changed place was given, by the name of the layer or operation it had there.
     """
     limit = None if growth is None else int(weight_bytes(network) * (1 + growth))
     chosen: dict[str, str] = {}
@@ -37,7 +37,8 @@ def rewrite(
         free = None if limit is None else limit - weight_bytes(network)
         for place, form in zip(places, choose(places, free), strict=True):
             form.apply()
-            chosen[place.name] = form.name
+            if form.apply is not unchanged:
+                chosen[place.name] = form.name
         network.graph.lint()
         network.delete_all_unused_submodules()
         network.recompile()

@@ -60,10 +60,10 @@ def test_random_weights(
         for optimize in ("speed", "size"):
             chosen = check(network, size, costs, optimize, images)  # type: ignore[arg-type]
             assert "normalisation:" in chosen
-            assert ("shuffle:" in chosen) == (
-                name.startswith("shuffle") or bool(options.get("channel_shuffle", name == "alnet"))
-            )
-            assert ("tiles:" in chosen) == ("sum:" in chosen) == (name == "alnet" and options.get("cbam", True))
+            assert ("shuffle:" in chosen) == options.get("channel_shuffle", not name.startswith("mobilenet"))
+            attention = name == "alnet" and options.get("cbam", True)
+            assert ("sum:" in chosen) == attention
+            assert ("tiles:" in chosen) == (attention and optimize == "speed" and costs in (XNNPACK, ONNXRUNTIME))
 
 
 def test_trained_weights(trained: nn.Module, tinted: Callable[..., np.ndarray]) -> None:
