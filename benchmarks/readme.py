@@ -22,7 +22,11 @@ PUBLISHED = {
     "lnet_cbam_mnist": ("LNet + CBAM", "86.41", "-", "0.77 M", "-"),
     "mobilenet_v2_mnist": ("MobileNetV2", "83.91", "99.14", "2.24 M", "9.3 MB"),
 }
-OTHERS = {"alnet_cifar10": "CIFAR-10", "alnet_photos": "clothing photographs"}
+OTHERS = {
+    "alnet_fashion_mnist": "Fashion-MNIST",
+    "alnet_cifar10": "CIFAR-10",
+    "alnet_photos": "clothing photographs",
+}
 
 
 def main(runs: Path) -> None:
@@ -85,7 +89,7 @@ def _measured(folder: Path, bundle: dict[str, Any]) -> list[str]:
     return [
         str(len(epochs)),
         _percent(max(epoch["validation_accuracy"] for epoch in epochs)),
-        *(_percent(bundle["source"][metric]) for metric in ("mAP", "mAP@5", "mPC@5")),
+        *(_percent(bundle["source"].get(metric)) for metric in ("mAP", "mAP@5", "mPC@5")),
         f"{bundle['architecture']['params'] / 1e6:.2f} M",
         _megabytes(artifacts[".pt"]["bytes"]),
         _percent(artifacts[".tflite"]["retrieval"]["mAP"]),
@@ -97,8 +101,8 @@ def _bundle(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
 
 
 def _megabytes(size: int) -> str:
