@@ -44,7 +44,7 @@ def quickstart(runs: Path) -> list[str] | None:
     if not (bundle := _bundle(runs / "quickstart")):
         return None
     rows = [["PyTorch", "", "", "", _percent(bundle["source"]["mAP"]), ""]]
-    for entry in bundle["artifacts"]:
+    for entry in _executions(bundle):
         ran, latency = entry["parity"] is not None, entry["latency_ms"]
         rows.append(
             [
@@ -99,6 +99,13 @@ def _measured(folder: Path, bundle: dict[str, Any]) -> list[str]:
 def _bundle(folder: Path) -> dict[str, Any] | None:
     path = folder / "bundle.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _executions(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each artifact as each of its runtimes found it."""
+    for file in bundle["artifacts"]:
+        yield file
+        yield from ({**file, **other} for other in file["other_runtimes"])
 
 
 def _percent(share: float | None) -> str:
