@@ -11,7 +11,7 @@ from compress.contracts import EmbeddingSpec, HeldOut, ImageArray, Observation
 from validators._sampling import evenly
 from validators.metrics import evaluate_retrieval
 
-MAX_QUERIES, MAX_GALLERY = 1000, 2000
+MAX_QUERIES, MAX_GALLERY = 500, 2000
 """Pairs grow with the square of the artifacts; evenly spaced images of the held-out set stand for all of it."""
 
 
