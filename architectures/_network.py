@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from compress.contracts import Architecture, BadInput
+
 
 class RetrievalNetwork(nn.Module):
     """Base of every network.
@@ -30,7 +32,27 @@ class RetrievalNetwork(nn.Module):
         return logits
 
 
-class PooledNetwork(RetrievalNetwork):
+class FeatureMapNetwork(RetrievalNetwork):
+    """Embedding = pooled last feature map; subclasses give the map.
+
+    Attributes:
+        channels: C of the feature map as built.
+        pool: feature map [N, C, h, w] -> [N, D, 1, 1] or [N, D].
+    """
+
+    channels: int
+    pool: nn.Module
+
+    def feature_map(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised float32 [N, 3, H, W] -> the last feature map [N, C, h, w]."""
+        raise NotImplementedError
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.pool(self.feature_map(x))
+        return features.flatten(1)
+
+
+class PooledNetwork(FeatureMapNetwork):
     """Embedding = mean over the positions of the last feature map.
 
     Attributes:
@@ -41,12 +63,43 @@ class PooledNetwork(RetrievalNetwork):
         super().__init__()
         self.trunk = trunk
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.embedding_dim = embedding_dim
+        self.channels = self.embedding_dim = embedding_dim
         self.classifier = classifier
 
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.pool(self.trunk(x))
-        return features.flatten(1)
+    def feature_map(self, x: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.trunk(x)
+        return features
+
+
+class RepooledNetwork(FeatureMapNetwork):
+    """Another network's last feature map under a pooling of its own; the other's is left out."""
+
+    def __init__(
+        self, trunk: FeatureMapNetwork, pool: nn.Module, embedding_dim: int, classifier: nn.Module | None
+    ) -> None:
+        super().__init__()
+        trunk.pool = nn.Identity()
+        self.trunk = trunk
+        self.pool = pool
+        self.channels, self.embedding_dim = trunk.channels, embedding_dim
+        self.classifier = classifier
+
+    def feature_map(self, x: torch.Tensor) -> torch.Tensor:
+        return self.trunk.feature_map(x)
+
+
+def build_trunk(trunk: Architecture) -> FeatureMapNetwork:
+    """A headless network for its feature map.
+
+    Raises:
+        BadInput: the architecture ends in something else.
+    """
+    network = trunk.build()
+    if not isinstance(network, FeatureMapNetwork):
+        raise BadInput(
+            f"trunk: {trunk.component_name()} has no feature map to pool; name a plain network such as alnet"
+        )
+    return network
 
 
 def linear_classifier(embedding_dim: int, num_classes: int) -> nn.Linear | None:

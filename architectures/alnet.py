@@ -15,7 +15,7 @@ from torch import nn
 
 from architectures._blocks import ChannelShuffle, conv_bn, initialize
 from architectures._cbam import CBAM
-from architectures._network import RetrievalNetwork, linear_classifier
+from architectures._network import FeatureMapNetwork, linear_classifier
 from compress.contracts import Architecture, BadInput
 
 Width = Annotated[int, Ge(1)]
@@ -81,7 +81,7 @@ class ALNet(Architecture):
         return _ALNet(self, num_classes)
 
 
-class _ALNet(RetrievalNetwork):
+class _ALNet(FeatureMapNetwork):
     def __init__(self, options: ALNet, num_classes: int) -> None:
         super().__init__()
         width = options.stem_width
@@ -93,13 +93,13 @@ class _ALNet(RetrievalNetwork):
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Sequential(conv_bn(width, options.head_width, 1), *_attention(options, options.head_width))
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.embedding_dim = options.head_width
+        self.channels = self.embedding_dim = options.head_width
         self.classifier = linear_classifier(options.head_width, num_classes)
         initialize(self)
 
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.pool(self.head(self.blocks(self.stem(x))))
-        return features.flatten(1)
+    def feature_map(self, x: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.head(self.blocks(self.stem(x)))
+        return features
 
 
 def _attention(options: ALNet, channels: int) -> list[nn.Module]:
