@@ -164,12 +164,23 @@ class Samples:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set's images before decoding. ``duplicates`` counts exact copies that were left out."""
+    """A data set's images before decoding.
+
+    Attributes:
+        classes: every name that a label may have, in whichever split. The classifier has one output for each, also for
+            those that never train, which only the gallery and the reports name.
+        train: may hold none of the classes of ``test``; see ``Data.open_set``.
+        test: the queries, and the gallery as well where there is no other.
+        duplicates: exact copies that were left out.
+        gallery: the images searched in; None: the test images, each query leaving itself out (leave-one-out). It may
+            hold training images again, under the same ids, as the protocols of deep hashing do, but no query.
+    """
 
     classes: tuple[str, ...]
     train: Samples
     test: Samples
     duplicates: int = 0
+    gallery: Samples | None = None
 
 
 @dataclass(frozen=True)
@@ -179,11 +190,14 @@ class Data:
     Attributes:
         train: images that update weights.
         validation: images that choose the best weights (the test images themselves where the recipe says
-            ``validation_share: 0``, as the papers do).
+            ``validation_share: 0``, as the papers do); with ``open_set`` all images of some classes that do not train.
         queries: the held-out images that are searched with.
-        gallery: the images searched in; the same object as ``queries`` means leave-one-out.
+        gallery: the images searched in; the same object as ``queries`` means leave-one-out. It may hold training
+            images, where the data set's protocol has them in its database.
         skipped: files that could not be decoded, with the reason.
         fingerprint: sha256 over every pixel, label and the preprocessing.
+        open_set: no class of the queries is among the training classes. A classifier cannot name them, so the best
+            weights are those that rank best: search ``validation`` leave-one-out and take the mAP, not the accuracy.
     """
 
     dataset: str
@@ -196,6 +210,7 @@ class Data:
     duplicates: int
     skipped: Mapping[str, str]
     fingerprint: str
+    open_set: bool = False
 
     @property
     def leave_one_out(self) -> bool:
@@ -525,7 +540,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The images an artifact is checked with; none of them updated weights.
+    """The images an artifact is checked with. No query updated weights; a gallery of the data set's own may have.
 
     Attributes:
         queries: the images that are searched with.

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from compress.contracts import BadInput, Data, Dataset, ImageSet, Preprocess, Samples
+from compress.contracts import BadInput, Data, Dataset, ImageSet, Preprocess, Samples, Splits
 from compress.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
-from compress.splits import stratified_split
+from compress.splits import class_split, stratified_split
 
 # Set apart from the data set's own split, which starts from the seed itself.
 _HOLD_OUT = 1
@@ -32,8 +32,8 @@ def load_data(
 ) -> Data:
     """Find, divide and decode a data set's images.
 
-    The test images are queries and gallery at once (leave-one-out). Images that cannot be decoded are left out and
-    listed in ``Data.skipped``.
+    The test images are the queries, and the gallery at once (leave-one-out) unless the data set has one of its own.
+    Images that cannot be decoded are left out and listed in ``Data.skipped``.
 
     Args:
         dataset: the component with its options.
@@ -50,7 +50,7 @@ def load_data(
     preprocess = Preprocess(
         size=(dataset.image_size, dataset.image_size), crop=dataset.crop, mean=dataset.mean, std=dataset.std
     )
-    joined = _join(splits.train, splits.test)
+    joined = _join(splits)
     decoded = _decode(dataset, joined, preprocess, cache_dir or default_cache_dir(), workers or _cores(), progress)
     name = dataset.component_name()
     skipped = _check_skipped({joined.ids[row]: reason for row, reason in decoded.skipped.items()}, dataset, len(joined))
@@ -58,67 +58,111 @@ def load_data(
     row_of = {image_id: row for row, image_id in enumerate(joined.ids)}
     train = _rows(splits.train, row_of, skipped)
     test = _rows(splits.test, row_of, skipped)
-    if not len(train) or not len(test):
-        raise BadInput(f"data.root={dataset.root}: {name} has {len(train)} training and {len(test)} test images left")
+    gallery = test if splits.gallery is None else _rows(splits.gallery, row_of, skipped)
+    if not len(train) or not len(test) or not len(gallery):
+        raise BadInput(
+            f"data.root={dataset.root}: {name} has {len(train)} training and {len(test)} test images left"
+            + (f", {len(gallery)} in the gallery" if splits.gallery is not None else "")
+        )
     if lost := sorted(set(splits.train.labels.tolist()) - set(joined.labels[train].tolist())):
         raise BadInput(
             f"data.root={dataset.root}: no training image of class {splits.classes[lost[0]]} can be decoded "
             f"({next(iter(skipped.items()))[0]}, …); replace them or remove the class"
         )
-    validation = test
-    if dataset.validation_share > 0:
-        rest, held_out = stratified_split(joined.labels[train], dataset.validation_share, seed + _HOLD_OUT)
-        if not len(held_out):
-            raise BadInput(
-                f"data.validation_share={dataset.validation_share}: no class of {name} has enough training images to "
-                "hold one out; raise it, or set 0 to choose the best weights on the test images"
-            )
-        train, validation = train[rest], train[held_out]
+    open_set = not np.isin(joined.labels[test], joined.labels[train]).any()
+    train, validation = _hold_out(dataset, joined.labels, train, test, open_set, seed)
 
     def image_set(rows: np.ndarray) -> ImageSet:
         return ImageSet(ImageRows(decoded.images, rows), joined.labels[rows], tuple(joined.ids[row] for row in rows))
 
     queries = image_set(test)
+    parts = (train, validation, test) if gallery is test else (train, validation, test, gallery)
     return Data(
         dataset=name,
         classes=splits.classes,
         train=image_set(train),
         validation=queries if validation is test else image_set(validation),
         queries=queries,
-        gallery=queries,
+        gallery=queries if gallery is test else image_set(gallery),
         preprocess=preprocess,
         duplicates=splits.duplicates,
         skipped=skipped,
-        fingerprint=_fingerprint(decoded.digests, joined.labels, (train, validation, test), splits.classes, preprocess),
+        fingerprint=_fingerprint(decoded.digests, joined.labels, parts, splits.classes, preprocess),
+        open_set=open_set,
     )
+
+
+def _hold_out(
+    dataset: Dataset, labels: np.ndarray, train: np.ndarray, test: np.ndarray, open_set: bool, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that train, and the rows that choose the best weights."""
+    share, name = dataset.validation_share, dataset.component_name()
+    if share == 0:
+        if open_set:
+            raise BadInput(
+                f"data.validation_share=0: no test class of {name} is among the training classes, so the best weights "
+                "are chosen by searching among training classes that were held out; set a share above 0"
+            )
+        return train, test
+    divide, whom = (
+        (class_split, "too few classes of {} have two training images")
+        if open_set
+        else (stratified_split, "no class of {} has enough training images to hold one out")
+    )
+    rest, held_out = divide(labels[train], share, seed + _HOLD_OUT)
+    if not len(held_out) or not len(rest):
+        raise BadInput(
+            f"data.validation_share={share}: {whom.format(name)}; "
+            + ("set another share" if open_set else "raise it, or set 0 to choose the best weights on the test images")
+        )
+    return train[rest], train[held_out]
 
 
 def describe(data: Data) -> dict[str, Any]:
     """The ``data`` section of bundle.json. ``images`` counts every image once, skipped ones not."""
-    test, validation = len(data.queries), len(data.validation)
-    shared = data.validation is data.queries
+    sets = {"train": data.train, "validation": data.validation, "test": data.queries}
+    if not data.leave_one_out:
+        sets["gallery"] = data.gallery
     return {
         "dataset": data.dataset,
-        "images": len(data.train) + test + (0 if shared else validation),
+        "images": len({image_id for images in sets.values() for image_id in images.ids}),
         "classes": len(data.classes),
         "duplicates": data.duplicates,
         "skipped": dict(data.skipped),
-        "splits": {"train": len(data.train), "validation": validation, "test": test},
+        "splits": {name: len(images) for name, images in sets.items()},
     }
 
 
-def _join(train: Samples, test: Samples) -> Samples:
-    """Both splits; files in an order that does not depend on the seed, so that another seed reuses the cache."""
-    ids = train.ids + test.ids
+def _join(splits: Splits) -> Samples:
+    """Every image once; files in an order that does not depend on the seed, so that another seed reuses the cache."""
+    parts = [splits.train, splits.test]
+    _check_unique(splits.train.ids + splits.test.ids)
+    if splits.gallery is not None:
+        _check_unique(splits.gallery.ids)
+        if both := set(splits.gallery.ids) & set(splits.test.ids):
+            raise BadInput(f"data.root: {min(both)} is a query and in the gallery, where it would only find itself")
+        parts.append(splits.gallery)
+    ids = [name for part in parts for name in part.ids]
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        first.setdefault(name, row)
+    rows = list(first.values())
+    labels = np.concatenate([part.labels for part in parts])
+    if isinstance(splits.train.images, np.ndarray):
+        images: Any = np.concatenate([np.asarray(part.images) for part in parts])
+        if len(rows) < len(ids):
+            images = images[rows]
+    else:
+        files = [file for part in parts for file in part.images]
+        rows.sort(key=ids.__getitem__)
+        images = [files[row] for row in rows]
+    return Samples(images, labels[rows], tuple(ids[row] for row in rows))
+
+
+def _check_unique(ids: tuple[str, ...]) -> None:
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise BadInput(f"data.root: two files are called {twice} once Unicode is normalised; rename one")
-    labels = np.concatenate([train.labels, test.labels])
-    if isinstance(train.images, np.ndarray):
-        return Samples(np.concatenate([train.images, np.asarray(test.images)]), labels, ids)
-    files = [*train.images, *test.images]
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    return Samples([files[row] for row in order], labels[order], tuple(ids[row] for row in order))
 
 
 def _decode(

@@ -42,7 +42,8 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     _need_checkpoint(recipe)
     work = Workspace(folder, recipe.name, fresh=fresh)
     data = load_data(recipe.data, recipe.seed, progress=True)
-    say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images")
+    gallery = "" if data.leave_one_out else f", a gallery of {len(data.gallery):,}"
+    say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images{gallery}")
     if until == "data":
         return None
     model = initial_model(recipe, data.classes, data.preprocess)
@@ -61,17 +62,17 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
         held_out = HeldOut(data.queries, data.gallery, probes)
         assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint, _teacher(recipe, model))
-        gallery = assessor.gallery(recipe.gallery, recipe.name)
-        golden = make_golden(probes, labels, ids, embed(model, probes), gallery, data.leave_one_out)
-        write_golden(folder / "golden", golden, model.classes, gallery, recipe.data.images_license or recipe.license)
-        entries = [assessor.entry(artifact, golden, gallery) for artifact in artifacts]
+        index = assessor.gallery(recipe.gallery, recipe.name)
+        golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out)
+        write_golden(folder / "golden", golden, model.classes, index, recipe.data.images_license or recipe.license)
+        entries = [assessor.entry(artifact, golden, index) for artifact in artifacts]
         findings = {
             "source": assessor.source(),
             "artifacts": entries,
             "controls": assessor.controls(artifacts, labels, recipe.seed),
             "compatibility": assessor.compatibility(),
         }
-        assessor.rankings(gallery, recipe.gallery.thumbnail)
+        assessor.rankings(index, recipe.gallery.thumbnail)
         manifest = write_bundle(folder, recipe, data, model, findings)
         write_report(folder)
         return manifest
@@ -93,6 +94,8 @@ def plan(recipe: Recipe) -> list[str]:
     model = initial_model(recipe, splits.classes, preprocess)
     _check_stages(recipe, model)
     counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
+    if splits.gallery is not None:
+        counts += f", a gallery of {len(splits.gallery):,}"
     sizes = complexity(model.network, size)
     name = model.architecture.component_name()
     return [

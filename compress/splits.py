@@ -33,6 +33,21 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
     return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held_out))
 
 
+def class_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As ``random_split``, of whole classes: no class is on both sides.
+
+    Args:
+        labels: int64 [N].
+        share: of the n classes that have two images or more, floor(share * n + 1/2) go to the second side; the others
+            could not be searched for each other.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    searchable = classes[sizes > 1]
+    _, chosen = random_split(len(searchable), share, seed)
+    held_out = np.isin(labels, searchable[chosen])
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
 def even_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """``count`` indices, ascending, drawn at random, as many from each class as it has: int64."""
     return round_robin(labels, _shuffled(len(labels), np.random.PCG64(seed)), count)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,39 @@ def save_photos(photo: Callable[..., Image.Image]) -> Callable[..., list[Path]]:
         return paths
 
     return save
+
+
+@pytest.fixture(scope="session")
+def emoji(tmp_path_factory: pytest.TempPathFactory, photo: Callable[..., Image.Image]) -> Path:
+    """The two emoji packages in small: 40 emoji, of which two share a picture and two have a skin tone.
+
+    Twitter's are palette images, Google's have a transparent rim; the same emoji is the same digit in the same tint.
+    """
+    root = tmp_path_factory.mktemp("emoji")
+    table = [_emoji(f"1f{600 + number}", f"emoji {number:02d}") for number in range(40)]
+    for entry in table[:2]:
+        tone = _emoji(entry["image"].removesuffix(".png") + "-1f3fb", "")
+        entry["skin_variations"] = {"1F3FB": tone}
+    table.append({**_emoji("1f999", "google only"), "has_img_twitter": False})
+    for place, vendor in enumerate(("google", "twitter")):
+        folder = root / vendor / "img" / vendor / "64"
+        folder.mkdir(parents=True)
+        (root / vendor / "emoji.json").write_text(json.dumps(table), encoding="utf-8")
+        for number, entry in enumerate(table[:-1]):
+            drawn = 38 if number == 39 and vendor == "google" else number
+            picture = photo(drawn, 2 * (drawn // 20) + place).resize((64, 64)).convert("RGBA")
+            picture.paste((0, 0, 0, 0), (0, 0, 64, 8))
+            saved = picture if vendor == "google" else picture.quantize(64)
+            saved.save(folder / entry["image"])
+            for tone in entry.get("skin_variations", {}).values():
+                picture.putpixel((32, 32), (9, 9, 9, 255))
+                picture.save(folder / tone["image"])
+    return root
+
+
+def _emoji(code: str, name: str) -> dict[str, Any]:
+    vendors = {"has_img_google": True, "has_img_twitter": True}
+    return {"unified": code.upper(), "short_name": name, "image": f"{code}.png", **vendors}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.splits import random_split, stratified_split
+from compress.splits import class_split, random_split, stratified_split
 
 shares = st.floats(0, 1)
 seeds = st.integers(0, 2**31)
@@ -42,6 +42,19 @@ def test_stratified_split_takes_every_index_once_and_the_share_of_each_class(
         size, held = labels.count(label), int((array[held_out] == label).sum())
         assert held < size
         assert abs(held - share * size) <= 0.5 or held == size - 1
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=80), shares, seeds)
+def test_class_split_divides_no_class_and_holds_out_only_what_can_be_searched(
+    labels: list[int], share: float, seed: int
+) -> None:
+    array = np.array(labels)
+    rest, held_out = class_split(array, share, seed)
+    assert sorted([*rest, *held_out]) == list(range(len(labels)))
+    assert not set(array[rest]) & set(array[held_out])
+    searchable = [label for label in set(labels) if labels.count(label) > 1]
+    assert abs(len(set(array[held_out])) - share * len(searchable)) <= 0.5
+    assert set(array[held_out]) <= set(searchable)
 
 
 def test_the_papers_sizes_of_sun397() -> None:

@@ -21,12 +21,12 @@ _FEW = 24
 class ClassRow:
     """Attributes:
     name: of the class.
-    value: the PyTorch model's average precision, 0 to 1; None without a query that has a relevant image.
+    value: the PyTorch model's average precision, 0 to 1.
     worst: the artifact that loses most, and its difference; empty where no artifact differs by more than 0.0005.
     """
 
     name: str
-    value: float | None
+    value: float
     worst: str
 
 
@@ -86,7 +86,7 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def class_rows(source: Source) -> tuple[list[ClassRow], list[ClassRow]]:
-    """The classes to show, hardest first, and those to fold away in between."""
+    """The classes to show, hardest first, and those to fold away in between; those without queries have none."""
     ranked = models(source)
     if not ranked or source.rankings is None or ranked[0][0] != "PyTorch":
         return [], []
@@ -94,17 +94,16 @@ def class_rows(source: Source) -> tuple[list[ClassRow], list[ClassRow]]:
     rows = [
         ClassRow(name, pytorch[number], _worst(pytorch[number], number, others))
         for number, name in enumerate(source.rankings["classes"])
+        if pytorch[number] is not None
     ]
-    rows.sort(key=lambda row: (row.value is None, row.value or 0.0, row.name))
+    rows.sort(key=lambda row: (row.value, row.name))
     if len(rows) <= _FEW:
         return rows, []
     half = _FEW // 2
     return rows[:half] + rows[-half:], rows[half:-half]
 
 
-def _worst(expected: float | None, number: int, others: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    if expected is None:
-        return ""
+def _worst(expected: float, number: int, others: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     found = [(model["class_ap"][number] - expected, name) for name, model in others]
     difference, name = min(found, default=(0.0, ""))
     return f"{change(difference)} {name}" if difference < -0.0005 else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,11 +14,12 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from compress.batches import batches
-from compress.contracts import BadInput, Data, ImageSet, Loss, Model, Stage, component_field
+from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Loss, Model, Stage, component_field
 from compress.progress import Ticker, say, ticker
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._graph import TrainingGraph, layout
 from compress.stages._schedules import Schedule, learning_rate
+from validators.metrics import evaluate_retrieval
 
 _EVALUATION_BATCH = 500
 
@@ -26,6 +27,9 @@ _EVALUATION_BATCH = 500
 @dataclass(frozen=True, kw_only=True)
 class Train(Stage):
     """Minimise a loss over the training images and keep the weights with the best validation accuracy.
+
+    Where the classes of the queries do not train (``Data.open_set``), the best weights are those with the highest mAP
+    among the validation images, each searching all others.
 
     Attributes:
         epochs: passes over the training images.
@@ -89,7 +93,7 @@ class Train(Stage):
         with ticker(stage, self.epochs * (len(data.train) // self._batch(data)), "steps") as bar:
             bar.advance(progress.epoch * (len(data.train) // self._batch(data)))
             while progress.epoch < self.epochs:
-                line = self._epoch(fabric, training, optimizer, data, seed, progress.epoch, bar)
+                line = self._epoch(fabric, training, optimizer, data, model.embedding, seed, progress.epoch, bar)
                 progress.finish_epoch(line, self._score(line), graph)
                 progress.save(state_file, graph, optimizer)
         graph.network.load_state_dict(progress.best_weights)
@@ -104,7 +108,7 @@ class Train(Stage):
 
     def _score(self, line: Mapping[str, Any]) -> float:
         """How good an epoch's weights are, given what it logs; the best are kept."""
-        return float(line["validation_accuracy"])
+        return float(line["validation_mAP"] if "validation_mAP" in line else line["validation_accuracy"])
 
     def _space(self) -> str | None:
         """``Model.space`` after this stage: training away from a teacher leaves its space."""
@@ -119,6 +123,7 @@ class Train(Stage):
         training: nn.Module,
         optimizer: torch.optim.Optimizer,
         data: Data,
+        embedding: EmbeddingSpec,
         seed: int,
         epoch: int,
         bar: Ticker,
@@ -147,12 +152,17 @@ class Train(Stage):
         mean_loss = float(loss_sum) / steps
         if not np.isfinite(mean_loss):
             raise BadInput(f"{stage}.lr: {self.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower {stage}.lr")
-        accuracy = _accuracy(training, data.validation, fabric.device)
+        measured = (
+            {"validation_mAP": _mean_average_precision(training, data.validation, embedding, fabric.device)}
+            if data.open_set
+            else {"validation_accuracy": _accuracy(training, data.validation, fabric.device)}
+        )
+        ((name, value),) = measured.items()
         say(
-            f"{stage}: epoch {epoch + 1}/{self.epochs}  loss {mean_loss:.4f}  validation accuracy {accuracy:.4f}  "
+            f"{stage}: epoch {epoch + 1}/{self.epochs}  loss {mean_loss:.4f}  {name.replace('_', ' ')} {value:.4f}  "
             f"{steps * batch_size / seconds:,.0f} images/s"
         )
-        return {"stage": stage, "epoch": epoch + 1, "loss": mean_loss, "validation_accuracy": accuracy, "lr": rate}
+        return {"stage": stage, "epoch": epoch + 1, "loss": mean_loss, **measured, "lr": rate}
 
     def _add_sparsity(self, training: nn.Module) -> None:
         """The subgradient of the L1 penalty, which is 0 at 0."""
@@ -168,12 +178,32 @@ def _to_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> 
 
 
 @torch.no_grad()
-def _accuracy(graph: nn.Module, images: ImageSet, device: torch.device) -> float:
+def _evaluated(graph: nn.Module, images: ImageSet, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Embeddings [n, D] and number of right answers, batch by batch."""
     graph.eval()
-    right = torch.zeros((), dtype=torch.int64, device=device)
     for batch, labels in batches(images, _EVALUATION_BATCH, np.arange(len(images))):
-        right += graph(*_to_device(batch, labels, device))[1]
+        yield graph(*_to_device(batch, labels, device))
+
+
+def _accuracy(graph: nn.Module, images: ImageSet, device: torch.device) -> float:
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    for _, count in _evaluated(graph, images, device):
+        right += count
     return int(right) / len(images)
+
+
+def _mean_average_precision(
+    graph: nn.Module, images: ImageSet, embedding: EmbeddingSpec, device: torch.device
+) -> float:
+    """Leave-one-out; 0 where the embeddings cannot be ranked, as those of a network that has just diverged."""
+    features = torch.cat([embeddings for embeddings, _ in _evaluated(graph, images, device)]).float().cpu().numpy()
+    try:
+        scores = evaluate_retrieval(
+            features, features, images.labels, images.labels, distance=embedding.distance, exclude_self=True
+        )
+    except ValueError:
+        return 0.0
+    return scores["mAP"]
 
 
 class _Progress:

@@ -40,6 +40,7 @@ def test_all_data_sets_are_here() -> None:
         "caltech256",
         "cifar10",
         "digits",
+        "emoji",
         "fashion_mnist",
         "image_folder",
         "mnist",

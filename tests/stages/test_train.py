@@ -17,6 +17,7 @@ from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
 from compress.data import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
+from compress.reference import embed
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._schedules import learning_rate
 from compress.stages.train import Train
@@ -61,6 +62,29 @@ def test_it_learns_and_keeps_the_best_weights(data: Data, tmp_path: Path) -> Non
     with torch.no_grad():
         guesses = model.network.eval()((images / 255 - mean) / std).argmax(1)
     assert float((guesses == torch.from_numpy(data.validation.labels)).float().mean()) == pytest.approx(max(accuracies))
+
+
+def test_where_the_queries_classes_do_not_train_the_best_weights_rank_best(data: Data, tmp_path: Path) -> None:
+    """Digits 0 to 6 train, 7 to 9 choose; the kept weights give the highest mAP that was logged."""
+    trained, chosen = data.train.labels < 7, np.flatnonzero(data.validation.labels >= 7)
+    parts = [
+        ImageSet(part.images[rows], part.labels[rows], tuple(np.array(part.ids)[rows]))
+        for part, rows in ((data.train, np.flatnonzero(trained)), (data.validation, chosen))
+    ]
+    held_out = replace(data, train=parts[0], validation=parts[1], open_set=True)
+    model = train(epochs=4, batch_size=16).run(fresh(data), held_out, seed=0, scratch=tmp_path)
+    logged = [line["validation_mAP"] for line in model.history]
+    assert all("validation_accuracy" not in line for line in model.history)
+    assert len(logged) == 4
+    features = embed(model, np.asarray(parts[1].images[:])).astype(np.float64)
+    precisions = []
+    for query, label in enumerate(parts[1].labels):
+        others = np.flatnonzero(np.arange(len(features)) != query)
+        order = others[np.argsort(((features[others] - features[query]) ** 2).sum(axis=1), kind="stable")]
+        hits = parts[1].labels[order] == label
+        precisions.append(np.mean([hits[: rank + 1].mean() for rank in np.flatnonzero(hits)]))
+    assert np.mean(precisions) == pytest.approx(max(logged), abs=1e-4)
+    assert np.mean(precisions) > 0.4  # by chance about a third
 
 
 @pytest.mark.parametrize("clip_norm", [0.01, 0.5])
