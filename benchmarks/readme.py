@@ -29,6 +29,26 @@ OTHERS = {
 }
 
 
+# Data set -> (network before, runs of the same weights made smaller).
+SMALLER = {
+    "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned")),
+    "CIFAR-10": ("alnet_cifar10", ("quantized", "qat", "pruned")),
+}
+# Run -> (system, data set, metric).
+SYSTEMS = {
+    "mobilenet_hash_16_fashion_mnist": ("MobileNet deep hashing", "Fashion-MNIST", "mAP@100/hits"),
+    "mobilenet_hash_32_fashion_mnist": ("MobileNet deep hashing", "Fashion-MNIST", "mAP@100/hits"),
+    "mobilenet_hash_64_fashion_mnist": ("MobileNet deep hashing", "Fashion-MNIST", "mAP@100/hits"),
+    "mobilenet_hash_32_cifar10": ("MobileNet deep hashing", "CIFAR-10", "mAP@100/hits"),
+    "gem_emoji": ("GeM, metric learning", "emoji of two vendors", "mAP"),
+    "gem_emoji_cross_entropy": ("GeM, cross-entropy", "emoji of two vendors", "mAP"),
+    "sir_photos": ("SIR, ImageNet trunk", "clothing photographs", "mAP"),
+    "fusion_photos": ("feature fusion", "clothing photographs", "mAP"),
+    "delf_photos": ("DELF", "clothing photographs", "mAP"),
+    "alnet_photos": ("ALNet", "clothing photographs", "mAP"),
+}
+
+
 def main(runs: Path) -> None:
     text = README.read_text(encoding="utf-8")
     for name, table in TABLES.items():
@@ -78,7 +98,63 @@ def others(runs: Path) -> list[str] | None:
     return list(_markdown(["ALNet on", *_MEASURED], rows))
 
 
-TABLES: dict[str, Callable[[Path], list[str] | None]] = {"quickstart": quickstart, "mnist": mnist, "others": others}
+def smaller(runs: Path) -> list[str] | None:
+    rows = []
+    for data, (before, variants) in SMALLER.items():
+        found = [(variant, bundle) for variant in variants if (bundle := _bundle(runs / f"{before}_{variant}"))]
+        if (original := _bundle(runs / before)) is None or not found:
+            return None
+        start = original["source"]["mAP"]
+        rows += [
+            [
+                data,
+                variant,
+                f"`{Path(entry['path']).suffix}` {entry['precision']}",
+                f"{bundle['architecture']['macs'] / 1e6:.2f} M",
+                _megabytes(entry["bytes"]),
+                f"{entry['latency_ms']['median']:.2f} ms" if entry["latency_ms"] else "-",
+                _percent(entry["retrieval"]["mAP"]),
+                f"{100 * (start - entry['retrieval']['mAP']):+.2f}",
+                entry["evidence"],
+            ]
+            for variant, bundle in (("", original), *found)
+            for entry in bundle["artifacts"]
+            if entry["retrieval"] and (entry["format"] in ("tflite", "coreml") or entry["precision"] != "fp32")
+        ]
+    titles = ["data", "how", "file", "MACs", "size", "latency", "mAP", "points lost", "evidence"]
+    return list(_markdown(titles, rows))
+
+
+def systems(runs: Path) -> list[str] | None:
+    rows = []
+    for name, (system, data, metric) in SYSTEMS.items():
+        if (bundle := _bundle(runs / name)) is None:
+            continue
+        entry = next(entry for entry in bundle["artifacts"] if entry["format"] == "tflite")
+        embedding = bundle["embedding"]
+        rows.append(
+            [
+                system,
+                data,
+                f"{embedding['dim']:,} {'bits' if embedding['kind'] == 'binary' else 'values'}",
+                _megabytes(entry["bytes"]),
+                f"{entry['latency_ms']['median']:.2f} ms",
+                metric,
+                _percent(bundle["source"][metric]),
+                _percent(entry["retrieval"][metric]),
+            ]
+        )
+    titles = ["system", "data", "embedding", "`.tflite`", "latency", "metric", "PyTorch", "`.tflite`"]
+    return list(_markdown(titles, rows)) if rows else None
+
+
+TABLES: dict[str, Callable[[Path], list[str] | None]] = {
+    "quickstart": quickstart,
+    "mnist": mnist,
+    "others": others,
+    "smaller": smaller,
+    "systems": systems,
+}
 _MEASURED = ["epochs", "accuracy", "mAP", "mAP@5", "mPC@5", "parameters", "`.pt`", "`.tflite`: mAP"]
 
 
