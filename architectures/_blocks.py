@@ -62,12 +62,14 @@ def conv_bn(
     kernel: int,
     *,
     stride: int = 1,
+    padding: int | None = None,
     groups: int = 1,
     activation: type[nn.Module] | None = nn.ReLU6,
 ) -> nn.Sequential:
-    """Bias-free convolution with same padding, batch normalisation and activation."""
+    """Bias-free convolution, padded by half the kernel unless told, batch normalisation and activation."""
+    padding = kernel // 2 if padding is None else padding
     layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False),
         nn.BatchNorm2d(out_channels),
     ]
     return nn.Sequential(*layers, *([activation()] if activation else []))

@@ -81,7 +81,7 @@ def _pruned(model: Model) -> dict[str, list[int]]:
     """Convolution -> its output channels as built and as pruning left them, of those that lost any."""
     if not model.pruned:
         return {}
-    built: Any = dict(model.architecture.build(len(model.classes)).named_modules())
+    built: Any = dict(model.architecture.bare().build(len(model.classes)).named_modules())
     kept = {name: values["out_channels"] for name, values in model.pruned.items() if "out_channels" in values}
     return {name: [built[name].out_channels, count] for name, count in kept.items()}
 

@@ -69,7 +69,7 @@ def load_model(path: Path) -> Model:
     architecture = build_component("architectures", description["architecture"], description["options"], str(path))
     assert isinstance(architecture, Architecture)
     classes = tuple(description["classes"])
-    network = architecture.build(len(classes))
+    network = architecture.bare().build(len(classes))
     restore_shapes(network, description.get("pruned", {}))
     load_weights(network, path)
     return Model(

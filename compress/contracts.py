@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Distance = Literal["l2", "cosine", "hamming"]
 Evidence = Literal["native", "older-runtime", "reference", "not-run"]
 Optimize = Literal["speed", "size", "none"]
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""``mean`` and ``std`` of ``Preprocess``."""
 
 # Options that several data sets share, with their limits; mean and std are per RGB channel for values in [0, 1].
 ImageSize = Annotated[int, Ge(8), Le(2048)]
@@ -274,11 +276,26 @@ class Architecture(Component):
     distances: ClassVar[tuple[Distance, ...]] = ("l2", "cosine")
 
     def build(self, num_classes: int = 0) -> nn.Module:
-        """An ``architectures.RetrievalNetwork`` in training mode with fresh weights.
+        """An ``architectures.RetrievalNetwork`` in training mode, its weights fresh or, by an option, pretrained.
 
         ``num_classes`` 0 leaves the classifier away.
+
+        Raises:
+            MissingTool: pretrained weights that the options ask for cannot be had here.
         """
         raise NotImplementedError
+
+    def bare(self) -> Architecture:
+        """The same network without pretrained weights, to be filled with others: nothing is read or fetched."""
+        return dataclasses.replace(self, **{name: trunk.bare() for name, trunk in self._trunks().items()})
+
+    def normalisation(self) -> Normalisation | None:
+        """What the images of its pretrained weights were normalised with; None where all weights are fresh."""
+        return next((found for trunk in self._trunks().values() if (found := trunk.normalisation())), None)
+
+    def _trunks(self) -> dict[str, Architecture]:
+        held = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in held.items() if isinstance(value, Architecture)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.checkpoint import load_weights, read_description
-from compress.contracts import BadInput, EmbeddingSpec, Model, Preprocess
+from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
+from compress.progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,9 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
     from compress.pruning.shapes import restore_shapes
 
     torch.manual_seed(recipe.seed)
-    network: Any = recipe.architecture.build(len(classes))
+    architecture = recipe.architecture.bare() if recipe.checkpoint else recipe.architecture
+    _mention_normalisation(architecture, preprocess)
+    network: Any = architecture.build(len(classes))
     pruned: Mapping[str, Mapping[str, int | bool]] = {}
     space: str | None = None
     if recipe.checkpoint is not None:
@@ -59,6 +62,13 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
         pruned=pruned,
         space=space,
     )
+
+
+def _mention_normalisation(architecture: Architecture, preprocess: Preprocess) -> None:
+    expected = architecture.normalisation()
+    if expected is not None and not np.allclose(expected, (preprocess.mean, preprocess.std), atol=0.005):
+        mean, std = ([round(value, 3) for value in values] for values in expected)
+        say(f"model: its pretrained weights expect data.mean: {mean} and data.std: {std}, the recipe has others")
 
 
 def model_sha256(model: Model) -> str:

@@ -20,7 +20,7 @@ from compress.pruning.channels import NOBODY, Classes, Tensor, first_position
 OWN_RULE = (ChannelPermutation, ChannelShuffle, ChannelSplit, SpatialAttention)
 """Modules with a rule of their own, which are not traced into."""
 
-_POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d)
+_POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.ZeroPad2d)
 _POINTWISE = (
     nn.Dropout,
     nn.Dropout2d,

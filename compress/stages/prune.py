@@ -140,7 +140,7 @@ def _smaller(model: Model, network: nn.Module) -> Model:
         model,
         network=network,
         embedding=replace(model.embedding, dim=dim),
-        pruned=changed_shapes(network, model.architecture.build(len(model.classes))),
+        pruned=changed_shapes(network, model.architecture.bare().build(len(model.classes))),
         space=model.space if dim == model.embedding.dim else None,
     )
 

@@ -36,6 +36,7 @@ def test_all_networks_are_here() -> None:
         "alnet",
         "deep_hash",
         "efficientnet_b0",
+        "efficientnet_lite0",
         "mobilenet_v1",
         "mobilenet_v2",
         "mobilenet_v3",

@@ -30,6 +30,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("mobilenet_v2", {}),
     ("mobilenet_v3", {}),
     ("efficientnet_b0", {}),
+    ("efficientnet_lite0", {}),
 ]
 EMBEDDING_TOO: list[tuple[str, dict[str, Any]]] = [
     ("alnet", {}),
