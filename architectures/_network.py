@@ -37,7 +37,7 @@ class FeatureMapNetwork(RetrievalNetwork):
 
     Attributes:
         channels: C of the feature map as built.
-        pool: feature map [N, C, h, w] -> [N, D, 1, 1] or [N, D].
+        pool: feature map [N, C, h, w] -> [N, D, 1, 1].
     """
 
     channels: int
@@ -72,20 +72,32 @@ class PooledNetwork(FeatureMapNetwork):
 
 
 class RepooledNetwork(FeatureMapNetwork):
-    """Another network's last feature map under a pooling of its own; the other's is left out."""
+    """Another network's last feature map under a pooling of its own; the other's is left out.
+
+    Attributes:
+        projection: pooled features -> embedding, linear; the identity where the features are the embedding.
+    """
 
     def __init__(
-        self, trunk: FeatureMapNetwork, pool: nn.Module, embedding_dim: int, classifier: nn.Module | None
+        self, trunk: FeatureMapNetwork, pool: nn.Module, features: int, dim: int | None, num_classes: int
     ) -> None:
+        """``features``: values that ``pool`` gives; ``dim``: D, None for all of them."""
         super().__init__()
         trunk.pool = nn.Identity()
         self.trunk = trunk
         self.pool = pool
-        self.channels, self.embedding_dim = trunk.channels, embedding_dim
-        self.classifier = classifier
+        # As a convolution, which every converter and pruning know from the networks' other layers.
+        self.projection = nn.Identity() if dim is None else nn.Conv2d(features, dim, 1)
+        self.channels = trunk.channels
+        self.embedding_dim = dim or features
+        self.classifier = linear_classifier(self.embedding_dim, num_classes)
 
     def feature_map(self, x: torch.Tensor) -> torch.Tensor:
         return self.trunk.feature_map(x)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        embedding: torch.Tensor = self.projection(self.pool(self.feature_map(x)))
+        return embedding.flatten(1)
 
 
 def build_trunk(trunk: Architecture) -> FeatureMapNetwork:

@@ -41,8 +41,8 @@ _POINTWISE = (
 )
 _POINTWISE_NAMES = frozenset(
     {
-        *("clamp", "clip", "dropout", "float", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "relu", "relu6"),
-        *("sigmoid", "silu", "softplus", "stochastic_depth", "tanh"),
+        *("clamp", "clip", "dropout", "float", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "pow", "relu"),
+        *("relu6", "sigmoid", "silu", "softplus", "stochastic_depth", "tanh"),
     }
 )
 _JOINING_NAMES = frozenset({"add", "mul", "sub", "truediv", "iadd", "imul", "div", "maximum", "minimum"})

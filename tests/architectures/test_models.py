@@ -37,6 +37,8 @@ def test_all_networks_are_here() -> None:
         "deep_hash",
         "efficientnet_b0",
         "efficientnet_lite0",
+        "fusion",
+        "gem",
         "mobilenet_v1",
         "mobilenet_v2",
         "mobilenet_v3",

@@ -1,0 +1,38 @@
+"""CNN image retrieval with GeM pooling (Radenović, Tolias, Chum; TPAMI 2019, arXiv:1711.02512), over any network here.
+
+Compared by cosine: L2 normalisation follows the pooling (section 3.2) or the projection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Le
+from torch import nn
+
+from architectures._gem import GeneralizedMean
+from architectures._network import RepooledNetwork, build_trunk
+from compress.contracts import Architecture, Distance, component_field
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeM(Architecture):
+    """The embedding is the generalised mean of the last feature map, with or without a linear layer.
+
+    Attributes:
+        trunk: the network whose last feature map is pooled.
+        p: the exponent at first, which is learnt: 1 is average pooling, the larger the nearer to maximum pooling.
+        dim: D of a linear layer after the pooling, into which the stage ``whiten`` writes; None leaves it out, and the
+            embedding has a value for each channel of the feature map.
+    """
+
+    distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")
+
+    trunk: Architecture = component_field("architectures", default="alnet")
+    p: Annotated[float, Ge(1), Le(100)] = 3.0
+    dim: Annotated[int, Ge(1), Le(65536)] | None = None
+
+    def build(self, num_classes: int = 0) -> nn.Module:
+        trunk = build_trunk(self.trunk)
+        return RepooledNetwork(trunk, GeneralizedMean(self.p), trunk.channels, self.dim, num_classes)
