@@ -335,7 +335,16 @@ class Dataset(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Component):
-    """A training objective."""
+    """A training objective.
+
+    Class attributes:
+        distance: by which embeddings trained with it must be compared; None: by any.
+        classifies: whether it teaches the network's classifier. Where it does not, accuracy says nothing, and the best
+            weights are those that rank best.
+    """
+
+    distance: ClassVar[Distance | None] = None
+    classifies: ClassVar[bool] = True
 
     def check(self, network: nn.Module) -> None:
         """Raises BadInput for a network whose embeddings or logits are not what the loss is defined on."""

@@ -1,0 +1,33 @@
+"""ArcFace (Deng et al., CVPR 2019, arXiv:1801.07698): softmax over angles, with a margin at the right class."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+from torch import nn
+
+from compress.losses._metric import MetricLoss, Mined
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArcFace(MetricLoss):
+    """Cross-entropy of ``scale`` * cos(angle + ``margin`` at the right class), eq. 3 there.
+
+    The angles are those between the embedding and one vector a class, which the loss learns and the network does not
+    keep. Past pi - margin the cosine would rise again; it goes on linearly, as in the authors' code.
+
+    Attributes:
+        scale: s. Fewer classes than the millions of faces do with 30, or less.
+        margin: m in radians.
+    """
+
+    scale: Annotated[float, Gt(0)] = 64.0
+    margin: Annotated[float, Ge(0), Lt(math.pi)] = 0.5
+
+    def build(self, embedding_dim: int, num_classes: int) -> nn.Module:
+        from pytorch_metric_learning import losses
+
+        return Mined(losses.ArcFaceLoss(num_classes, embedding_dim, margin=math.degrees(self.margin), scale=self.scale))
