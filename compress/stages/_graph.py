@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,10 +24,21 @@ class TrainingGraph(nn.Module):
     def __init__(self, model: Model, augmentation: Augmentation, loss: Loss) -> None:
         super().__init__()
         self.network: Any = model.network
+        self.frozen: Sequence[nn.Module] = ()
         self.loss = loss.build(model.embedding.dim, len(model.classes))
         self.augmentation = augmentation
         self.register_buffer("mean", per_channel(model.preprocess.mean), persistent=False)
         self.register_buffer("std", per_channel(model.preprocess.std), persistent=False)
+
+    def freeze(self, parts: Sequence[nn.Module]) -> None:
+        """Let these parts of the network stay as they are: weights and, in training mode, batch statistics."""
+        self.frozen = tuple(part.requires_grad_(False) for part in parts)
+
+    def train(self, mode: bool = True) -> TrainingGraph:
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None

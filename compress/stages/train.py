@@ -15,6 +15,7 @@ from torch import nn
 
 from compress.batches import batches
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Loss, Model, Stage, component_field
+from compress.plugins import did_you_mean
 from compress.progress import Ticker, say, ticker
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._graph import TrainingGraph, layout
@@ -44,6 +45,8 @@ class Train(Stage):
             seen to ruin ALNet for good.
         schedule: how the learning rate falls, see ``_schedules``.
         loss: the objective.
+        freeze: parts of the network that stay as they are, such as ``[trunk]``: their weights are not trained, and
+            their batch normalisation keeps and uses its statistics.
         horizontal_flip: mirror half of the images.
         random_crop: shift by up to this many pixels.
         min_scale: zoom into a random part of at least this share of the area; 1 never zooms.
@@ -62,6 +65,7 @@ class Train(Stage):
     clip_norm: Annotated[float, Gt(0)] | None = None
     schedule: Schedule = "step"
     loss: Loss = component_field("losses", default="cross_entropy")
+    freeze: tuple[str, ...] = ()
     horizontal_flip: bool = False
     random_crop: Annotated[int, Ge(0)] = 0
     min_scale: Annotated[float, Gt(0), Le(1)] = 1.0
@@ -70,6 +74,7 @@ class Train(Stage):
 
     def check(self, model: Model) -> Model:
         self.loss.check(model.network)
+        self._frozen(model.network)
         return model
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
@@ -83,6 +88,7 @@ class Train(Stage):
         fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
         torch.manual_seed(seed)  # weights of the objective
         graph = self._graph(model)
+        graph.freeze(self._frozen(model.network))
         optimizer = torch.optim.SGD(graph.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         training, optimizer = fabric.setup(layout(graph, torch.channels_last), optimizer)
 
@@ -97,11 +103,23 @@ class Train(Stage):
                 progress.finish_epoch(line, self._score(line), graph)
                 progress.save(state_file, graph, optimizer)
         graph.network.load_state_dict(progress.best_weights)
-        network = layout(model.network.cpu(), torch.contiguous_format)
+        network = layout(model.network.cpu(), torch.contiguous_format).requires_grad_(True)
         return replace(model, network=network, history=(*model.history, *progress.history), space=self._space())
 
     def _graph(self, model: Model) -> TrainingGraph:
         return TrainingGraph(model, self._augmentation(), self.loss)
+
+    def _frozen(self, network: nn.Module) -> list[nn.Module]:
+        parts = {name: part for name, part in network.named_modules() if name}
+        for name in self.freeze:
+            if name not in parts:
+                own = ", ".join(name for name, _ in network.named_children())
+                near = did_you_mean(name, list(parts))
+                raise BadInput(f"freeze: the network has no part '{name}'{near} (it has {own})")
+        frozen = [parts[name] for name in self.freeze]
+        if {*network.parameters()} <= {weights for part in frozen for weights in part.parameters()}:
+            raise BadInput(f"freeze: {', '.join(self.freeze)} leave nothing to train; name fewer parts")
+        return frozen
 
     def _augmentation(self) -> Augmentation:
         return Augmentation(self.horizontal_flip, self.random_crop, self.min_scale)
@@ -168,7 +186,7 @@ class Train(Stage):
         """The subgradient of the L1 penalty, which is 0 at 0."""
         if self.bn_sparsity:
             for module in training.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, nn.BatchNorm2d) and module.weight.requires_grad:
                     assert module.weight.grad is not None
                     module.weight.grad += self.bn_sparsity * module.weight.detach().sign()
 
