@@ -86,7 +86,7 @@ def with_teacher(stage: Distill, epochs: int, recipe: Recipe, data: Data, folder
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
-    parser.add_argument("--root", help="folder of the data set; the recipe's otherwise")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", help="a value of the recipe: a.b=value")
     parser.add_argument("--epochs", type=int, help="of both; the recipe's otherwise")
     parser.add_argument("--images", type=int, help="training images; all otherwise")
     parser.add_argument("--held-out", type=int, help="images to search; all otherwise")
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--teacher-epochs", type=int, help="train a teacher so long; the recipe's teacher otherwise")
     chosen = parser.parse_args()
 
-    recipe = load_recipe(chosen.recipe, [f"data.root={chosen.root}"] if chosen.root else [])
+    recipe = load_recipe(chosen.recipe, chosen.overrides)
     stage = next(stage for _, stage in recipe.stages if isinstance(stage, Distill))
     stage = replace(stage, epochs=chosen.epochs or stage.epochs)
     data = shortened(load_data(recipe.data, recipe.seed, progress=True), chosen.images, chosen.held_out)
