@@ -147,21 +147,56 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class Boxed:
+    """A part of an image file: ``box`` is (left, top, right, bottom) in pixels of the file, before EXIF turns it."""
+
+    path: Path
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
 class Samples:
     """One split as a data set finds it, before decoding.
 
     Attributes:
-        images: uint8 [N, h, w] or [N, h, w, 3], or the N files to decode.
+        images: uint8 [N, h, w] or [N, h, w, 3], or the N files, or parts of files, to decode.
         labels: int64 [N], indices into ``Splits.classes``.
         ids: unique names, stable between machines (paths relative to the data set's root, or split/number).
     """
 
-    images: np.ndarray | Sequence[Path]
+    images: np.ndarray | Sequence[Path | Boxed]
     labels: np.ndarray
     ids: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Which gallery images answer each of Q queries, listed one by one, where labels do not tell.
+
+    Attributes:
+        relevant: for each query int64 [R], gallery indices, ascending. A query without any is left out and counted.
+        junk: for each query int64, gallery indices, ascending, none of them relevant: they leave the ranking before
+            anything is counted, as does the query's own image where the gallery holds it.
+        form: of average precision: ``trapezoid`` as the Oxford code computes it, ``step`` as everyone else.
+    """
+
+    relevant: tuple[np.ndarray, ...]
+    junk: tuple[np.ndarray, ...]
+    form: Literal["step", "trapezoid"] = "step"
+
+    def among(self, queries: np.ndarray, gallery: np.ndarray) -> GroundTruth:
+        """That of some queries in a part of the gallery: int64 indices, the gallery's ascending."""
+
+        def kept(rows: np.ndarray) -> np.ndarray:
+            places = gallery.searchsorted(rows)
+            found: np.ndarray = places[gallery.searchsorted(rows, "right") > places]
+            return found
+
+        relevant, junk = ([kept(rows[query]) for query in queries] for rows in (self.relevant, self.junk))
+        return GroundTruth(tuple(relevant), tuple(junk), self.form)
 
 
 @dataclass(frozen=True)
@@ -171,11 +206,15 @@ class Splits:
     Attributes:
         classes: every name that a label may have, in whichever split. The classifier has one output for each, also for
             those that never train, which only the gallery and the reports name.
-        train: may hold none of the classes of ``test``; see ``Data.open_set``.
+        train: may hold none of the classes of ``test``, see ``Data.open_set``; or no image: only for tests.
         test: the queries, and the gallery as well where there is no other.
         duplicates: exact copies that were left out.
         gallery: the images searched in; None: the test images, each query leaving itself out (leave-one-out). It may
-            hold training images again, under the same ids, as the protocols of deep hashing do, but no query.
+            hold training images again, under the same ids, as the protocols of deep hashing do, but no query unless
+            ``ground_truths`` say what is relevant.
+        ground_truths: by setting, for instance Easy, Medium and Hard; indices into ``test`` and ``gallery``, which must
+            be there. The first one is what metrics without a suffix mean. Empty: a gallery image is relevant where its
+            label is the query's.
     """
 
     classes: tuple[str, ...]
@@ -183,6 +222,7 @@ class Splits:
     test: Samples
     duplicates: int = 0
     gallery: Samples | None = None
+    ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,6 +240,7 @@ class Data:
         fingerprint: sha256 over every pixel, label and the preprocessing.
         open_set: no class of the queries is among the training classes. A classifier cannot name them, so the best
             weights are those that rank best: search ``validation`` leave-one-out and take the mAP, not the accuracy.
+        ground_truths: what is relevant to the queries, by setting; as in ``Splits``.
     """
 
     dataset: str
@@ -213,6 +254,7 @@ class Data:
     skipped: Mapping[str, str]
     fingerprint: str
     open_set: bool = False
+    ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
 
     @property
     def leave_one_out(self) -> bool:
@@ -572,11 +614,18 @@ class HeldOut:
         queries: the images that are searched with.
         gallery: the images searched in; the same object as ``queries`` means leave-one-out.
         probes: uint8 [P, H, W, 3], for parity alone; grey images are tinted.
+        ground_truths: what is relevant to the queries, by setting; as in ``Splits``.
     """
 
     queries: ImageSet
     gallery: ImageSet
     probes: np.ndarray
+    ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
+
+    @property
+    def ground_truth(self) -> GroundTruth | None:
+        """The one that metrics without a suffix mean; None where labels tell."""
+        return next(iter(self.ground_truths.values()), None)
 
     @property
     def leave_one_out(self) -> bool:

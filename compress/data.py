@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.contracts import BadInput, Data, Dataset, ImageSet, Preprocess, Samples, Splits
+from compress.contracts import BadInput, Data, Dataset, GroundTruth, ImageSet, Preprocess, Samples, Splits
 from compress.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
 from compress.splits import class_split, stratified_split
 
@@ -59,7 +59,7 @@ def load_data(
     train = _rows(splits.train, row_of, skipped)
     test = _rows(splits.test, row_of, skipped)
     gallery = test if splits.gallery is None else _rows(splits.gallery, row_of, skipped)
-    if not len(train) or not len(test) or not len(gallery):
+    if (len(splits.train) and not len(train)) or not len(test) or not len(gallery):
         raise BadInput(
             f"data.root={dataset.root}: {name} has {len(train)} training and {len(test)} test images left"
             + (f", {len(gallery)} in the gallery" if splits.gallery is not None else "")
@@ -71,6 +71,7 @@ def load_data(
         )
     open_set = not np.isin(joined.labels[test], joined.labels[train]).any()
     train, validation = _hold_out(dataset, joined.labels, train, test, open_set, seed)
+    truths = _decodable(splits, skipped)
 
     def image_set(rows: np.ndarray) -> ImageSet:
         return ImageSet(ImageRows(decoded.images, rows), joined.labels[rows], tuple(joined.ids[row] for row in rows))
@@ -87,9 +88,33 @@ def load_data(
         preprocess=preprocess,
         duplicates=splits.duplicates,
         skipped=skipped,
-        fingerprint=_fingerprint(decoded.digests, joined.labels, parts, splits.classes, preprocess),
+        fingerprint=_fingerprint(decoded.digests, joined.labels, parts, splits.classes, preprocess, truths),
         open_set=open_set,
+        ground_truths=truths,
     )
+
+
+def _decodable(splits: Splits, skipped: dict[str, str]) -> dict[str, GroundTruth]:
+    """The ground truths without skipped images; a query's own image in the gallery is junk."""
+    if not splits.ground_truths:
+        return {}
+    assert splits.gallery is not None
+    queries, gallery = (
+        np.array([row for row, name in enumerate(part.ids) if name not in skipped], dtype=np.int64)
+        for part in (splits.test, splits.gallery)
+    )
+    place = {splits.gallery.ids[row]: number for number, row in enumerate(gallery)}
+    own = [np.array([place[name]] if name in place else [], dtype=np.int64) for name in splits.test.ids]
+    found = {}
+    for setting, truth in splits.ground_truths.items():
+        kept = truth.among(queries, gallery)
+        itself = [own[row] for row in queries]
+        found[setting] = GroundTruth(
+            tuple(np.setdiff1d(*pair) for pair in zip(kept.relevant, itself, strict=True)),
+            tuple(np.union1d(*pair) for pair in zip(kept.junk, itself, strict=True)),
+            kept.form,
+        )
+    return found
 
 
 def _hold_out(
@@ -97,6 +122,8 @@ def _hold_out(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows that train, and the rows that choose the best weights."""
     share, name = dataset.validation_share, dataset.component_name()
+    if not len(train):
+        return train, test
     if share == 0:
         if open_set:
             raise BadInput(
@@ -139,7 +166,8 @@ def _join(splits: Splits) -> Samples:
     _check_unique(splits.train.ids + splits.test.ids)
     if splits.gallery is not None:
         _check_unique(splits.gallery.ids)
-        if both := set(splits.gallery.ids) & set(splits.test.ids):
+        both = set(splits.gallery.ids) & set(splits.test.ids)
+        if both and not splits.ground_truths:
             raise BadInput(f"data.root: {min(both)} is a query and in the gallery, where it would only find itself")
         parts.append(splits.gallery)
     ids = [name for part in parts for name in part.ids]
@@ -199,6 +227,7 @@ def _fingerprint(
     splits: Sequence[np.ndarray],
     classes: tuple[str, ...],
     preprocess: Preprocess,
+    truths: dict[str, GroundTruth],
 ) -> str:
     header = {
         "preprocess": dataclasses.asdict(preprocess),
@@ -209,6 +238,9 @@ def _fingerprint(
     for rows in splits:
         sha.update(labels[rows].astype("<i8").tobytes())
         sha.update(digests[rows].tobytes())
+    for setting, truth in truths.items():
+        lists = [[rows.tolist() for rows in part] for part in (truth.relevant, truth.junk)]
+        sha.update(json.dumps([setting, truth.form, *lists]).encode())
     return sha.hexdigest()
 
 

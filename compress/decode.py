@@ -25,11 +25,11 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from compress.contracts import BadInput, ImageArray, Preprocess
+from compress.contracts import BadInput, Boxed, ImageArray, Preprocess
 from compress.images import UndecodableImageError, preprocess_image, read_image
 
-Sources = Sequence[Path] | np.ndarray
-"""N files, or uint8 [N, h, w] or [N, h, w, 3]."""
+Sources = Sequence[Path | Boxed] | np.ndarray
+"""N files or parts of files, or uint8 [N, h, w] or [N, h, w, 3]."""
 
 # Raise it when the same file would give other pixels.
 _VERSION = 1
@@ -134,10 +134,11 @@ def _key(sources: Sources, ids: Sequence[str], preprocess: Preprocess) -> str:
         sha.update(json.dumps(sources.shape).encode())
         sha.update(np.ascontiguousarray(sources).data)
     else:
-        for name, path in zip(ids, sources, strict=True):
+        for name, source in zip(ids, sources, strict=True):
+            path, box = (source.path, [source.box]) if isinstance(source, Boxed) else (source, [])
             # A link to nothing is listed among the files that could not be decoded.
             status = path.stat() if path.exists() else None
-            sha.update(json.dumps([name, status and [status.st_size, status.st_mtime_ns]]).encode())
+            sha.update(json.dumps([name, status and [status.st_size, status.st_mtime_ns], *box]).encode())
     return sha.hexdigest()[:32]
 
 
@@ -241,9 +242,11 @@ def _decode_chunk(chunk: Sources, preprocess: Preprocess) -> tuple[np.ndarray, d
     return pixels, reasons
 
 
-def _decode_one(source: Path | np.ndarray, preprocess: Preprocess) -> np.ndarray:
+def _decode_one(source: Path | Boxed | np.ndarray, preprocess: Preprocess) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return preprocess_image(Image.fromarray(source), preprocess)
+    if isinstance(source, Boxed):
+        return read_image(source.path, preprocess, box=source.box)
     return read_image(source, preprocess)
 
 

@@ -47,12 +47,14 @@ def read_image(
     *,
     formats: tuple[str, ...] | None = None,
     max_pixels: int | None = None,
+    box: tuple[float, float, float, float] | None = None,
 ) -> np.ndarray:
     """Decode one file: uint8 [H, W, 3].
 
     Args:
         formats: of Pillow's formats only these; by default all of them.
         max_pixels: refuse larger images before they are decoded, besides Pillow's own limit.
+        box: take this part alone, (left, top, right, bottom) in pixels of the file, rounded; before EXIF turns it.
 
     Raises:
         TooManyPixelsError: larger than ``max_pixels``.
@@ -62,7 +64,7 @@ def read_image(
         with Image.open(file, formats=formats) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 raise TooManyPixelsError(f"{image.width} x {image.height} pixels; at most {max_pixels:,} are taken")
-            return preprocess_image(image, preprocess)
+            return preprocess_image(image if box is None else _part(image, box), preprocess)
     except UnidentifiedImageError as error:
         raise UndecodableImageError("not an image") from error
     except (UndecodableImageError, MemoryError):
@@ -70,6 +72,13 @@ def read_image(
     except Exception as error:  # Pillow's readers leak errors of every kind from damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UndecodableImageError(" ".join(reason.split())) from error
+
+
+def _part(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    left, top, right, bottom = (round(edge) for edge in box)
+    if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+        raise UndecodableImageError(f"its box {list(box)} lies outside its {image.width} x {image.height} pixels")
+    return image.crop((left, top, right, bottom))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

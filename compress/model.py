@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from compress.recipe import Recipe
 
 
-def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preprocess) -> Model:
+def initial_model(
+    recipe: Recipe, classes: tuple[str, ...], preprocess: Preprocess, *, only_tests: bool = False
+) -> Model:
     """The recipe's architecture with fresh weights from its seed, or with those of its checkpoint.
+
+    Args:
+        only_tests: the data has no training images, so that the checkpoint's classes need not be its own.
 
     Raises:
         BadInput: the checkpoint's tensors do not fit the architecture, or its classes are not the data's and
@@ -43,7 +48,7 @@ def initial_model(recipe: Recipe, classes: tuple[str, ...], preprocess: Preproce
         if (description["embedding"]["distance"], description["preprocess"]) == (recipe.distance, asdict(preprocess)):
             space = description.get("space")
         restore_shapes(network, pruned)
-        if trained_on != classes and not recipe.stages:
+        if trained_on != classes and not recipe.stages and not only_tests:
             raise BadInput(
                 f"model.checkpoint: {recipe.checkpoint} was trained on {len(trained_on)} other classes than the data's "
                 f"{len(classes)}; add a 'train' section to fit a classifier, or name the data set it was trained on"

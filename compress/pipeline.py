@@ -46,7 +46,8 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images{gallery}")
     if until == "data":
         return None
-    model = initial_model(recipe, data.classes, data.preprocess)
+    model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))
+    _need_training_images(recipe, len(data.train))
     _check_stages(recipe, model)
     # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
     with work:
@@ -60,7 +61,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         if until == "export":
             return None
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
-        held_out = HeldOut(data.queries, data.gallery, probes)
+        held_out = HeldOut(data.queries, data.gallery, probes, data.ground_truths)
         assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint, _teacher(recipe, model))
         index = assessor.gallery(recipe.gallery, recipe.name)
         golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out)
@@ -91,7 +92,8 @@ def plan(recipe: Recipe) -> list[str]:
     splits = recipe.data.splits(recipe.seed)
     size = (recipe.data.image_size, recipe.data.image_size)
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
-    model = initial_model(recipe, splits.classes, preprocess)
+    model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
+    _need_training_images(recipe, len(splits.train))
     _check_stages(recipe, model)
     counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
     if splits.gallery is not None:
@@ -138,6 +140,17 @@ def _need_converters(recipe: Recipe) -> None:
 def _need_checkpoint(recipe: Recipe) -> None:
     if recipe.checkpoint is not None:
         read_description(recipe.checkpoint)
+
+
+def _need_training_images(recipe: Recipe, images: int) -> None:
+    """Raises BadInput where something must train or be calibrated and the data set only tests."""
+    steps = [step for step, _ in recipe.stages]
+    calibrated = [f"export {e.format} {e.precision}" for e in recipe.exports if e.precision in e.calibrated]
+    if not images and (needing := [*steps, *calibrated]):
+        raise BadInput(
+            f"data: {recipe.data.component_name()} has no training images, which {needing[0]} needs; name some in "
+            f"data.train, or remove {needing[0]}"
+        )
 
 
 def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:

@@ -6,7 +6,8 @@
     classes     class names; every ``class_ap`` has their order
     measured    {queries, of}: precision and class_ap are over so many queries, spread evenly over the classes
     gallery     {images, of}: the images of the bundle's gallery index, in which the first ten were searched
-    queries     [{name, class, picture}], a picture being a JPEG in base64
+    queries     [{name, class, picture}], a picture being a JPEG in base64; where the data set lists what is relevant,
+                also ``relevant``, ids in the gallery index
     models      [{path, runtime, precision, class_ap, top}], the PyTorch model first with runtime null; ``top`` has one
                 row for each of ``queries``: ids in the gallery index, nearest first, never the query itself. A model
                 whose output cannot be ranked has {path, runtime, problem} instead.
@@ -83,10 +84,21 @@ class Rankings:
             "measured": {"queries": len(self._measured), "of": len(queries)},
             "gallery": {"images": len(self._indexed), "of": len(gallery)},
             "queries": [
-                {"name": queries.ids[row], "class": int(queries.labels[row]), "picture": self._picture(row, thumbnail)}
+                {
+                    "name": queries.ids[row],
+                    "class": int(queries.labels[row]),
+                    **self._relevant(row),
+                    "picture": self._picture(row, thumbnail),
+                }
                 for row in self._shown.tolist()
             ],
         }
+
+    def _relevant(self, row: int) -> dict[str, list[int]]:
+        truth = self._held_out.ground_truth
+        if truth is None:
+            return {}
+        return {"relevant": truth.among(np.array([row]), self._indexed).relevant[0].tolist()}
 
     def _picture(self, row: int, thumbnail: int) -> str:
         picture = Image.fromarray(np.asarray(self._held_out.queries.images[row : row + 1])[0])

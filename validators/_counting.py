@@ -35,24 +35,41 @@ class Counter:
         self._margin = _FIRST_MARGIN
         self._turn = threading.Lock()
 
-    def rankings(self, queries: np.ndarray, relevant: Sequence[np.ndarray], exclude_self: bool) -> Rankings:
+    def rankings(
+        self,
+        queries: np.ndarray,
+        relevant: Sequence[np.ndarray],
+        exclude_self: bool,
+        junk: Sequence[np.ndarray] | None = None,
+    ) -> Rankings:
         """Rankings of the queries, in their order.
 
         Args:
             queries: int64 [n]. Queries of one class next to each other are faster.
-            relevant: of each query, the gallery items with its label, int64 [R]; the same object for one class.
+            relevant: of each query, the relevant gallery items, int64 [R]; the same object for one class.
             exclude_self: query i is gallery item i, one of its relevant items, and leaves its ranking.
+            junk: of each query, further gallery items that leave its ranking, int64, none of them relevant.
         """
         coded = self._distances.distance == "hamming"
-        groups = (self._from_codes if coded else self._from_features)(queries, relevant, exclude_self)
+        groups = (self._from_codes if coded else self._from_features)(queries, relevant, exclude_self, junk)
         return _rankings.from_groups(self._distances.shape[1] - exclude_self, groups)
 
-    def _from_codes(self, queries: np.ndarray, relevant: Sequence[np.ndarray], exclude_self: bool) -> list[Groups]:
+    def _from_codes(
+        self,
+        queries: np.ndarray,
+        relevant: Sequence[np.ndarray],
+        exclude_self: bool,
+        junk: Sequence[np.ndarray] | None,
+    ) -> list[Groups]:
         """Bits that differ are small whole numbers: their histogram is the ranking."""
         found = []
-        for query, row, members in zip(queries, self._distances.bits(queries), relevant, strict=True):
+        for number, (query, row, members) in enumerate(
+            zip(queries, self._distances.bits(queries), relevant, strict=True)
+        ):
             hits = np.bincount(row[members[members != query] if exclude_self else members])
             sizes = np.bincount(row, minlength=len(hits))[: len(hits)]
+            if junk is not None:
+                sizes -= np.bincount(row[junk[number]], minlength=len(hits))[: len(hits)]
             # Not always at distance 0: the gallery's code of the image may be another artifact's.
             if exclude_self and row[query] < len(sizes):
                 sizes[row[query]] -= 1
@@ -60,7 +77,13 @@ class Counter:
             found.append(((np.cumsum(sizes) - sizes)[values], sizes[values], hits[values]))
         return found
 
-    def _from_features(self, queries: np.ndarray, relevant: Sequence[np.ndarray], exclude_self: bool) -> list[Groups]:
+    def _from_features(
+        self,
+        queries: np.ndarray,
+        relevant: Sequence[np.ndarray],
+        exclude_self: bool,
+        junk: Sequence[np.ndarray] | None,
+    ) -> list[Groups]:
         values, unit = self._distances.approximate(queries)
         thresholds: list[np.ndarray] = []
         for start, stop in _runs(relevant):
@@ -74,6 +97,8 @@ class Counter:
                 exact[members == queries[rows, None]] = np.inf
             exact.sort(axis=1)
             thresholds += list(exact[:, : exact.shape[1] - exclude_self])
+        for row, items in enumerate(junk or ()):
+            values[row, items] = np.inf
         found: list[Groups | None] = [
             self._count(row, sorted_, float(each), query)
             for row, sorted_, each, query in zip(values, thresholds, unit, queries, strict=True)
@@ -83,6 +108,8 @@ class Counter:
         if crowded:
             for row, exact in zip(crowded, self._distances.block(queries[crowded]), strict=True):
                 exact[relevant[row]] = np.inf
+                if junk is not None:
+                    exact[junk[row]] = np.inf
                 limits, hits = _unique(thresholds[row])
                 found[row] = _with_hits(*_before_and_ties(np.sort(exact), limits), hits)
         return [groups for groups in found if groups is not None]
@@ -95,7 +122,7 @@ class Counter:
         """One query's groups of ties, or None if its distances lie too close together.
 
         Args:
-            values: float32 [G], approximate; infinite for relevant items and the query itself.
+            values: float32 [G], approximate; infinite for relevant items, junk and the query itself.
             relevant: float32 [R], exact and sorted.
             unit: what the margin is relative to.
         """

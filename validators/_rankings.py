@@ -28,7 +28,7 @@ class Rankings:
     An item that ties with no other is a group of one.
 
     Attributes:
-        length: L.
+        length: L; where junk has left some rankings, the longest they could be.
         relevant: int64 [Q], relevant items of each ranking.
         row: int64 [T], the ranking a group belongs to.
         before: int64 [T], items ranked before the group.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from compress.contracts import EmbeddingSpec, HeldOut, ImageArray, Observation
 from validators._sampling import evenly
-from validators.metrics import evaluate_retrieval
+from validators.metrics import evaluate_retrieval, retrieve_listed
 
 MAX_QUERIES, MAX_GALLERY = 500, 2000
 """Pairs grow with the square of the artifacts; evenly spaced images of the held-out set stand for all of it."""
@@ -44,19 +45,17 @@ def compatibility(
 ) -> dict[str, dict[str, float]]:
     """mAP by gallery's artifact, then query's artifact; the diagonal is each artifact with itself."""
     queries, gallery = _chosen(held_out)
+    truth = held_out.ground_truth and held_out.ground_truth.among(queries, gallery)
+    scored: dict[str, Any] = {"distance": embedding.distance, "metrics": ("mAP",)}
+
+    def mean_ap(asking: np.ndarray, indexed: np.ndarray) -> float:
+        if truth is not None:
+            return retrieve_listed(asking, indexed, truth, **scored).scores["mAP"]
+        labels = held_out.queries.labels[queries], held_out.gallery.labels[gallery]
+        return evaluate_retrieval(asking, indexed, *labels, **scored, exclude_self=held_out.leave_one_out)["mAP"]
+
     return {
-        indexed: {
-            asking: evaluate_retrieval(
-                samples[asking].queries,
-                samples[indexed].gallery,
-                held_out.queries.labels[queries],
-                held_out.gallery.labels[gallery],
-                distance=embedding.distance,
-                metrics=("mAP",),
-                exclude_self=held_out.leave_one_out,
-            )["mAP"]
-            for asking in samples
-        }
+        indexed: {asking: mean_ap(samples[asking].queries, samples[indexed].gallery) for asking in samples}
         for indexed in samples
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress.contracts import EmbeddingSpec, HeldOut, Observation
+from compress.contracts import EmbeddingSpec, GroundTruth, HeldOut, Observation
 from validators import _rankings
 from validators._distances import Distances
 from validators._rankings import Rankings
@@ -47,10 +47,14 @@ def curves(observation: Observation, rows: np.ndarray, held_out: HeldOut, embedd
         ValueError: a feature is NaN or infinite, or an activation of a code lies outside [0, 1].
     """
     distances = Distances(observation.queries[rows], observation.gallery, embedding.distance)
+    form = held_out.ground_truth.form if held_out.ground_truth is not None else "step"
     precision, average = np.empty((len(rows), len(RECALL))), np.empty(len(rows))
     for block in distances.block_rows():
         values = distances.block(block)
-        relevant = held_out.queries.labels[rows[block], None] == held_out.gallery.labels
+        if held_out.ground_truth is not None:
+            relevant = _listed(values, rows[block], held_out.ground_truth)
+        else:
+            relevant = held_out.queries.labels[rows[block], None] == held_out.gallery.labels
         if held_out.leave_one_out:
             itself = np.arange(values.shape[1]) == rows[block, None]
             shape = (len(values), values.shape[1] - 1)
@@ -58,11 +62,20 @@ def curves(observation: Observation, rows: np.ndarray, held_out: HeldOut, embedd
         order = np.argsort(values, axis=1)
         ranked = (np.take_along_axis(values, order, 1), np.take_along_axis(relevant, order, 1))
         rankings = _rankings.from_sorted(*ranked)
-        average[block] = _rankings.average_precision(rankings, max(rankings.length, 1), "relevant", "step")
+        average[block] = _rankings.average_precision(rankings, max(rankings.length, 1), "relevant", form)
         precision[block] = _precision_at(rankings)
     answered = ~np.isnan(average)
     mean = precision[answered].mean(axis=0) if answered.any() else np.full(len(RECALL), np.nan)
     return Curves(mean, average)
+
+
+def _listed(values: np.ndarray, rows: np.ndarray, truth: GroundTruth) -> np.ndarray:
+    """What is relevant, bool like the distances ``values``, in which junk is moved behind everything."""
+    relevant = np.zeros(values.shape, dtype=bool)
+    for place, query in enumerate(rows):
+        relevant[place, truth.relevant[query]] = True
+        values[place, truth.junk[query]] = np.inf
+    return relevant
 
 
 def _precision_at(rankings: Rankings) -> np.ndarray:

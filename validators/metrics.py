@@ -14,14 +14,14 @@ from __future__ import annotations
 import difflib
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
-from compress.contracts import BadInput, Distance
+from compress.contracts import BadInput, Distance, GroundTruth
 from compress.plugins import did_you_mean
 from validators import _rankings
 from validators._counting import Counter
@@ -112,16 +112,20 @@ def _positive(k: int) -> int:
 
 @dataclass(frozen=True)
 class _Metric:
-    """``score`` gives float64 [Q] from rankings and k (the ranking's length where the name has no k)."""
+    """``score`` gives float64 [Q] from rankings, k (their length where the name has none) and AP's form."""
 
     rule: str
-    score: Callable[[Rankings, int], np.ndarray]
+    score: Callable[[Rankings, int, Form], np.ndarray]
 
 
-def _mean_ap(denominator: Denominator, ties: Ties = "expected") -> Callable[[Rankings, int], np.ndarray]:
-    return lambda rankings, k: _rankings.average_precision(
-        _rankings.settle_ties(rankings, ties), k, denominator, "step"
+def _mean_ap(denominator: Denominator, ties: Ties = "expected") -> Callable[[Rankings, int, Form], np.ndarray]:
+    return lambda rankings, k, form: _rankings.average_precision(
+        _rankings.settle_ties(rankings, ties), k, denominator, form
     )
+
+
+def _without_form(score: Callable[[Rankings, int], np.ndarray]) -> Callable[[Rankings, int, Form], np.ndarray]:
+    return lambda rankings, k, _: score(rankings, k)
 
 
 _METRICS = {
@@ -143,19 +147,20 @@ _METRICS = {
         "mean of average precision over the first k, divided by the hits among them (0 without a hit)", _mean_ap("hits")
     ),
     "mPC@k": _Metric(
-        "mean over k' = 1..k of P@k' (OMCBIR Eq. 7 and 8, printed there as mAP@k)", _rankings.mean_precision
+        "mean over k' = 1..k of P@k' (OMCBIR Eq. 7 and 8, printed there as mAP@k)",
+        _without_form(_rankings.mean_precision),
     ),
     "P@k": _Metric(
         "share of the first k that is relevant; ranks past a shorter list count as misses",
-        lambda rankings, k: _rankings.hits_within(rankings, k) / k,
+        _without_form(lambda rankings, k: _rankings.hits_within(rankings, k) / k),
     ),
     "R@k": _Metric(
         "recall: share of the R relevant items that is among the first k",
-        lambda rankings, k: _rankings.hits_within(rankings, k) / np.maximum(rankings.relevant, 1),
+        _without_form(lambda rankings, k: _rankings.hits_within(rankings, k) / np.maximum(rankings.relevant, 1)),
     ),
     "hit@k": _Metric(
         "share of the queries with a relevant item among the first k (metric learning calls it Recall@k)",
-        _rankings.any_hit_within,
+        _without_form(_rankings.any_hit_within),
     ),
 }
 
@@ -259,7 +264,6 @@ def retrieve(
         ValueError: shapes do not match, a feature is NaN or infinite, or there is nothing to rank.
         BadInput: an unknown metric or distance.
     """
-    parsed = {name: _parse(name) for name in metrics}
     distances = Distances(queries, gallery, distance)
     query_classes, gallery_classes = _classes(query_labels, gallery_labels, len(queries), len(gallery))
     if exclude_self and not np.array_equal(query_classes, gallery_classes):
@@ -271,19 +275,88 @@ def retrieve(
     members = _members(query_classes, gallery_classes)
     # Class by class, because queries of one class share their relevant items.
     order = np.argsort(query_classes, kind="stable")
+
+    def rank(rows: np.ndarray) -> Rankings:
+        return counter.rankings(rows, [members[label] for label in query_classes[rows]], exclude_self)
+
+    rules = {
+        "relevant": "gallery items with the query's label; R is their number",
+        "self-match": "the query itself is taken out of the gallery (leave-one-out)"
+        if exclude_self
+        else "queries and gallery are taken as disjoint; nothing is removed",
+    }
+    return _scored(rank, order, distances.block_rows(), metrics, "step", rules)
+
+
+def retrieve_listed(
+    queries: Any,
+    gallery: Any,
+    truth: GroundTruth,
+    *,
+    distance: Distance = "l2",
+    metrics: Sequence[str] = ("mAP", "P@1"),
+) -> RetrievalResult:
+    """As ``retrieve``, where ``truth`` and no label says what is relevant to each query, and what is junk.
+
+    Args:
+        queries: [Q, D] features, as many as ``truth`` has.
+        gallery: [G, D], what its indices count.
+
+    Raises:
+        ValueError: as ``retrieve``, or ``truth`` is not of these queries and this gallery.
+        BadInput: an unknown metric or distance.
+    """
+    distances = Distances(queries, gallery, distance)
+    if not len(truth.relevant) == len(truth.junk) == len(queries):
+        raise ValueError(f"the ground truth lists {len(truth.relevant)} queries, there are {len(queries)}")
+    for query, (relevant, junk) in enumerate(zip(truth.relevant, truth.junk, strict=True)):
+        listed = np.concatenate((relevant, junk))
+        if len(np.unique(listed)) < len(listed) or (listed < 0).any() or (listed >= len(gallery)).any():
+            raise ValueError(
+                f"the ground truth of query {query} lists an item twice, or one that is not in the gallery"
+            )
+    counter = Counter(distances)
+
+    def rank(rows: np.ndarray) -> Rankings:
+        return counter.rankings(rows, [truth.relevant[row] for row in rows], False, [truth.junk[row] for row in rows])
+
+    rules = {
+        "relevant": "gallery items that the data set lists for the query; R is their number",
+        "self-match": "items listed as junk, the query itself among them, are taken out of its ranking first",
+    }
+    if truth.form == "trapezoid":
+        rules["average precision"] = "mean of the precision at each hit and one rank earlier, as the Oxford code has it"
+    return _scored(rank, np.arange(len(queries)), distances.block_rows(), metrics, truth.form, rules)
+
+
+def _scored(
+    rank: Callable[[np.ndarray], Rankings],
+    order: np.ndarray,
+    blocks: Iterator[slice],
+    metrics: Sequence[str],
+    form: Form,
+    rules: dict[str, str],
+) -> RetrievalResult:
+    """Rank the queries in ``order``, block by block, and score the rankings.
+
+    Args:
+        rank: gives the rankings of some queries, int64 [n]; threads call it.
+        rules: what "relevant" and the like mean here.
+    """
+    parsed = {name: _parse(name) for name in metrics}
     average = np.empty(len(order))
     values = {name: np.empty(len(order)) for name in parsed}
 
     def score(block: slice) -> None:
         rows = order[block]
-        rankings = counter.rankings(rows, [members[label] for label in query_classes[rows]], exclude_self)
+        rankings = rank(rows)
         length = max(rankings.length, 1)
-        average[rows] = _rankings.average_precision(rankings, length, "relevant", "step")
+        average[rows] = _rankings.average_precision(rankings, length, "relevant", form)
         for name, (metric, k) in parsed.items():
-            values[name][rows] = metric.score(rankings, k or length)
+            values[name][rows] = metric.score(rankings, k or length, form)
 
     with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:
-        for _ in pool.map(score, distances.block_rows()):
+        for _ in pool.map(score, blocks):
             pass
     answered = ~np.isnan(average)
     return RetrievalResult(
@@ -294,12 +367,9 @@ def retrieve(
         queries=len(average),
         empty_queries=int(np.count_nonzero(~answered)),
         rules={
-            "relevant": "gallery items with the query's label; R is their number",
+            **rules,
             "ties": "exact average over the orders of items at equal distance (float32)",
             "empty queries": "a query without a relevant item is left out of every mean and counted",
-            "self-match": "the query itself is taken out of the gallery (leave-one-out)"
-            if exclude_self
-            else "queries and gallery are taken as disjoint; nothing is removed",
             **{name: metric.rule for name, (metric, _) in parsed.items()},
         },
     )

@@ -93,6 +93,16 @@ def pick(samples: Samples, rows: np.ndarray) -> Samples:
     return Samples(images, samples.labels[rows], tuple(samples.ids[row] for row in rows))
 
 
+def join(first: Samples, second: Samples) -> Samples:
+    """Both, one after the other; arrays with arrays, or files with files."""
+    images = (
+        np.concatenate([first.images, second.images])
+        if isinstance(first.images, np.ndarray) and isinstance(second.images, np.ndarray)
+        else [*first.images, *second.images]
+    )
+    return Samples(images, np.concatenate([first.labels, second.labels]), first.ids + second.ids)
+
+
 def array_samples(images: np.ndarray, labels: np.ndarray, split: str) -> Samples:
     """Samples of decoded images with the ids ``split/00000``, ``split/00001``, …"""
     return Samples(images, labels.astype(np.int64), tuple(f"{split}/{number:05d}" for number in range(len(labels))))

@@ -30,10 +30,10 @@ def split_folders(root: Path) -> tuple[list[Path], Path] | None:
 def read_divided(root: Path, train: list[Path], test: Path, *, deduplicate: bool) -> Splits:
     """Splits as the folders give them. A copy of a training image among the test images is dropped from the test."""
     classes = class_names(train[0])
-    train_parts = [_read_classes(folder, classes, root) for folder in train]
+    train_parts = [read_classes(folder, classes) for folder in train]
     train_files = [path for files, _ in train_parts for path in files]
     train_labels = [label for _, labels in train_parts for label in labels]
-    test_files, test_labels = _read_classes(test, classes, root)
+    test_files, test_labels = read_classes(test, classes)
     train_samples = file_samples(train_files, train_labels, root)
     test_samples = file_samples(test_files, test_labels, root)
     if not deduplicate:
@@ -51,7 +51,7 @@ def read_divided(root: Path, train: list[Path], test: Path, *, deduplicate: bool
 def read_whole(root: Path, test_share: float, seed: int, *, deduplicate: bool) -> Splits:
     """A seeded split within each class of ROOT/CLASS/**."""
     classes = class_names(root)
-    files, labels = _read_classes(root, classes, root)
+    files, labels = read_classes(root, classes)
     samples = file_samples(files, labels, root)
     kept = drop_duplicates(files) if deduplicate else np.arange(len(files))
     samples = pick(samples, kept)
@@ -89,7 +89,12 @@ def class_names(root: Path) -> tuple[str, ...]:
     return names
 
 
-def _read_classes(folder: Path, classes: tuple[str, ...], root: Path) -> tuple[list[Path], list[int]]:
+def read_classes(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:
+    """The images of every class folder in ``folder``, and their indices into ``classes``.
+
+    Raises:
+        BadInput: a folder is none of the classes, holds no image, or there is none.
+    """
     files: list[Path] = []
     labels: list[int] = []
     for path in subfolders(folder):

@@ -29,7 +29,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The first ten of one model; ``right`` counts those of the query's class."""
+    """The first ten of one model; ``right`` counts those of the query's class, or that the data set lists for it."""
 
     model: str
     found: tuple[Found, ...]
@@ -133,7 +133,7 @@ class _Images:
 
     def query(self, asked: Mapping[str, Any], tops: Sequence[tuple[str, Sequence[int]]]) -> Query:
         rankings = tuple(
-            Ranking(model, tuple(self._found(rank, image, asked["class"]) for rank, image in enumerate(top, start=1)))
+            Ranking(model, tuple(self._found(rank, image, asked) for rank, image in enumerate(top, start=1)))
             for model, top in tops
         )
         try:
@@ -142,8 +142,9 @@ class _Images:
             shown = None
         return Query(asked["name"], self._classes[asked["class"]], shown, rankings)
 
-    def _found(self, rank: int, image: int, wanted: int) -> Found:
+    def _found(self, rank: int, image: int, asked: Mapping[str, Any]) -> Found:
         if image not in self._rows:
             return Found(rank, f"image {image}", "missing in the gallery", False, None)
         name, label, number, _ = self._rows[image]
-        return Found(rank, name, label, number == wanted, self._pictures[image])
+        right = image in asked["relevant"] if "relevant" in asked else number == asked["class"]
+        return Found(rank, name, label, right, self._pictures[image])

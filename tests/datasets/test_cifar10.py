@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from compress.contracts import BadInput
+from compress.data import describe, load_data
 from compress.datasets.cifar10 import Cifar10
 
 CLASSES = ["airplane", "automobile", "bird"]
@@ -79,3 +80,52 @@ def test_missing(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"cifar-10-python\.tar\.gz") as caught:
         Cifar10(root=str(tmp_path / "nowhere")).splits(seed=0)
     assert str(tmp_path / "nowhere" / "cifar-10-batches-py") in str(caught.value)
+
+
+def write_numbered(root: Path, per_class: int) -> None:
+    """Batches of ``per_class`` pictures of each of three classes, the first pixels of each holding its number."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": CLASSES}, protocol=2))
+    for name, numbers in zip(
+        [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"],
+        np.array_split(np.arange(3 * per_class), 6),
+        strict=True,
+    ):
+        rows = np.zeros((len(numbers), 3072), np.uint8)
+        rows[:, 0], rows[:, 1] = numbers // 256, numbers % 256
+        (folder / name).write_bytes(pickle.dumps({"data": rows, "labels": (numbers % 3).tolist()}, protocol=2))
+
+
+@pytest.mark.parametrize(("protocol", "gallery"), [("hashing_54k", 3 * 50), ("hashing_59k", 3 * 550)])
+def test_protocols_of_deep_hashing_with_few_training_images(tmp_path: Path, protocol: str, gallery: int) -> None:
+    """650 of each class: 100 ask, 500 train, and the rest, or all but the queries, is searched."""
+    write_numbered(tmp_path, 650)
+    splits = Cifar10(root=str(tmp_path), protocol=protocol).splits(seed=0)  # type: ignore[arg-type]
+    assert splits.gallery is not None
+    for samples, each in ((splits.test, 100), (splits.train, 500), (splits.gallery, gallery // 3)):
+        assert np.bincount(samples.labels).tolist() == [each] * 3
+        pixels = np.asarray(samples.images)[:, 0, :2, 0].astype(int)
+        assert ((pixels[:, 0] * 256 + pixels[:, 1]) % 3 == samples.labels).all()
+    train, test, searched = (set(part.ids) for part in (splits.train, splits.test, splits.gallery))
+    assert not test & (train | searched)
+    assert train <= searched if protocol == "hashing_59k" else not train & searched
+    assert any(name.startswith("test/") for name in train)  # drawn from all 60,000
+    again, other = (Cifar10(root=str(tmp_path), protocol=protocol).splits(seed=seed) for seed in (0, 1))  # type: ignore[arg-type]
+    assert (again.test.ids, again.train.ids) == (splits.test.ids, splits.train.ids)
+    assert other.test.ids != splits.test.ids
+    data = load_data(Cifar10(root=str(tmp_path), protocol=protocol), seed=0)  # type: ignore[arg-type]
+    assert describe(data)["images"] == 3 * 650
+    row = {name: number for number, name in enumerate(data.gallery.ids)}
+    for part in (data.queries, data.train, data.validation):
+        assert (part.images[:][:, 0, :2, 0].astype(int) @ [256, 1] % 3 == part.labels).all()
+        assert bool(set(part.ids) & set(row)) == (part is not data.queries and protocol == "hashing_59k")
+
+
+def test_the_test_images_search_the_training_images(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
+    write_batches(tmp_path / "cifar-10-batches-py", photo)
+    splits = Cifar10(root=str(tmp_path), protocol="hashing_50k").splits(seed=0)
+    assert splits.gallery is splits.train
+    assert (len(splits.train), len(splits.test)) == (15, 3)
+    with pytest.raises(BadInput, match=r"data\.protocol: 600 images of each class are drawn, class airplane has 6"):
+        Cifar10(root=str(tmp_path), protocol="hashing_59k").splits(seed=0)

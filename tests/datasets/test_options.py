@@ -39,13 +39,18 @@ def test_all_data_sets_are_here() -> None:
     assert NAMES == [
         "caltech256",
         "cifar10",
+        "corel5k",
         "digits",
         "emoji",
         "fashion_mnist",
         "image_folder",
+        "image_lists",
         "mnist",
         "oxbuild5k",
         "paris6k",
+        "places",
+        "roxford5k",
+        "rparis6k",
         "sun397",
         "svhn",
     ]

@@ -13,7 +13,7 @@ from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
 from validators._distances import Distances
 from validators._sampling import evenly
 from validators.checks._outputs import defect
-from validators.metrics import retrieve
+from validators.metrics import retrieve, retrieve_listed
 
 _TAU_QUERIES, _TAU_GALLERY = 100, 400
 _VALUES = ("kendall_tau", "mean_ap_change", "largest_ap_drop", "mAP_drop_low", "mAP_drop_high")
@@ -78,6 +78,11 @@ class RankAgreement(Check):
         self, observation: Observation, chosen: np.ndarray, held_out: HeldOut, embedding: EmbeddingSpec
     ) -> np.ndarray:
         """Average precision of the chosen queries, float64; NaN for an empty one. Leave-one-out among themselves."""
+        if held_out.ground_truth is not None:
+            truth = held_out.ground_truth.among(chosen, np.arange(len(observation.gallery)))
+            return retrieve_listed(
+                observation.queries[chosen], observation.gallery, truth, distance=embedding.distance, metrics=("mAP",)
+            ).per_query_ap
         itself = held_out.leave_one_out
         gallery, labels = (
             (observation.queries[chosen], held_out.queries.labels[chosen])

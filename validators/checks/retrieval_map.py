@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
 from validators.checks._outputs import defect
-from validators.metrics import check_metric, retrieve
+from validators.metrics import check_metric, retrieve, retrieve_listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,8 @@ class RetrievalMap(Check):
 
     Values: each metric, by the rule ``validators.metrics.list_metrics`` gives; ``mAP_drop``, the PyTorch model's mAP
     minus the artifact's; ``queries`` and ``empty_queries``; ``problem`` only when the output is no embedding, and then
-    every metric is NaN, which no gate passes.
+    every metric is NaN, which no gate passes. Where the data set lists what is relevant in several settings, a metric's
+    plain name means the first, and each setting has its own: mAP/easy, mAP/medium, mAP/hard, empty_queries/easy, …
 
     Attributes:
         metrics: names such as mAP, mAP@5, P@1; mAP is measured in any case.
@@ -38,23 +39,34 @@ class RetrievalMap(Check):
         Put the PyTorch model's into ``Observation.retrieval``, so that it is ranked once and not for every artifact.
         """
         names = tuple(dict.fromkeys(("mAP", *self.metrics)))
+        queries, gallery = observation.queries, observation.gallery
         try:
-            result = retrieve(
-                observation.queries,
-                observation.gallery,
-                held_out.queries.labels,
-                held_out.gallery.labels,
-                distance=embedding.distance,
-                metrics=names,
-                exclude_self=held_out.leave_one_out,
-            )
+            results = {
+                setting: retrieve_listed(queries, gallery, truth, distance=embedding.distance, metrics=names)
+                for setting, truth in held_out.ground_truths.items()
+            } or {
+                "labels": retrieve(
+                    queries,
+                    gallery,
+                    held_out.queries.labels,
+                    held_out.gallery.labels,
+                    distance=embedding.distance,
+                    metrics=names,
+                    exclude_self=held_out.leave_one_out,
+                )
+            }
         except ValueError as error:
             return self._unranked(str(error))
+        first, result = next(iter(results.items()))
+        counts = {"queries": result.queries, "empty_queries": result.empty_queries}
+        if len(results) == 1:
+            return {**result.scores, **counts, "rules": result.rules}
         return {
             **result.scores,
-            "queries": result.queries,
-            "empty_queries": result.empty_queries,
-            "rules": result.rules,
+            **{f"{name}/{each}": value for each, found in results.items() for name, value in found.scores.items()},
+            **counts,
+            **{f"empty_queries/{each}": found.empty_queries for each, found in results.items()},
+            "rules": {**result.rules, "settings": f"{', '.join(results)}; a name without one means {first}"},
         }
 
     def run(

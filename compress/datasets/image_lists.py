@@ -1,0 +1,121 @@
+"""Your own images by lists: which train, ask and are searched, and what is relevant where classes do not tell."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from compress.contracts import BadInput, Dataset, GroundTruth, Samples, Splits
+from compress.datasets._files import file_samples, not_found
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLists(Dataset):
+    """Text or CSV files in ``root``, one image a line: its path below ``root`` and, after a comma, its class.
+
+    Without one the class is the name of the image's folder. Empty lines and lines that begin with # are left out.
+
+    Attributes:
+        queries: the list of the images that are searched with.
+        gallery: the list of those searched in; None: each query searches all others.
+        train: the list of the training images; None only tests, with a checkpoint or pretrained weights.
+        pairs: a list of ``query,image`` lines: for each query the gallery images that are relevant, or, where a line
+            ends in ``,junk``, that leave the ranking. Classes then name images and no more. None: an image is relevant
+            where its class is the query's.
+    """
+
+    queries: str = "queries.txt"
+    gallery: str | None = None
+    train: str | None = None
+    pairs: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pairs is not None and self.gallery is None:
+            raise BadInput("pairs: say what is searched, with the option gallery")
+
+    def splits(self, seed: int) -> Splits:
+        root = Path(self.root).expanduser()
+        if not (root / self.queries).is_file():
+            raise not_found(
+                "image_lists", [root / self.queries], "write one image path a line there, or CLASS/*.jpg,class"
+            )
+        listed = {
+            part: _images(root, name) if name is not None else []
+            for part, name in (("train", self.train), ("queries", self.queries), ("gallery", self.gallery))
+        }
+        classes = tuple(sorted({label for images in listed.values() for _, label in images}))
+        if len(classes) < 2:
+            raise BadInput(f"data.root: the lists in {root.absolute()} name {len(classes)} classes, two are needed")
+        number = {name: label for label, name in enumerate(classes)}
+
+        def samples(part: str) -> Samples:
+            images = listed[part]
+            return file_samples([root / path for path, _ in images], [number[label] for _, label in images], root)
+
+        queries, gallery = samples("queries"), samples("gallery") if self.gallery is not None else None
+        truths = {}
+        if self.pairs is not None and gallery is not None:
+            truths["pairs"] = _ground_truth(root / self.pairs, queries, gallery)
+        return Splits(classes, samples("train"), queries, gallery=gallery, ground_truths=truths)
+
+
+def _lines(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line, 1 to ``most``, and the line's number.
+
+    Raises:
+        BadInput: the file cannot be read, is empty, or a line has more cells.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, skipinitialspace=True)
+            lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInput(f"{path}: cannot be read ({error})") from error
+    lines = [(number, cells) for number, cells in lines if any(cells) and not cells[0].startswith("#")]
+    if not lines:
+        raise BadInput(f"{path}: lists no image")
+    for number, cells in lines:
+        if len(cells) > most or not all(cells):
+            raise BadInput(f"{path}:{number}: {','.join(cells)!r} must be {most} entries at most, none of them empty")
+        yield number, cells
+
+
+def _images(root: Path, name: str) -> list[tuple[str, str]]:
+    """(path below ``root``, class) of every image of a list."""
+    found = []
+    for number, cells in _lines(root / name, 2):
+        path = _below(cells[0], root / name, number)
+        found.append((path, cells[1] if len(cells) == 2 else PurePosixPath(path).parent.name))
+        if not found[-1][1]:
+            raise BadInput(f"{root / name}:{number}: {path} lies in no folder and has no class; write {path},CLASS")
+    return found
+
+
+def _below(cell: str, path: Path, number: int) -> str:
+    place = PurePosixPath(cell)
+    if place.is_absolute() or ".." in place.parts:
+        raise BadInput(f"{path}:{number}: {cell} must be a path below data.root")
+    return place.as_posix()
+
+
+def _ground_truth(path: Path, queries: Samples, gallery: Samples) -> GroundTruth:
+    asked, indexed = ({name: row for row, name in enumerate(part.ids)} for part in (queries, gallery))
+    relevant: list[set[int]] = [set() for _ in queries.ids]
+    junk: list[set[int]] = [set() for _ in queries.ids]
+    for number, cells in _lines(path, 3):
+        if len(cells) < 2 or cells[2:] not in ([], ["junk"]):
+            raise BadInput(f"{path}:{number}: {','.join(cells)!r} must be query,image or query,image,junk")
+        query, image = (unicodedata.normalize("NFC", cell) for cell in cells[:2])
+        for name, known, part in ((query, asked, "queries"), (image, indexed, "gallery")):
+            if name not in known:
+                raise BadInput(f"{path}:{number}: {name} is not in the list of the {part}")
+        (junk if cells[2:] else relevant)[asked[query]].add(indexed[image])
+    return GroundTruth(
+        tuple(np.array(sorted(rows), dtype=np.int64) for rows in relevant),
+        tuple(np.array(sorted(rows - answers), dtype=np.int64) for rows, answers in zip(junk, relevant, strict=True)),
+    )

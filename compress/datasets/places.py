@@ -1,0 +1,42 @@
+"""Place recognition: photographs of places in folders, some to ask with and some to be found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.contracts import Dataset, Samples, Splits
+from compress.datasets._files import file_samples, not_found, stable_id, subfolders
+from compress.datasets._tree import read_classes
+
+_QUERY, _DATABASE = ("query", "queries"), ("database", "gallery")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places(Dataset):
+    """``root``/query/PLACE/** and ``root``/database/PLACE/**; ``root``/train/PLACE/** trains, else the database does.
+
+    A photograph is relevant where it is of the query's place. A place that is in the query folder alone cannot be
+    found: its queries are left out of every mean and counted. The folders may also be called queries and gallery.
+    """
+
+    def splits(self, seed: int) -> Splits:
+        root = Path(self.root).expanduser()
+        by_name = {path.name.lower(): path for path in subfolders(root)} if root.is_dir() else {}
+        asking, found, training = (
+            next((by_name[name] for name in names if name in by_name), None)
+            for names in (_QUERY, _DATABASE, ("train",))
+        )
+        if asking is None or found is None:
+            raise not_found(
+                "places",
+                [root / _QUERY[0], root / _DATABASE[0]],
+                "put the photographs to ask with there as query/CLASS/*.jpg, those to be found as database/CLASS/*.jpg",
+            )
+        folders = [folder for folder in (asking, found, training) if folder is not None]
+        classes = tuple(sorted({stable_id(path, folder) for folder in folders for path in subfolders(folder)}))
+
+        def samples(folder: Path) -> Samples:
+            return file_samples(*read_classes(folder, classes), root)
+
+        return Splits(classes, samples(training or found), samples(asking), gallery=samples(found))
