@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,6 +19,7 @@ from compress.plugins import did_you_mean
 from compress.progress import Ticker, say, ticker
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._graph import TrainingGraph, layout
+from compress.stages._order import epoch_order
 from compress.stages._schedules import Schedule, learning_rate
 from validators.metrics import evaluate_retrieval
 
@@ -29,12 +30,15 @@ _EVALUATION_BATCH = 500
 class Train(Stage):
     """Minimise a loss over the training images and keep the weights with the best validation accuracy.
 
-    Where the classes of the queries do not train (``Data.open_set``), the best weights are those with the highest mAP
-    among the validation images, each searching all others.
+    Where the classes of the queries do not train (``Data.open_set``), or the loss teaches no classifier, the best
+    weights are those with the highest mAP among the validation images, each searching all others.
 
     Attributes:
         epochs: passes over the training images.
         batch_size: images per step; the incomplete last batch of an epoch is left out.
+        per_class: draw a batch as so many images of each of ``batch_size / per_class`` classes, which the losses of
+            metric learning need where a class has few images. A class with fewer repeats some, augmented differently;
+            an epoch goes once over every class's images. None draws images whatever their class.
         lr: peak learning rate.
         momentum: of SGD.
         weight_decay: L2 penalty on every parameter, as published.
@@ -50,6 +54,12 @@ class Train(Stage):
         horizontal_flip: mirror half of the images.
         random_crop: shift by up to this many pixels.
         min_scale: zoom into a random part of at least this share of the area; 1 never zooms.
+        rotation: turn by up to so many degrees either way.
+        color_jitter: contrast and saturation change by a factor between 1 - this and 1 + this, brightness by up to this
+            many standard deviations.
+        blur: mix with the image under a Gaussian of so many pixels (its standard deviation), by a random share.
+        noise: add Gaussian noise of up to so many standard deviations of the normalised image.
+        erase: hide a random rectangle of up to this share of the area (random erasing, Zhong et al. 2020).
         accelerator: where to train; ``auto`` takes a GPU if there is one.
         precision: Lightning Fabric's name of the arithmetic.
     """
@@ -58,6 +68,7 @@ class Train(Stage):
 
     epochs: Annotated[int, Ge(1)] = 200
     batch_size: Annotated[int, Ge(2)] = 128
+    per_class: Annotated[int, Ge(2)] | None = None
     lr: Annotated[float, Gt(0)] = 0.1
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 1e-4
@@ -69,11 +80,23 @@ class Train(Stage):
     horizontal_flip: bool = False
     random_crop: Annotated[int, Ge(0)] = 0
     min_scale: Annotated[float, Gt(0), Le(1)] = 1.0
+    rotation: Annotated[float, Ge(0), Le(180)] = 0.0
+    color_jitter: Annotated[float, Ge(0), Lt(1)] = 0.0
+    blur: Annotated[float, Ge(0), Le(16)] = 0.0
+    noise: Annotated[float, Ge(0)] = 0.0
+    erase: Annotated[float, Ge(0), Lt(1)] = 0.0
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     def check(self, model: Model) -> Model:
         self.loss.check(model.network)
+        if self.loss.distance not in (None, model.embedding.distance):
+            raise BadInput(
+                f"loss: {self.loss.component_name()} trains embeddings to be compared by {self.loss.distance}, not by "
+                f"{model.embedding.distance}; set model.distance: {self.loss.distance}"
+            )
+        if self.per_class is not None and self.batch_size % self.per_class:
+            raise BadInput(f"per_class: {self.per_class} does not divide batch_size {self.batch_size}; change one")
         self._frozen(model.network)
         return model
 
@@ -96,8 +119,8 @@ class Train(Stage):
         progress = _Progress.load(state_file, graph, optimizer) if state_file.is_file() else _Progress()
         if progress.epoch:
             say(f"{stage}: resuming after epoch {progress.epoch} of {self.epochs}")
-        with ticker(stage, self.epochs * (len(data.train) // self._batch(data)), "steps") as bar:
-            bar.advance(progress.epoch * (len(data.train) // self._batch(data)))
+        with ticker(stage, self.epochs * self._steps(data), "steps") as bar:
+            bar.advance(progress.epoch * self._steps(data))
             while progress.epoch < self.epochs:
                 line = self._epoch(fabric, training, optimizer, data, model.embedding, seed, progress.epoch, bar)
                 progress.finish_epoch(line, self._score(line), graph)
@@ -122,7 +145,7 @@ class Train(Stage):
         return frozen
 
     def _augmentation(self) -> Augmentation:
-        return Augmentation(self.horizontal_flip, self.random_crop, self.min_scale)
+        return Augmentation(**{option.name: getattr(self, option.name) for option in fields(Augmentation)})
 
     def _score(self, line: Mapping[str, Any]) -> float:
         """How good an epoch's weights are, given what it logs; the best are kept."""
@@ -138,6 +161,10 @@ class Train(Stage):
     def _epoch(
         self,
         fabric: Any,
+    def _steps(self, data: Data) -> int:
+        """Of an epoch."""
+        return len(epoch_order(data.train.labels, self.per_class, np.random.default_rng(0))) // self._batch(data)
+
         training: nn.Module,
         optimizer: torch.optim.Optimizer,
         data: Data,
@@ -147,8 +174,9 @@ class Train(Stage):
         bar: Ticker,
     ) -> dict[str, Any]:
         stage, batch_size = self.component_name(), self._batch(data)
-        steps = len(data.train) // batch_size
-        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(data.train))[: steps * batch_size]
+        steps = self._steps(data)
+        random = np.random.Generator(np.random.PCG64([seed, epoch]))
+        order = epoch_order(data.train.labels, self.per_class, random)[: steps * batch_size]
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout
         training.train()
         started, loss_sum = time.monotonic(), torch.zeros((), device=fabric.device)
@@ -172,7 +200,7 @@ class Train(Stage):
             raise BadInput(f"{stage}.lr: {self.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower {stage}.lr")
         measured = (
             {"validation_mAP": _mean_average_precision(training, data.validation, embedding, fabric.device)}
-            if data.open_set
+            if data.open_set or not self.loss.classifies
             else {"validation_accuracy": _accuracy(training, data.validation, fabric.device)}
         )
         ((name, value),) = measured.items()
