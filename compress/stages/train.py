@@ -155,16 +155,16 @@ class Train(Stage):
         """``Model.space`` after this stage: training away from a teacher leaves its space."""
         return None
 
+    def _steps(self, data: Data) -> int:
+        """Of an epoch."""
+        return len(epoch_order(data.train.labels, self.per_class, np.random.default_rng(0))) // self._batch(data)
+
     def _batch(self, data: Data) -> int:
         return min(self.batch_size, len(data.train))
 
     def _epoch(
         self,
         fabric: Any,
-    def _steps(self, data: Data) -> int:
-        """Of an epoch."""
-        return len(epoch_order(data.train.labels, self.per_class, np.random.default_rng(0))) // self._batch(data)
-
         training: nn.Module,
         optimizer: torch.optim.Optimizer,
         data: Data,
