@@ -14,6 +14,7 @@ import torch
 from scipy.stats import spearmanr
 
 from architectures.alnet import ALNet
+from architectures.efficientnet_lite0 import EfficientNetLite0
 from architectures.projected import Projected
 from compress.checkpoint import last_checkpoint, load_model, save_model
 from compress.contracts import Architecture, BadInput, Data, EmbeddingSpec, HeldOut, ImageSet, Model, Outputs
@@ -36,6 +37,7 @@ from tests.conftest import Finished
 from validators.compatibility import compatibility, sample_of
 
 LARGE = ALNet(stem_stride=2, widths=(16, 24), strides=(2, 1), expansions=(1, 3), head_width=48)
+LITE = {"efficientnet_lite0": {"pretrained": True}}
 SMALL = ALNet(stem_stride=2, widths=(16,), strides=(2,), expansions=(1,), head_width=32)
 
 
@@ -153,6 +155,37 @@ def test_the_teacher_sees_the_students_images_in_its_own_normalisation(data: Dat
     assert unaware != pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
+def test_an_imagenet_network_teaches_students_of_other_classes_in_its_own_normalisation(
+    data: Data, tmp_path: Path
+) -> None:
+    few = ImageSet(data.train.images[:40], data.train.labels[:40], data.train.ids[:40])
+    grey = replace(data.preprocess, mean=(0.1,) * 3, std=(0.3,) * 3)
+    small = replace(data, train=few, validation=few, preprocess=grey)
+    stage = Distill(
+        teacher={"architecture": LITE}, embedding=Embedding(), relational=Relational(), loss=CrossEntropy(), epochs=1
+    )
+    student = fresh(small)
+    assert stage.check(student).space is None
+    right = stage._teacher(student)
+    assert (right.classes, right.embedding, right.preprocess.size) == ((), EmbeddingSpec(1280), (28, 28))
+    images = torch.from_numpy(np.array(few.images[:4])).permute(0, 3, 1, 2).float()
+    network = EfficientNetLite0(pretrained=True).build().eval()
+    with torch.no_grad():
+        expected, unaware = (network(shown).numpy() for shown in ((images - 127) / 128, (images / 255 - 0.1) / 0.3))
+    found = distill._Teacher(right, grey)((images / 255 - 0.1) / 0.3).embeddings.numpy()
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert found != pytest.approx(unaware, abs=1e-2)
+    (line,) = stage.run(student, small, seed=0, scratch=tmp_path).history
+    assert 0 < line["loss"] < 10
+
+
+@pytest.mark.parametrize("architecture", ["alnet", {"projected": {"trunk": LITE, "dim": 8}}])
+def test_an_untrained_teacher_is_refused(data: Data, architecture: Any) -> None:
+    stage = Distill(teacher={"architecture": architecture}, embedding=Embedding(), loss=CrossEntropy())
+    with pytest.raises(BadInput, match=r"teacher\.architecture: '(stem|projection)\..*would be random; set pretrained"):
+        stage.check(fresh(data))
+
+
 def test_killed_between_epochs_it_ends_with_the_same_weights(
     data: Data, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +234,17 @@ def test_killed_between_epochs_it_ends_with_the_same_weights(
         ({"logits": Logits(), "space": "teacher"}, "space: teacher needs the objective embedding"),
         ({"embedding": Embedding(weight=0), "logits": Logits(), "space": "teacher"}, "needs the objective embedding"),
         ({"logits": Logits(), "teacher": {}}, r"teacher\.checkpoint: missing"),
+        ({"logits": Logits(), "teacher": {"checkpoint": "a", "architecture": "alnet"}}, "checkpoint: missing"),
+        ({"logits": Logits(), "teacher": {"checkpoint": 3}}, r"teacher\.checkpoint: 3 must be a path"),
+        ({"logits": Logits(), "teacher": {"architecture": LITE}}, "logits: a pretrained .* knows none of the data"),
+        (
+            {"embedding": Embedding(), "space": "teacher", "teacher": {"architecture": LITE}},
+            r"space: teacher needs a teacher\.checkpoint",
+        ),
+        (
+            {"embedding": Embedding(), "teacher": {"architecture": "efficientnet_lite1"}},
+            r"teacher\.architecture: .* did you mean 'efficientnet_lite0'",
+        ),
     ],
 )
 def test_options_that_teach_nothing_are_refused(options: dict[str, Any], message: str) -> None:
