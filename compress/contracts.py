@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Distance = Literal["l2", "cosine", "hamming"]
 Evidence = Literal["native", "older-runtime", "reference", "not-run"]
-Optimize = Literal["speed", "size", "none"]
+Optimize = Literal["speed", "size", "none", "measured"]
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 """``mean`` and ``std`` of ``Preprocess``."""
 
@@ -420,6 +420,10 @@ class Objective(Component):
         raise NotImplementedError
 
 
+Latencies = Callable[[Sequence[Model]], list[float]]
+"""Milliseconds of processor time for one image, on one thread, of each model's fp32 file, measured in turn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage(Component):
     """Model -> model: train, distil, prune, …
@@ -447,6 +451,18 @@ class Stage(Component):
         progress there goes on from it and must end with the same weights.
         """
         raise NotImplementedError
+
+    def measures(self) -> str | None:
+        """The exporter of the files whose latency the stage needs; None where it needs none, or has what it found."""
+        return None
+
+    def measured(self, model: Model, data: Data, latencies: Latencies) -> Stage:
+        """The stage with what it measures filled into its options, where ``measures`` names a format.
+
+        Raises:
+            BadInput: what the options ask for cannot be reached.
+        """
+        return self
 
     def inputs(self) -> Mapping[str, str]:
         """sha256 of each file the options name; with other contents a finished stage runs again."""
@@ -489,6 +505,20 @@ class DeployGraph:
     calibration: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Files of one format whose times are to be compared; they take images of ``size`` (H, W)."""
+
+    size: tuple[int, int]
+    files: tuple[Path, ...]
+
+
+Timer = Callable[[Sequence[Candidates]], list[list[float]]]
+"""Milliseconds of processor time that each file takes for one image on one thread of its format's runtime, those of one
+``Candidates`` measured in turn. Raises MissingTool where no runtime executes the format, CompressError for a file that
+fails."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exporter(Component):
     """One file format.
@@ -505,7 +535,10 @@ class Exporter(Component):
         calibration_images: how many training images measure the ranges of a calibrated precision, at most; they are
             chosen by the recipe's seed, the same number from each class. None means 256.
         optimize: ``speed`` writes the graph as the format's runtime runs it fast, ``size`` does so as far as no weights
-            are added, ``none`` converts it as it is. All compute the same, to float rounding.
+            are added, ``none`` converts it as it is; ``measured`` times the forms of each place on the runtime and
+            keeps the fastest. All compute the same, to float rounding.
+        max_bytes: what the file may take, for ``speed`` and ``measured``.
+        plan: the form of each place, as an earlier export recorded it; nothing is estimated or measured then.
     """
 
     format: ClassVar[str]
@@ -517,8 +550,13 @@ class Exporter(Component):
     precision: str = "fp32"
     calibration_images: Annotated[int, Ge(1)] | None = None
     optimize: Optimize = "speed"
+    max_bytes: Annotated[int, Ge(1)] | None = None
+    plan: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        for option in ("max_bytes", "plan"):
+            if getattr(self, option) is not None and self.optimize in ("size", "none"):
+                raise BadInput(f"{option}: 'optimize: {self.optimize}' chooses nothing; use speed or measured")
         if self.calibration_images is not None and self.precision not in self.calibrated:
             with_images = ", ".join(sorted(self.calibrated)) or "none"
             raise BadInput(

@@ -16,6 +16,7 @@ from compress.checkpoint import load_model, read_description, save_model
 from compress.contracts import Artifact, BadInput, Data, Exporter, HeldOut, Model, Preprocess, Stage
 from compress.data import load_data
 from compress.golden import choose_probes, make_golden, write_golden
+from compress.measuring import measured_export, measured_stage, need_timers
 from compress.model import initial_model, model_sha256, space_id
 from compress.progress import say
 from compress.recipe import Recipe
@@ -39,6 +40,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     until = until or recipe.steps[-1]
     if until in ("export", "validate"):
         _need_converters(recipe)
+        need_timers([stage for _, stage in recipe.stages], recipe.exports)
     _need_checkpoint(recipe)
     work = Workspace(folder, recipe.name, fresh=fresh)
     data = load_data(recipe.data, recipe.seed, progress=True)
@@ -53,11 +55,17 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     with work:
         if not recipe.stages:
             save_model(model, folder / "checkpoints" / "initial.safetensors")
+        stages, exports = [], []
         for step, stage in recipe.stages:
-            model = _run_stage(work, step, stage, model, data, recipe.seed)
+            stages.append((step, measured_stage(work, step, stage, model, data)))
+            model = _run_stage(work, *stages[-1], model, data, recipe.seed)
             if until == step:
                 return None
-        artifacts = [_export(work, exporter, model, recipe, data) for exporter in recipe.exports]
+        artifacts = []
+        for exporter in recipe.exports:
+            artifact, chosen = _export(work, exporter, model, recipe, data)
+            artifacts.append(artifact)
+            exports.append(chosen)
         if until == "export":
             return None
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
@@ -74,7 +82,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
             "compatibility": assessor.compatibility(),
         }
         assessor.rankings(index, recipe.gallery.thumbnail)
-        manifest = write_bundle(folder, recipe, data, model, findings)
+        manifest = write_bundle(folder, recipe.measured(stages, exports), data, model, findings)
         write_report(folder)
         return manifest
 
@@ -88,6 +96,7 @@ def plan(recipe: Recipe) -> list[str]:
     from architectures import complexity
 
     _need_converters(recipe)
+    need_timers([stage for _, stage in recipe.stages], recipe.exports)
     _need_checkpoint(recipe)
     splits = recipe.data.splits(recipe.seed)
     size = (recipe.data.image_size, recipe.data.image_size)
@@ -172,7 +181,8 @@ def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Dat
     return load_model(output)
 
 
-def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, data: Data) -> Artifact:
+def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, data: Data) -> tuple[Artifact, Exporter]:
+    """The artifact, and the exporter with what it measured."""
     from exporters import deploy
 
     images = calibration_images(exporter, data.train, recipe.seed)
@@ -192,11 +202,15 @@ def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, d
         **calibration,
     }
 
+    graph = deploy(model, name=recipe.name, license=recipe.license, calibration=images)
+    exporter = measured_export(work, exporter, graph, output.name, key)
+
     def build(scratch: Path) -> Any:
         say(f"export: {output.name}")
         output.parent.mkdir(exist_ok=True)
-        exporter.write(deploy(model, name=recipe.name, license=recipe.license, calibration=images), output)
+        exporter.write(graph, output)
         return exporter.details(output)
 
-    details = work.reuse(f"export-{output.name}", key, [output], build)
-    return Artifact(output, exporter.format, exporter.precision, {**details, **calibration})
+    details = work.reuse(f"export-{output.name}", {**key, "options": exporter.options()}, [output], build)
+    plan = {"plan": exporter.plan} if exporter.plan is not None else {}
+    return Artifact(output, exporter.format, exporter.precision, {**details, **plan, **calibration}), exporter

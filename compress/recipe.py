@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import re
@@ -78,6 +79,11 @@ class Recipe:
         yaml_reader().dump(dict(self.resolved), stream)
         return stream.getvalue()
 
+    def measured(self, stages: Sequence[tuple[str, Stage]], exports: Sequence[Exporter]) -> Recipe:
+        """The same recipe with what its stages and exporters measured: running that measures nothing."""
+        resolved = {**self.resolved, **_resolved(stages, exports)}
+        return dataclasses.replace(self, stages=tuple(stages), exports=tuple(exports), resolved=resolved)
+
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()
@@ -128,6 +134,14 @@ def parse_recipe(document: Mapping[str, Any], source: str) -> Recipe:
 def check_sections() -> dict[str, str]:
     """Key under ``validate`` -> name of the check component."""
     return {typing.cast(type[Check], plugins.find("checks", name)).section: name for name in plugins.names("checks")}
+
+
+def _resolved(stages: Sequence[tuple[str, Stage]], exports: Sequence[Exporter]) -> dict[str, Any]:
+    return {
+        "train": next((stage.options() for step, stage in stages if step == "train"), None),
+        "compress": [{stage.component_name(): stage.options()} for step, stage in stages if step != "train"],
+        "export": [{exporter.component_name(): exporter.options()} for exporter in exports],
+    }
 
 
 class _Reader:
@@ -184,9 +198,7 @@ class _Reader:
             "license": license_name,
             "data": {"dataset": data.component_name(), **data.options()},
             "model": {"architecture": architecture.component_name(), **model_keys, **architecture.options()},
-            "train": next((stage.options() for step, stage in stages if step == "train"), None),
-            "compress": [{stage.component_name(): stage.options()} for step, stage in stages if step != "train"],
-            "export": [{exporter.component_name(): exporter.options()} for exporter in exports],
+            **_resolved(stages, typing.cast(list[Exporter], exports)),
             "gallery": gallery.options(),
             "validate": {
                 **{key: check.options() for key, check in zip(check_sections(), validation.checks, strict=True)},

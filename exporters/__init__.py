@@ -17,6 +17,7 @@ from compress.contracts import (
     MissingTool,
     Optimize,
     Preprocess,
+    Timer,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def export_model(
     distance: Distance = "l2",
     metadata: Mapping[str, Any] | None = None,
     optimize: Optimize = "speed",
+    max_bytes: int | None = None,
+    plan: Mapping[str, str] | None = None,
+    timer: Timer | None = None,
 ) -> Path:
     """Write ``model`` as an artifact that takes uint8 RGB and gives ``embedding``; the suffix names the format.
 
@@ -55,15 +59,20 @@ def export_model(
             ranges (w8a8); no other takes them.
         distance: cosine adds an L2 normalisation of the output; hamming says that it is K activations in [0, 1].
         metadata: flat JSON values to write into the file beside, or instead of, those about input and output.
-        optimize: ``speed`` lets rewrites add weights, ``size`` does not, ``none`` converts the network as it is.
+        optimize: ``speed`` lets rewrites add weights, ``size`` does not, ``none`` converts the network as it is;
+            ``measured`` keeps the forms that ``timer`` finds fastest.
+        max_bytes: what the file may take, for ``speed`` and ``measured``.
+        plan: an artifact's ``plan`` in a bundle.json: the same forms again, without measuring.
+        timer: ``validators.timing.timer(format)``, for ``measured``.
 
     Raises:
         BadInput: unknown suffix, precision or distance, calibration missing or where none is used, a size or
-            normalisation out of range, or a model that cannot be traced.
+            normalisation out of range, a model that cannot be traced, a limit in bytes that cannot be kept, or a plan
+            that belongs to another network.
         MissingTool: the converter is not installed.
     """
     path = Path(path)
-    exporter = _exporter(path, precision, optimize)
+    exporter = _exporter(path, precision, optimize=optimize, max_bytes=max_bytes, plan=plan)
     require_converter(exporter)
     size = _size(input_size)
     _check_calibration(exporter, calibration, size)
@@ -85,7 +94,8 @@ def export_model(
         embedding=EmbeddingSpec(dim, "binary" if distance == "hamming" else "float", distance),
     )
     about = {**described, **_json_values(metadata or {})}
-    exporter.write(DeployGraph(deployed, preprocess.size, about, calibration), path)
+    graph = DeployGraph(deployed, preprocess.size, about, calibration)
+    planned(exporter, graph, timer).write(graph, path)
     return path
 
 
@@ -126,17 +136,29 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
     return _deploy.deploy(model, name=name, license=license, calibration=calibration)
 
 
-def _exporter(path: Path, precision: str, optimize: Optimize) -> Exporter:
+def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None = None) -> Exporter:
+    """The exporter with the plan that its ``optimize: measured`` or ``max_bytes`` asks for; else itself.
+
+    Raises:
+        BadInput: ``max_bytes`` is less than the smallest file takes, or ``measured`` was given no timer.
+        CompressError: as ``timer``.
+    """
+    from exporters import _plan
+
+    return _plan.planned(exporter, graph, timer)
+
+
+def _exporter(path: Path, precision: str, **options: Any) -> Exporter:
     try:
         exporter = find_exporter(path.suffix)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
-    if optimize not in get_args(Optimize):
+    if (optimize := options["optimize"]) not in get_args(Optimize):
         raise BadInput(f"optimize: '{optimize}' is not one of {', '.join(get_args(Optimize))}")
     precisions = get_args(get_type_hints(exporter)["precision"])
     if precision not in precisions:
         raise BadInput(f"precision: '{precision}' is none of {exporter.format}'s ({', '.join(precisions)})")
-    return exporter(precision=precision, optimize=optimize)
+    return exporter(precision=precision, **options)
 
 
 def _check_calibration(exporter: Exporter, images: Any, size: tuple[int, int]) -> None:

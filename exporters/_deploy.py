@@ -13,9 +13,10 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 import compress
-from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Model, Optimize, Preprocess
+from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Exporter, Model, Preprocess
 from exporters._fold_batchnorm import fold_batchnorm
-from exporters.rewrites import rewrite
+from exporters.rewrites import Choose, rewrite
+from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged
 from exporters.rewrites._costs import Costs
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from exporters.rewrites.merge_groups import MergeGroups
@@ -114,13 +115,30 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
     return DeployGraph(deployed, model.preprocess.size, metadata, calibration)
 
 
-def optimized(graph: DeployGraph, costs: Costs, optimize: Optimize) -> DeployGraph:
+def optimized(graph: DeployGraph, costs: Costs, exporter: Exporter) -> DeployGraph:
     """The graph as the runtime that ``costs`` describe runs it fast; what it computes stays, to float rounding.
 
     The metadata's ``rewrites`` tell which form each changed place was given.
+
+    Raises:
+        BadInput: a plan that belongs to another network, or none where ``_plan.planned`` must make one before.
     """
-    if optimize == "none":
+    if exporter.optimize == "none":
         return graph
+    if exporter.plan is not None:
+        recorded = Recorded(exporter.plan)
+        network, chosen = rewritten(graph, costs, recorded)
+        recorded.check()
+    elif exporter.optimize == "measured" or exporter.max_bytes is not None:
+        raise BadInput("plan: missing; 'optimize: measured' and max_bytes need one, which exporters.planned makes")
+    else:
+        network, chosen = rewritten(graph, costs, Cheapest(0 if exporter.optimize == "size" else None))
+    text = ", ".join(f"{place}={form.name}" for place, form in chosen.items() if form.apply is not unchanged)
+    return replace(graph, module=network, metadata={**graph.metadata, "rewrites": text})
+
+
+def rewritten(graph: DeployGraph, costs: Costs, choose: Choose) -> tuple[fx.GraphModule, dict[str, Form]]:
+    """A rewritten copy of the graph's network, and the form of each place."""
     network = fx.GraphModule(graph.module, fx.Tracer().trace(graph.module), "Deployed")
     phases = (
         (FoldNormalisation(costs), ShareLayer()),
@@ -128,6 +146,5 @@ def optimized(graph: DeployGraph, costs: Costs, optimize: Optimize) -> DeployGra
         (MergeGroups(costs),),  # of the convolutions that no shuffle has made dense
     )
     example = torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8)
-    chosen = rewrite(network, phases, example, growth=0.0 if optimize == "size" else None)
-    text = ", ".join(f"{place}={form}" for place, form in chosen.items())
-    return replace(graph, module=network.eval(), metadata={**graph.metadata, "rewrites": text})
+    chosen = rewrite(network, phases, example, choose)
+    return network.eval(), chosen

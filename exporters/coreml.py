@@ -58,7 +58,7 @@ class CoreML(Exporter):
         from exporters._write import unfinished
         from exporters.rewrites._costs import COREML
 
-        graph = optimized(graph, COREML, self.optimize)
+        graph = optimized(graph, COREML, self)
         metadata = as_text(graph.metadata)
         with quiet():
             model = self._converted(graph)

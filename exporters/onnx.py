@@ -40,7 +40,7 @@ class Onnx(Exporter):
         from exporters._write import unfinished
         from exporters.rewrites._costs import ONNXRUNTIME
 
-        graph = optimized(graph, ONNXRUNTIME, self.optimize)
+        graph = optimized(graph, ONNXRUNTIME, self)
         with quiet():
             model = _simplified(_converted(graph), graph)
             _strip(model)

@@ -43,7 +43,7 @@ class TFLite(Exporter):
         from exporters._write import unfinished
         from exporters.rewrites._costs import XNNPACK
 
-        graph = optimized(graph, XNNPACK, self.optimize)
+        graph = optimized(graph, XNNPACK, self)
         with unfinished(path) as file:
             _convert(graph, file)
             content = with_names_and_metadata(file.read_bytes(), graph.metadata)

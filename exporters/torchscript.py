@@ -29,7 +29,7 @@ class TorchScript(Exporter):
         from exporters._torchscript import extra_files, frozen_trace, write_archive
         from exporters.rewrites._costs import TORCH
 
-        graph = optimized(graph, TORCH, self.optimize)
+        graph = optimized(graph, TORCH, self)
         buffer = io.BytesIO()
         torch.jit.save(frozen_trace(graph), buffer, _extra_files=extra_files(graph))
         write_archive(buffer.getvalue(), path)

@@ -25,6 +25,6 @@ class TorchScriptLite(Exporter):
         from exporters._torchscript import extra_files, frozen_trace, write_archive
         from exporters.rewrites._costs import TORCH
 
-        graph = optimized(graph, TORCH, self.optimize)
+        graph = optimized(graph, TORCH, self)
         saved = frozen_trace(graph)._save_to_buffer_for_lite_interpreter(_extra_files=extra_files(graph))
         write_archive(saved, path)

@@ -119,6 +119,13 @@ def choose_share(
     return chosen + _up_to(order, ratio * total - (total - found.width(own)))
 
 
+def largest_share(found: Prunable, per_layer: Mapping[str, float] | None = None) -> float:
+    """The largest ``ratio`` that ``choose_share`` takes."""
+    own = per_layer or {}
+    _, others = _overridden(found, own, found)
+    return sum(len(b.classes) for b in _ordered(found, others, "global", found)) / max(found.width(own), 1)
+
+
 def choose_size(
     found: Prunable,
     limit: float,

@@ -11,12 +11,14 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import nn
 
-from compress.contracts import BadInput, Data, Model, Stage, only_field
+from compress import plugins
+from compress.contracts import BadInput, Data, Latencies, Model, Stage, only_field
 from compress.progress import say
 from compress.pruning.bundles import Bundle
 from compress.pruning.importance import Criterion
+from compress.pruning.latency import least_ratio
 from compress.pruning.measures import SIZES, measure
-from compress.pruning.plan import Prunable, Scope, choose_share, choose_size, prunable
+from compress.pruning.plan import Prunable, Scope, choose_share, choose_size, largest_share, prunable
 from compress.pruning.probing import with_gradients
 from compress.pruning.sensitivity import sensitivity
 from compress.pruning.shapes import changed_shapes
@@ -30,8 +32,8 @@ Size = Annotated[float, Gt(0)]
 class Prune(Stage):
     """Remove the least important channels, in one or several steps with training in between.
 
-    One of ``ratio``, ``params``, ``macs`` and ``bytes`` says how many, unless ``per_layer`` says it all. Sizes above 1
-    are numbers, up to 1 shares of the network that enters the stage.
+    One of ``ratio``, ``params``, ``macs``, ``bytes`` and ``latency`` says how many, unless ``per_layer`` says it all.
+    Sizes above 1 are numbers, up to 1 shares of the network that enters the stage.
 
     Attributes:
         ratio: share of the prunable channels to remove.
@@ -39,6 +41,10 @@ class Prune(Stage):
         macs: multiply-accumulates to keep at most, of one image of the recipe's size.
         bytes: size of the exported fp32 file to keep at most, estimated as four bytes for each parameter of the
             headless network with batch normalisation folded.
+        latency: milliseconds above 1, up to 1 a share of the network's that enters the stage: of an exported fp32 file
+            on its runtime here, one image on one thread, with all channels removed at once. The ``ratio`` found stands
+            in the metrics and in the bundle's recipe; with it beside ``latency`` nothing is measured again.
+        latency_format: the exporter of that file.
         per_layer: layer name -> share of its channels to remove, whatever the others lose.
         importance: l1, l2 (filter norms), bn_scale (network slimming; train with ``bn_sparsity``), fpgm (geometric
             median) or taylor (loss change, over ``taylor_images``).
@@ -57,6 +63,8 @@ class Prune(Stage):
     params: Size | None = None
     macs: Size | None = None
     bytes: Size | None = None
+    latency: Size | None = None
+    latency_format: str = "tflite"
     per_layer: Mapping[str, Share] | None = None
     importance: Criterion = "l2"
     scope: Scope = "global"
@@ -70,10 +78,14 @@ class Prune(Stage):
 
     def __post_init__(self) -> None:
         given = [name for name in ("ratio", *SIZES) if getattr(self, name) is not None]
+        if self.latency is not None and "ratio" not in given:  # beside it, a ratio is what was found for it
+            given.append("latency")
         if len(given) > 1:
             raise BadInput(f"{' and '.join(given)}: give one of them")
         if not given and not self.per_layer:
-            raise BadInput(f"ratio: missing; give it, or one of {', '.join(SIZES)} or per_layer")
+            raise BadInput(f"ratio: missing; give it, or one of {', '.join(SIZES)}, latency or per_layer")
+        if self.latency is not None and self.latency_format not in plugins.names("exporters"):
+            plugins.find("exporters", self.latency_format)  # says which there are
 
     def check(self, model: Model) -> Model:
         """The shapes the stage will leave; where the criterion needs images, those by filter norms."""
@@ -81,9 +93,27 @@ class Prune(Stage):
             raise BadInput("prune_embedding: the embedding is a code, whose bits go with model.bits; set it to false")
         if self.finetune is not None:
             self.finetune.check(model)
+        if self.measures():
+            return model  # what is left, only a measurement can tell
         importance = "l2" if self.importance == "taylor" else self.importance
         found = self._prunable(model, model.network, importance)
         return _smaller(model, found.without(self._chosen(found, found, model.preprocess.size, done=1.0)))
+
+    def measures(self) -> str | None:
+        return self.latency_format if self.latency is not None and self.ratio is None else None
+
+    def measured(self, model: Model, data: Data, latencies: Latencies) -> Prune:
+        assert self.latency is not None
+        limit, found = self.latency, self._ranked(model, data)
+
+        def latency(ratio: float) -> float:
+            pruned = _smaller(model, found.without(choose_share(found, ratio, self.scope, self.per_layer)))
+            before, after = latencies([model, pruned])
+            say(f"prune: ratio {ratio:.3f}  {after:.2f} of {before:.2f} ms")
+            return after if limit > 1 else after / before
+
+        most = largest_share(found, self.per_layer)
+        return replace(self, ratio=least_ratio(latency, limit, most, f"latency: {limit}"))
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
         found = start = self._ranked(model, data)
@@ -96,11 +126,15 @@ class Prune(Stage):
             model = _smaller(model, found.without(self._chosen(found, start, size, done=step / self.steps)))
             sizes = measure(model.network, size)
             before = {f"{name}_before": value for name, value in measure(found.network, size).items()}
-            model = _logged(model, {"step": step, **sizes, **before})
+            model = _logged(model, {"step": step, **self._target(), **sizes, **before})
             say(f"prune: step {step}/{self.steps}  {sizes['params']:,} parameters, {sizes['macs']:,} MACs")
             if self.finetune is not None:
                 model = _finetuned(self.finetune, model, data, seed, scratch / f"step-{step}", step)
         return model
+
+    def _target(self) -> dict[str, Any]:
+        """The ratio where it was found for a latency."""
+        return {} if self.latency is None else {"latency": self.latency, "ratio": self.ratio}
 
     def _ranked(self, model: Model, data: Data) -> Prunable:
         network = model.network

@@ -15,12 +15,15 @@ class Costs:
         pixel: what one output pixel of one group costs before any multiplication.
         moved: what moving one value costs.
         channels_last: the order of axes in which the runtime moves values.
+        batched: what a product of matrices for each group takes, as a share of the grouped convolution; None where it
+            is not to be tried.
     """
 
     lanes: int
     pixel: float
     moved: float
     channels_last: bool
+    batched: float | None = None
 
     def convolution(self, pixels: int, groups: int, inputs: int, outputs: int) -> float:
         """Of ``inputs`` multiply-adds for each of ``outputs`` values in every group and pixel."""
@@ -36,8 +39,17 @@ XNNPACK = Costs(lanes=16, pixel=125, moved=25, channels_last=True)
 ONNXRUNTIME = Costs(lanes=16, pixel=500, moved=100, channels_last=False)
 """ONNX Runtime, which computes in blocks of channels: a move makes it leave and enter them."""
 
-TORCH = Costs(lanes=1, pixel=0, moved=0, channels_last=False)
-"""TorchScript: no dense form of a grouped convolution and no tiles were faster there, so that nothing gets weights."""
+TORCH = Costs(lanes=1, pixel=0, moved=0, channels_last=False, batched=0.7)
+"""TorchScript: no dense form of a grouped convolution and no tiles were faster there, so that nothing gets weights. Its
+grouped 1x1 convolution is a loop over copies of slices."""
 
 COREML = Costs(lanes=1, pixel=0, moved=100, channels_last=False)
 """Core ML, which runs on no machine that this was measured on: shuffles of large maps go, all else stays plain."""
+
+BY_FORMAT = {
+    "tflite": XNNPACK,
+    "onnx": ONNXRUNTIME,
+    "torchscript": TORCH,
+    "torchscript-lite": TORCH,
+    "coreml": COREML,
+}

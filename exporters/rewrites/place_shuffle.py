@@ -88,7 +88,8 @@ class _Shuffle:
             if conv is not None:
                 dense = stays - self._cost(conv) + self._cost(conv, groups=1)
                 forms.append(Form(name, dense, _added(self.network, conv), fold))
-        return Place(f"shuffle:{self.end.name}", tuple(forms))
+        ends = [node for node in (self.first, self.source, self.end, self.second) if node is not None]
+        return Place(f"shuffle:{self.end.name}", tuple(forms), (*ends, *self.passed))
 
     def _before(self, node: fx.Node) -> fx.Node | None:
         """The pointwise convolution whose output reaches the shuffle unmixed and alone."""

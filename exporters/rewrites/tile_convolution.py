@@ -112,7 +112,7 @@ class TileConvolution:
             cost += self.costs.move(copies * pixels * block**2)
             added = (sum(weight.numel() for weight in weights) - conv.weight.numel()) * conv.weight.element_size()
             forms.append(Form(f"blocks of {block}", cost, added, self._tiling(network, node, tiled, parts)))
-        return Place(f"tiles:{node.target}", tuple(forms))
+        return Place(f"tiles:{node.target}", tuple(forms), (*node.all_input_nodes, node))
 
     def _tiling(
         self, network: fx.GraphModule, node: fx.Node, tiled: Tiled, parts: Sequence[fx.Node]

@@ -30,7 +30,8 @@ class TorchScript(Runtime):
         import torch
 
         torch.set_num_threads(threads)
-        torch.set_num_interop_threads(1)
+        if torch.get_num_interop_threads() > 1:  # which torch lets set once
+            torch.set_num_interop_threads(1)
         module = torch.jit.load(str(path), map_location="cpu").eval()
 
         def embed(images: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from exporters.rewrites import rewrite
-from exporters.rewrites._choice import Form, Place, Rewrite
+from exporters.rewrites._choice import Cheapest, Form, Place, Rewrite
 from exporters.rewrites._costs import Costs
 
 CHEAP_DENSE = Costs(lanes=16, pixel=1000, moved=1000, channels_last=True)
@@ -48,5 +48,5 @@ class Only:
 
 def rewritten(network: nn.Module, example: torch.Tensor, rewrites: Sequence[Rewrite]) -> fx.GraphModule:
     changed = copy.deepcopy(traced(network))
-    rewrite(changed, [rewrites], example)
+    rewrite(changed, [rewrites], example, Cheapest())
     return changed.eval()

@@ -16,6 +16,7 @@ from compress.stages.prune import prune_model
 from exporters._deploy import Deployed, optimized
 from exporters.rewrites._choice import weight_bytes
 from exporters.rewrites._costs import COREML, ONNXRUNTIME, TORCH, XNNPACK, Costs
+from exporters.tflite import TFLite
 from tests.exporters.conftest import SIZE
 from tests.exporters.rewrites._networks import TOLERANCE, difference, traced
 
@@ -39,7 +40,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 
 def check(network: nn.Module, size: tuple[int, int], costs: Costs, optimize: Optimize, images: np.ndarray) -> str:
     deployed = Deployed(network, Preprocess(size), "l2")
-    graph = optimized(DeployGraph(deployed, size, {}), costs, optimize)
+    graph = optimized(DeployGraph(deployed, size, {}), costs, TFLite(optimize=optimize))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     assert difference(deployed, graph.module, pixels) < TOLERANCE
     if optimize == "size":
@@ -79,11 +80,11 @@ def test_a_pruned_network(trained: nn.Module, tinted: Callable[..., np.ndarray])
 
 def test_none_leaves_the_network(trained: nn.Module) -> None:
     graph = DeployGraph(Deployed(trained, Preprocess(SIZE), "l2"), SIZE, {})
-    assert optimized(graph, XNNPACK, "none") is graph
+    assert optimized(graph, XNNPACK, TFLite(optimize="none")) is graph
 
 
 def test_the_same_network_gets_the_same_forms(trained: nn.Module) -> None:
     graph = DeployGraph(Deployed(trained, Preprocess(SIZE), "l2"), SIZE, {})
-    first, second = (optimized(graph, XNNPACK, "speed") for _ in range(2))
+    first, second = (optimized(graph, XNNPACK, TFLite()) for _ in range(2))
     assert first.metadata == second.metadata
     assert all(torch.equal(a, b) for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from exporters.rewrites._costs import TORCH
 from exporters.rewrites.merge_groups import MergeGroups
 from tests.exporters.rewrites._networks import CHEAP_DENSE, TOLERANCE, Only, difference, rewritten
 
@@ -22,6 +23,20 @@ def test_any_number_of_groups(groups: int, bias: bool) -> None:
     conv = changed.get_submodule("0")
     assert isinstance(conv, nn.Conv2d) and conv.groups == groups
     assert difference(network, changed, x) < TOLERANCE
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_product_of_matrices_for_each_group(bias: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(24, 36, 1, groups=12, bias=bias))
+    x = torch.randn(2, 24, 3, 5)
+    batched = Only(MergeGroups(TORCH), "batched")
+    changed = rewritten(network, x[:1], [batched])
+    assert batched.count == 1 and not isinstance(changed.get_submodule("0"), nn.Conv2d)
+    assert difference(network, changed, x) < TOLERANCE
+    weight = changed.get_submodule("0").weight
+    weight.copy_(weight.flip(0))  # the groups in another order
+    assert difference(network, changed, x) > 0.01
 
 
 def test_a_plain_reshape_of_the_weights_would_be_seen() -> None:

@@ -1,0 +1,85 @@
+"""The form of every place, chosen by measurement or under a limit in bytes, as a plan that exports can replay."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from compress.contracts import BadInput, DeployGraph, Exporter, Timer
+from compress.hashing import artifact_bytes
+from exporters._deploy import rewritten
+from exporters.rewrites._choice import Cheapest, Form
+from exporters.rewrites._costs import BY_FORMAT
+from exporters.rewrites._measure import Measurements
+
+_TRIES = 4
+"""Files that are written in search of the largest growth of the weights that keeps a limit in bytes."""
+
+
+def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None) -> Exporter:
+    """The exporter with the plan that ``optimize: measured`` or ``max_bytes`` asks for; itself where nothing does.
+
+    Raises:
+        BadInput: ``max_bytes`` is less than the smallest file takes, or ``measured`` has no timer.
+        CompressError: as ``timer``.
+    """
+    if exporter.plan is not None or (exporter.optimize != "measured" and exporter.max_bytes is None):
+        return exporter
+    if exporter.optimize == "measured" and timer is None:
+        raise BadInput("optimize: 'measured' needs a timer, as validators.timing.timer gives it")
+    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+        return _Planner(exporter, graph, timer, Path(folder)).planned()
+
+
+class _Planner:
+    def __init__(self, exporter: Exporter, graph: DeployGraph, timer: Timer | None, folder: Path) -> None:
+        self.exporter, self.graph, self.folder = exporter, graph, folder
+        self.costs = BY_FORMAT[exporter.format]
+        self.plain = dataclasses.replace(exporter, optimize="none", max_bytes=None)
+        self.price = None
+        if exporter.optimize == "measured":
+            assert timer is not None
+            self.price = Measurements(self._write_part, timer, folder, exporter.suffix)
+
+    def planned(self) -> Exporter:
+        fastest = self._forms(None)
+        limit = self.exporter.max_bytes
+        if limit is None or self._bytes(fastest) <= limit:
+            return self._with(fastest)
+        smallest = self._forms(0)
+        least, most = self._bytes(smallest), self._bytes(fastest)
+        if least > limit:
+            raise BadInput(
+                f"max_bytes: {limit:,} is less than the smallest file takes, {least:,} bytes; ask for that or more, or "
+                "prune the network"
+            )
+        # Bytes of the file as a line through the growth of the weights.
+        grown = sum(form.added for form in fastest.values())
+        growth = grown * (limit - least) // (most - least)
+        for _ in range(_TRIES):
+            found = self._forms(growth)
+            if (excess := self._bytes(found) - limit) <= 0:
+                return self._with(found)
+            growth = max(0, sum(form.added for form in found.values()) - grown * excess // (most - least) - 1)
+        return self._with(smallest)
+
+    def _forms(self, growth: int | None) -> dict[str, Form]:
+        return rewritten(self.graph, self.costs, Cheapest(growth, self.price))[1]
+
+    def _with(self, forms: dict[str, Form]) -> Exporter:
+        return dataclasses.replace(self.exporter, plan={place: form.name for place, form in forms.items()})
+
+    def _bytes(self, forms: dict[str, Form]) -> int:
+        path = self.folder / f"whole{self.exporter.suffix}"
+        self._with(forms).write(self.graph, path)
+        return artifact_bytes(path)
+
+    def _write_part(self, part: nn.Module, size: tuple[int, int], path: Path) -> None:
+        images = None
+        if self.graph.calibration is not None:  # ranges change no time
+            images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
+        self.plain.write(DeployGraph(part, size, self.graph.metadata, images), path)
