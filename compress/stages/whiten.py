@@ -1,0 +1,92 @@
+"""Whitening of a trained embedding (Radenović, Tolias, Chum; TPAMI 2019, arXiv:1711.02512, section 3.3)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Lt
+from torch import nn
+
+from compress.contracts import BadInput, Data, Model, Stage
+from compress.progress import say
+from compress.reference import embed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whiten(Stage):
+    """Fit a linear map to the training images' embeddings and fold it into the layer that ends the network.
+
+    Nothing is added to any file. The classifier is changed so that its logits stay. The network needs a linear layer at
+    its end: ``model: {architecture: gem, dim: 128}``, or ``projected``.
+
+    Attributes:
+        method: ``supervised`` makes the differences between images of one class alike in all directions, so that what
+            varies within classes counts less (eq. 9 there); ``pca`` does so to the differences between any images.
+        shrink: pulls the covariance towards a multiple of the identity by this share, without which directions that
+            hardly vary in the training images, as with more dimensions than images, drown all others.
+    """
+
+    method: Literal["supervised", "pca"] = "supervised"
+    shrink: Annotated[float, Ge(0), Lt(1)] = 0.1
+
+    def check(self, model: Model) -> Model:
+        layer, classifier = (getattr(model.network, name, None) for name in ("projection", "classifier"))
+        if not isinstance(layer, nn.Conv2d) or not isinstance(classifier, nn.Linear):
+            raise BadInput(
+                f"{model.architecture.component_name()} does not end in a linear layer that could take the whitening "
+                "in; set model.architecture: gem and model.dim, or projected"
+            )
+        return replace(model, space=None)
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        """The same network in a space of its own.
+
+        Raises:
+            BadInput: no class has two training images, or all embeddings are alike.
+        """
+        features = embed(replace(model, embedding=replace(model.embedding, distance="l2")), data.train.images)
+        labels = data.train.labels if self.method == "supervised" else np.zeros(len(features), dtype=np.int64)
+        whitening = torch.from_numpy(whitening_of(features.astype(np.float64), labels, self.shrink))
+        center = torch.from_numpy(features.mean(axis=0, dtype=np.float64))
+        network: Any = copy.deepcopy(model.network)
+        layer, classifier = network.projection, network.classifier
+        with torch.no_grad():
+            weight, bias = layer.weight.flatten(1).double(), layer.bias.double()
+            layer.weight.copy_((whitening @ weight).reshape(layer.weight.shape))
+            layer.bias.copy_(whitening @ (bias - center))
+            rows = classifier.weight.double()
+            classifier.bias.copy_(classifier.bias.double() + rows @ center)
+            classifier.weight.copy_(rows @ torch.linalg.inv(whitening))
+        say(f"whiten: {self.method}, from {len(features):,} training images")
+        line = {"stage": "whiten", "method": self.method, "images": len(features)}
+        return replace(model, network=network, history=(*model.history, line), space=None, ranges={})
+
+
+def whitening_of(features: np.ndarray, labels: np.ndarray, shrink: float) -> np.ndarray:
+    """The inverse square root of the covariance within classes, float64 [D, D].
+
+    Args:
+        features: float64 [N, D].
+        labels: int64 [N]; the same everywhere gives the covariance of all.
+        shrink: share of the identity, scaled to the same trace.
+
+    Raises:
+        BadInput: the covariance is zero.
+    """
+    _, own = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(own)
+    means = np.stack([np.bincount(own, weights=column) for column in features.T], axis=1) / sizes[:, None]
+    within = features - means[own]
+    covariance = within.T @ within / max(1, len(features) - len(sizes))
+    level = float(np.trace(covariance)) / len(covariance)
+    if level <= 0:
+        raise BadInput("whiten: no training image's embedding differs from its class's others; train the network first")
+    values, vectors = np.linalg.eigh((1 - shrink) * covariance + shrink * level * np.eye(len(covariance)))
+    # Relative to the level, so that embeddings keep their size.
+    scales = np.sqrt(level / np.maximum(values, 1e-12 * level))
+    return np.asarray((vectors * scales) @ vectors.T)
