@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from PIL import Image
 
 from compress.datasets.digits import Digits
 from tests._command import Ended, compress
+from tests._once import shared
 
 TINY = """
 name: tiny
@@ -121,19 +120,12 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, save_photos: Callable[..., list[Path]]) -> Finished:
-    """A small network trained on tinted digits in ten classes and exported to every format.
-
-    Made once: under pytest-xdist by the first worker that asks, the others wait for it.
-    """
-    own = tmp_path_factory.getbasetemp()
-    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
-    shared.mkdir(exist_ok=True)
-    recipe, folder, ended = shared / "tiny.yaml", shared / "bundle", shared / "ended.json"
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """A small network trained on tinted digits in ten classes and exported to every format."""
+    with shared(tmp_path_factory, "finished") as common:
+        recipe, folder, ended = common / "tiny.yaml", common / "bundle", common / "ended.json"
         if not ended.exists():
             for label in range(10):
-                save_photos(shared / "photos" / f"digit {label}", label, 30)
-            recipe.write_text(TINY.format(root=shared / "photos"), encoding="utf-8")
+                save_photos(common / "photos" / f"digit {label}", label, 30)
+            recipe.write_text(TINY.format(root=common / "photos"), encoding="utf-8")
             ended.write_text(json.dumps(asdict(compress("run", recipe, "--out", folder))), encoding="utf-8")
     return Finished(recipe, folder, Ended(**json.loads(ended.read_text(encoding="utf-8"))))

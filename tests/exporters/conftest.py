@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 
 from architectures import create_model
 from exporters import export_model
+from tests._once import shared
 from tests.exporters._runners import normalised
 
 TINTS = np.array([(255, 180, 50), (25, 255, 150), (130, 50, 255), (255, 255, 255)])
@@ -80,13 +80,22 @@ EPOCHS = 3
 
 
 @pytest.fixture(scope="session")
-def trained(tinted: Callable[..., np.ndarray]) -> nn.Module:
+def trained(tinted: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
     """ALNet with a classifier after a short training on tinted digits."""
     torch.manual_seed(0)
     network = create_model("alnet", num_classes=10, stem_stride=2)
-    pixels = torch.from_numpy(tinted(600, *SIZE)).permute(0, 3, 1, 2)
-    labels = torch.arange(600) % 10
-    steps = [rows for _ in range(EPOCHS) for rows in torch.randperm(600).split(50)]
+    with shared(tmp_path_factory, "trained") as folder:
+        weights = folder / "weights.pt"
+        if not weights.exists():
+            torch.save(_train(network, tinted(600, *SIZE)).state_dict(), weights)
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return network.eval()
+
+
+def _train(network: nn.Module, images: np.ndarray) -> nn.Module:
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    labels = torch.arange(len(images)) % 10
+    steps = [rows for _ in range(EPOCHS) for rows in torch.randperm(len(images)).split(50)]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(steps))
     for rows in steps:
@@ -101,11 +110,12 @@ def trained(tinted: Callable[..., np.ndarray]) -> nn.Module:
 @pytest.fixture(scope="session")
 def artifact(trained: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """artifact(suffix, precision="fp32") -> the trained network in that format; converted once."""
-    folder = tmp_path_factory.mktemp("artifacts")
 
-    @functools.cache
     def export(suffix: str, precision: str = "fp32") -> Path:
-        path = folder / precision / f"alnet{suffix}"
-        return export_model(trained, path, input_size=SIZE, precision=precision, metadata={"license": "CC0-1.0"})
+        with shared(tmp_path_factory, f"artifact-{precision}-{suffix[1:]}") as folder:
+            path = folder / f"alnet{suffix}"
+            if not path.exists():
+                export_model(trained, path, input_size=SIZE, precision=precision, metadata={"license": "CC0-1.0"})
+        return path
 
     return export
