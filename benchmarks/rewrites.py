@@ -1,15 +1,18 @@
-"""What the exporters' rewrites gain: ``python -m benchmarks.rewrites``, about two minutes.
+"""What the exporters' rewrites gain: ``python -m benchmarks.rewrites [--measured] [SUFFIX …]``, about two minutes.
 
-Exports ALNet (stem stride 2, 224 px, fp32) as it is (``optimize: none``) and rewritten, and MobileNetV2 for comparison,
-and times all files of a format in turn, on one thread, in that thread's own processor time. Prints the ratio to the
-straight conversion, to MobileNetV2, of the bytes, and the largest difference relative to the largest output.
+Exports ALNet (stem stride 2, 224 px, fp32) as it is (``optimize: none``), rewritten, and rewritten with ``max_bytes``
+at the size of the straight file (``limited``); MobileNetV2 for comparison. Times all files of a format in turn, on one
+thread, in that thread's own processor time. Prints the ratio to the straight conversion, to MobileNetV2, of the bytes,
+and the largest difference relative to the largest output. ``--measured`` adds the forms that measure fastest, and
+prints them; that takes some minutes more for each format.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,11 @@ from torch import nn
 
 from architectures import create_model
 from benchmarks._timing import medians
-from exporters import export_model
+from compress.contracts import DeployGraph, EmbeddingSpec, Preprocess
+from exporters import export_model, find_exporter, planned
+from exporters._deploy import Deployed, describe
+from validators import format_of
+from validators.timing import timer
 
 SIZE = 224
 ROUNDS = 60
@@ -76,17 +83,39 @@ def torchscript(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 OPEN = {".tflite": tflite, ".onnx": onnxruntime, ".pt": torchscript}
 
 
-def compare(suffix: str, networks: dict[str, nn.Module], folder: Path) -> None:
+def measured_plan(network: nn.Module, suffix: str) -> Mapping[str, str]:
+    about = describe(
+        name="alnet",
+        license="unspecified",
+        architecture="alnet",
+        preprocess=(preprocess := Preprocess((SIZE, SIZE))),
+        embedding=EmbeddingSpec(1280),
+    )
+    graph = DeployGraph(Deployed(network, preprocess, "l2"), (SIZE, SIZE), about)
+    plan = planned(find_exporter(suffix)(optimize="measured"), graph, timer(format_of(f"alnet{suffix}"))).plan
+    assert plan is not None
+    return plan
+
+
+def compare(suffix: str, networks: dict[str, nn.Module], folder: Path, measured: bool) -> None:
     alnet, mobilenet = networks["alnet"], networks["mobilenet_v2"]
-    paths = {f"alnet {kind}": folder / f"alnet.{kind}{suffix}" for kind in ("none", "speed", "size")}
-    for name, path in paths.items():
-        export_model(alnet, path, input_size=SIZE, optimize=name.removeprefix("alnet "))  # type: ignore[arg-type]
+
+    def export(kind: str, **options: Any) -> Path:
+        return export_model(alnet, folder / f"alnet.{kind}{suffix}", input_size=SIZE, **options)
+
+    paths = {f"alnet {kind}": export(kind, optimize=kind) for kind in ("none", "speed", "size")}
+    paths["alnet limited"] = export("limited", max_bytes=paths["alnet none"].stat().st_size)
+    if measured:
+        plan = measured_plan(alnet, suffix)
+        print(suffix, "measured:", ", ".join(f"{place}={form}" for place, form in plan.items()))
+        paths["alnet measured"] = export("measured", plan=plan)
+    rewritten = list(paths)
     paths["mobilenet_v2"] = export_model(mobilenet, folder / f"mobilenet_v2{suffix}", input_size=SIZE)
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 14, 14), (SIZE, SIZE), mode="bilinear")
     pixels = (image * 255).to(torch.uint8).numpy()
     runs = {name: OPEN[suffix](path) for name, path in paths.items()}
     straight = runs["alnet none"](pixels)
-    errors = {name: np.abs(runs[name](pixels) - straight).max() / np.abs(straight).max() for name in list(paths)[:3]}
+    errors = {name: np.abs(runs[name](pixels) - straight).max() / np.abs(straight).max() for name in rewritten}
     seconds = medians(
         {name: lambda run=run: [run(pixels) for _ in range(CALLS)] for name, run in runs.items()},  # type: ignore[misc]
         ROUNDS,
@@ -115,10 +144,11 @@ def compare_programs(network: nn.Module, folder: Path) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    measured, suffixes = "--measured" in sys.argv, [word for word in sys.argv[1:] if word in OPEN]
     networks = {"alnet": conditioned("alnet", stem_stride=2), "mobilenet_v2": conditioned("mobilenet_v2")}
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in OPEN:
-            compare(suffix, networks, Path(folder))
+        for suffix in suffixes or OPEN:
+            compare(suffix, networks, Path(folder), measured)
         compare_programs(networks["alnet"], Path(folder))
 
 
