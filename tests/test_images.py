@@ -157,3 +157,15 @@ def test_files_that_cannot_be_decoded_say_why(
     assert read_image(whole, Preprocess(size=(8, 8))).shape == (8, 8, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert "decompression bomb" in reason(whole)
+
+
+def test_a_box_is_cut_out_before_the_picture_is_turned(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
+    """A box counts pixels of the file, as published ones do; edges are rounded."""
+    whole, exif = photo(1, 4), Image.Exif()
+    exif[0x0112] = 6
+    whole.save(tmp_path / "turned.png", exif=exif)
+    found = read_image(tmp_path / "turned.png", Preprocess(size=(30, 20)), box=(9.6, 4.4, 40.0, 24.0))
+    assert (found == np.rot90(np.asarray(whole.crop((10, 4, 40, 24))), -1)).all()
+    for box in ((-1.0, 0.0, 10.0, 10.0), (0.0, 0.0, 65.0, 10.0), (10.0, 10.0, 10.0, 20.0), (20.0, 0.0, 10.0, 10.0)):
+        with pytest.raises(UndecodableImageError, match=r"its box .* lies outside its 64 x 48 pixels"):
+            read_image(tmp_path / "turned.png", Preprocess(size=(30, 20)), box=box)

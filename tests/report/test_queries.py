@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from compress.gallery import GALLERY, read_gallery
 from compress.report.queries import Examples, examples
+from compress.report.retrieval import models
 from compress.report.source import Source, read_source
 from tests.report import _bundle
 
@@ -55,3 +58,14 @@ def test_only_an_artifact_that_ranks_otherwise_differs(found: Examples, source: 
     # The first shown shares fewest images with PyTorch.
     names = [{each.name for each in ranking.found} for ranking in difference.queries[0].rankings]
     assert len(names[0] & names[1]) == min(len(set(a) & set(b)) for a, b in pairs)
+
+
+def test_where_the_data_set_lists_what_is_relevant_right_means_listed(source: Source) -> None:
+    assert source.rankings is not None
+    ranked = models(source)[0][1]["top"]
+    # The first of each ten is listed, whatever its class.
+    asked = [{**query, "relevant": [top[0]]} for query, top in zip(source.rankings["queries"], ranked, strict=True)]
+    listed = examples(replace(source, rankings={**source.rankings, "queries": asked}))
+    assert listed is not None
+    marks = [[each.right for each in query.rankings[0].found] for query in listed.queries]
+    assert marks == [[True] + [False] * 9] * len(listed.queries)
