@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from compress import environment
-from compress.contracts import Artifact, HeldOut, Model, Observation, Runtime
+from compress.contracts import Artifact, HeldOut, Index, Model, Observation, Runtime
 from compress.controls import adversaries, judge
 from compress.gallery import GALLERY, Gallery, GalleryOptions, read_gallery, write_gallery
 from compress.golden import Golden
 from compress.hashing import artifact_bytes, artifact_sha256
+from compress.indexing import RECALL, build_index, index_path
 from compress.manifest import json_values
 from compress.model import model_sha256, space_id
 from compress.neighbours import SECTION, neighbour_overlap
@@ -29,7 +30,8 @@ from compress.workspace import Workspace, write_text
 from compress.worst import write_worst
 from validators import runtimes_for
 from validators.compatibility import Sample, compatibility, sample, sample_of
-from validators.gates import default_limits
+from validators.curves import spread
+from validators.gates import INDEX_RECALL, default_limits, evaluate_gates
 from validators.measure import entry, measure, static_values, unexecuted
 from validators.pytorch_mobile import described
 
@@ -103,7 +105,8 @@ class Assessor:
             write_gallery(file, images, self._reference.gallery, classes, self._model.embedding, options, about)
 
         versions = {"sqlite": sqlite3.sqlite_version, **environment.versions(["pillow"])}
-        key = {**self._key, "gallery": options.options(), "about": about, "writers": versions}
+        chosen = {key: value for key, value in options.options().items() if key != "index"}
+        key = {**self._key, "gallery": chosen, "about": about, "writers": versions}
         self._work.reuse("gallery", key, [file], build)
         return read_gallery(file)
 
@@ -121,6 +124,40 @@ class Assessor:
         runtimes = chosen_runtimes(self._validation, artifact.format)
         first, *others = [self._on(runtime, artifact, file, golden, gallery) for runtime in runtimes]
         return {**file, **first, "other_runtimes": others}
+
+    def gallery_entry(self, index: Index | None, gallery: Gallery, seed: int) -> dict[str, Any]:
+        """What bundle.json says about the gallery; the golden pack is written.
+
+        ``index`` is built, beside the gallery, and measured with some of the queries, as many of each class.
+        """
+        counts = {"images": gallery.meta["images"], "of": gallery.meta["of"]}
+        if index is None:
+            return {**counts, "index": None}
+
+        def build(_: Path) -> Any:
+            say(f"gallery: {index.component_name()}")
+            queries, leave_one_out = self._held_out.queries, self._held_out.leave_one_out
+            rows = spread(queries.labels, -(-MEASURED // len(np.unique(queries.labels))))
+            row_of = {name: row for row, name in enumerate(gallery.names)} if leave_one_out else {}
+            own = np.array([row_of.get(queries.ids[row], -1) for row in rows.tolist()])
+            own_in_all = rows if leave_one_out else np.full(len(rows), -1)
+            whole = (self._reference.gallery, own_in_all) if counts["images"] < counts["of"] else None
+            features = self._reference.queries[rows]
+            return json_values(build_index(index, self._work.folder, features, own, seed, whole))
+
+        key = {
+            **self._key,
+            "index": {index.component_name(): index.options()},
+            "gallery": artifact_sha256(self._work.folder / GALLERY),
+            "golden": artifact_sha256(self._work.folder / "golden"),
+            "seed": seed,
+            "measured": MEASURED,
+            "writers": {"sqlite": sqlite3.sqlite_version, **environment.versions(["faiss-cpu"])},
+        }
+        found = self._work.reuse("index", key, [self._work.folder / index_path(index)], build)
+        limit = self._validation.gates.get(INDEX_RECALL, index.least_recall)
+        gates = evaluate_gates({INDEX_RECALL: limit}, {INDEX_RECALL: found[RECALL]})
+        return {**counts, **found, "gates": [asdict(gate) for gate in gates]}
 
     def rankings(self, gallery: Gallery, thumbnail: int) -> None:
         """Write ``rankings.json``: what PyTorch found, and every artifact that ``entry`` executed.
@@ -189,7 +226,8 @@ class Assessor:
 
     def _limits(self, precision: str, file_format: str | None = None) -> dict[str, float]:
         own = default_limits(precision, file_format, self._model.embedding.kind)
-        return {**own, **self._validation.gates}
+        of_artifacts = {name: limit for name, limit in self._validation.gates.items() if name != INDEX_RECALL}
+        return {**own, **of_artifacts}
 
     @functools.cached_property
     def _sizes(self) -> dict[str, int]:

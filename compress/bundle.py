@@ -13,6 +13,7 @@ from compress import environment
 from compress.contracts import Data, Model, Preprocess
 from compress.data import describe
 from compress.gallery import GALLERY
+from compress.indexing import index_path
 from compress.manifest import MANIFEST, SCHEMA, file_hashes, json_values, read_manifest
 from compress.model import space_id
 from compress.rankings import RANKINGS
@@ -29,7 +30,7 @@ def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, finding
     """Complete ``folder`` around its checkpoints, artifacts and golden pack; the manifest comes last.
 
     Args:
-        findings: the manifest's ``source``, ``artifacts``, ``controls`` and ``compatibility``.
+        findings: the manifest's ``source``, ``artifacts``, ``gallery``, ``controls`` and ``compatibility``.
 
     Returns:
         The manifest as it was written.
@@ -96,6 +97,8 @@ def _remove_strays(folder: Path, recipe: Recipe, entries: Sequence[Mapping[str, 
     kept = {folder / entry["path"] for entry in entries}
     kept |= {folder / "checkpoints" / f"{step}.safetensors" for step, _ in recipe.stages or (("initial", None),)}
     kept.add(folder / GALLERY)
+    if recipe.gallery.index is not None:
+        kept.add(folder / index_path(recipe.gallery.index))
     for artifact in entries:
         for checked in (artifact, *artifact["other_runtimes"]):
             if (checked["parity"] or {}).get("worst_image_file"):

@@ -30,6 +30,7 @@ def _runtimes(incomplete: str) -> list[str]:
 
 
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]
+Exact = Annotated[bool, typer.Option("--exact", help="compare with every image, also where the bundle has an index")]
 
 
 @app.command()
@@ -49,6 +50,7 @@ def run(
     from compress import manifest, pipeline
     from compress.contracts import BadInput
     from compress.recipe import load_recipe
+    from compress.table import index_line
 
     checked = load_recipe(recipe, set_ or [])
     if until is not None and until not in checked.steps:
@@ -62,6 +64,8 @@ def run(
         print(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
         return
     _show(bundle["name"], list(manifest.entries(bundle)), bundle["source"])
+    if bundle["gallery"]["index"] is not None:
+        print(index_line(bundle["gallery"]))
     print(f"controls: {sum(c['caught'] for c in bundle['controls'])} of {len(bundle['controls'])} adversaries caught")
     print(f"bundle: {folder}")
     _exit_on(manifest.failures(bundle))
@@ -77,6 +81,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Check a bundle again on the runtimes installed here: hashes, golden images, gates."""
+    from compress.table import verified_index_line
     from compress.verify import verify as verify_bundle
 
     result = verify_bundle(folder, runtime)
@@ -84,6 +89,8 @@ def verify(
         print(json.dumps(result.to_json(), indent=2))
     else:
         _show(f"{result.name}, golden images", result.entries)
+        if result.index is not None:
+            print(verified_index_line(result.index))
     _exit_on(result.problems)
 
 
@@ -117,13 +124,15 @@ def search(
     runtime: Annotated[
         str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
     ] = None,
+    exact: Exact = False,
 ) -> None:
     """The K nearest gallery images of a photograph, by one artifact."""
     from compress.query import query
     from compress.table import print_matches
 
-    answer = query(folder, image, top=top, artifact=artifact, runtime=runtime)
-    print(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images")
+    answer = query(folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact)
+    by = "" if answer.index is None else f" by {answer.index}"
+    print(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images{by}")
     print_matches(answer.matches)
 
 
@@ -159,11 +168,12 @@ def demo(
         str, typer.Option(help="address to listen on; the default reaches this machine only")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+    exact: Exact = False,
 ) -> None:
     """A local page, and a REST API, to search the bundle's gallery with photographs."""
     from compress.demo.server import serve
 
-    serve(folder, host, port)
+    serve(folder, host, port, exact=exact)
 
 
 @app.command(name="list")

@@ -19,8 +19,8 @@ thumbnail BLOB, feature BLOB)``, ``id`` counting from 0:
                   binary the code of ceil(dim / 8) bytes, bit i being activation i > 0.5 and the first bit the most
                   significant one, unused low bits 0
 
-The same rows give the same bytes with the same versions of SQLite (its number stands in the file's header) and
-Pillow: fixed page size, rows in order, no clock, VACUUM at the end.
+The same rows give the same bytes with the same versions of SQLite and Pillow. Where the recipe names one of the
+``indexes``, its file lies beside this one and holds ids of ``images``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ import numpy as np
 from annotated_types import Ge, Le
 from PIL import Image
 
-from compress.contracts import BadInput, Component, EmbeddingSpec, ImageSet
+from compress import database
+from compress.contracts import BadInput, Component, EmbeddingSpec, ImageSet, Index, component_field
 from validators.metrics import binarize
 
 SCHEMA = 1
@@ -62,10 +63,12 @@ class GalleryOptions(Component):
     Attributes:
         thumbnail: longer side of the thumbnails in pixels; smaller images keep their size.
         max_images: a larger gallery is represented by so many images, evenly spaced.
+        index: what apps search with; null compares a query with every image.
     """
 
     thumbnail: Annotated[int, Ge(8), Le(512)] = 64
     max_images: Annotated[int, Ge(1)] = 2000
+    index: Index | None = component_field("indexes", None)
 
 
 @dataclass(frozen=True)
@@ -121,21 +124,11 @@ def write_gallery(
         "of": len(images),
     }
     packed = binarize(features[rows]) if binary else features[rows].astype(_FLOAT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.unlink(missing_ok=True)
-    with closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
-        # A crash leaves an unfinished file, which the rename below never makes a finished one.
-        database.executescript("PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA journal_mode = OFF;")
-        database.executescript(_TABLES)
-        database.execute("BEGIN")
-        database.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(meta[key])) for key in sorted(meta)])
-        database.executemany(
+    with database.written(path, _TABLES) as file:
+        file.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(meta[key])) for key in sorted(meta)])
+        file.executemany(
             "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(images, rows, packed, class_names, options)
         )
-        database.execute("COMMIT")
-        database.execute("VACUUM")
-    unfinished.replace(path)
 
 
 def _rows(
@@ -160,11 +153,11 @@ def read_gallery(path: Path) -> Gallery:
     if not path.is_file():
         raise BadInput(f"{path}: the bundle has no gallery; make it with 'compress run' of this version")
     try:
-        with closing(_opened(path)) as database:
-            meta = {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM meta")}
+        with closing(database.opened(path)) as file:
+            meta = {key: json.loads(value) for key, value in file.execute("SELECT key, value FROM meta")}
             if meta["schema"] > SCHEMA:
                 raise BadInput(f"{path}: schema {meta['schema']} is newer than {SCHEMA}; upgrade Compress")
-            rows = database.execute("SELECT id, name, label, feature FROM images ORDER BY id").fetchall()
+            rows = file.execute("SELECT id, name, label, feature FROM images ORDER BY id").fetchall()
         if [row[0] for row in rows] != list(range(meta["images"])) or not rows:
             raise ValueError(f"ids are not 0 to {meta['images'] - 1}")
         features = _unpacked([row[3] for row in rows], meta)
@@ -180,16 +173,11 @@ def read_thumbnail(path: Path, number: int) -> bytes | None:
         BadInput: the index is damaged.
     """
     try:
-        with closing(_opened(path)) as database:
-            row = database.execute("SELECT thumbnail FROM images WHERE id = ?", (number,)).fetchone()
+        with closing(database.opened(path)) as file:
+            row = file.execute("SELECT thumbnail FROM images WHERE id = ?", (number,)).fetchone()
     except sqlite3.Error as error:
         raise BadInput(f"{path}: the gallery is damaged ({error})") from error
     return None if row is None else bytes(row[0])
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Read-only and without lock or journal files beside the bundle."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def _unpacked(blobs: list[bytes], meta: Mapping[str, Any]) -> np.ndarray:

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from compress.contracts import BadInput, Distance
 from compress.hashing import artifact_sha256
@@ -42,6 +42,20 @@ class _Artifact(BaseModel):
     gates: list[_Gate]
 
 
+class _Gallery(BaseModel):
+    index: str | None
+    options: dict[str, Any] = {}
+    path: _Path | None = None
+    golden_recall: float | None = Field(None, alias="golden_recall@10")
+    gates: list[_Gate] = []
+
+    @model_validator(mode="after")
+    def _describes_its_index(self) -> Self:
+        if self.index is not None and (self.path is None or self.golden_recall is None):
+            raise ValueError(f"the index {self.index} has no path or no golden_recall@10")
+        return self
+
+
 class _Architecture(BaseModel):
     params: int
     macs: int
@@ -63,6 +77,7 @@ class _Manifest(BaseModel):
     data: dict[str, Any]
     source: dict[str, Any]
     artifacts: list[_Artifact]
+    gallery: _Gallery | None = None
     files: dict[_Path, str]
 
 
@@ -126,7 +141,7 @@ def entries(manifest: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def failures(manifest: Mapping[str, Any]) -> list[str]:
-    """One line per failed gate (artifact, name, value, limit) and per adversary that no gate caught.
+    """One line per failed gate (file, name, value, limit) and per adversary that no gate caught.
 
     A coarse precision may let one pass that moves features less than its own rounding does, such as a swap of colours
     for a network that was trained on grey images, where a finer precision of the same run catches it.
@@ -135,6 +150,12 @@ def failures(manifest: Mapping[str, Any]) -> list[str]:
         f"{each['path']} on {each['runtime']}: {gate['name']} {_number(gate['value'])}, limit {_number(gate['limit'])}"
         for each in entries(manifest)
         for gate in each["gates"]
+        if not gate["passed"]
+    ]
+    gallery = manifest.get("gallery") or {}
+    gates += [
+        f"{gallery['path']}: {gate['name']} {_number(gate['value'])}, limit {_number(gate['limit'])}"
+        for gate in gallery.get("gates", ())
         if not gate["passed"]
     ]
     caught = {control["name"] for control in manifest.get("controls", ()) if control["caught"]}

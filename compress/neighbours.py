@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.contracts import OpenIndex
 from compress.gallery import GALLERY, Gallery
 from compress.golden import Golden
 from compress.search import Match, distances, nearest
@@ -76,14 +77,25 @@ def neighbour_overlap(golden: Golden, gallery: Gallery, embeddings: np.ndarray) 
         found = _found(golden, gallery, embeddings)
     except ValueError:
         return {"golden_neighbours": math.nan}
+    return {"golden_neighbours": _right(golden, gallery, found)}
+
+
+def index_recall(golden: Golden, gallery: Gallery, index: OpenIndex) -> float:
+    """The same share for the PyTorch model's own embeddings and the images that an index of the gallery finds."""
+    return _right(golden, gallery, _found(golden, gallery, golden.embeddings, index))
+
+
+def _right(golden: Golden, gallery: Gallery, found: list[list[Match]]) -> float:
     shares = []
     for query, expected, matches in zip(golden.embeddings, golden.neighbours, found, strict=True):
-        right = _to_named(gallery, query, matches)
+        right = _to_named(gallery, query, matches[: len(expected)])
         limit = expected[-1].distance * (1 + _TOLERANCE) if expected else 0.0
-        shares.append(float(np.mean(right <= limit)) if expected else 1.0)
-    return {"golden_neighbours": float(np.mean(shares))}
+        shares.append(np.count_nonzero(right <= limit) / len(expected) if expected else 1.0)
+    return float(np.mean(shares))
 
 
-def _found(golden: Golden, gallery: Gallery, embeddings: np.ndarray) -> list[list[Match]]:
+def _found(
+    golden: Golden, gallery: Gallery, embeddings: np.ndarray, index: OpenIndex | None = None
+) -> list[list[Match]]:
     most = max(map(len, golden.neighbours), default=0)
-    return nearest(gallery, embeddings, max(1, most), golden.left_out)
+    return nearest(gallery, embeddings, max(1, most), golden.left_out, index)

@@ -90,7 +90,7 @@ def _nested(component: type[Component], values: Mapping[str, Any], where: str) -
             continue
         kind, place = option.metadata["kind"], f"{where}.{option.name}"
         given = values.get(option.name, option.metadata["default"])
-        if isinstance(given, Component) or ("only" in option.metadata and given is None):
+        if isinstance(given, Component) or (given is None and option.metadata["default"] is None):
             continue
         if "only" in option.metadata:
             found[option.name] = build_component(kind, option.metadata["only"], given, place)

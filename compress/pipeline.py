@@ -51,6 +51,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))
     _need_training_images(recipe, len(data.train))
     _check_stages(recipe, model)
+    _check_index(recipe, len(data.gallery))
     # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
     with work:
         if not recipe.stages:
@@ -78,6 +79,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         findings = {
             "source": assessor.source(),
             "artifacts": entries,
+            "gallery": assessor.gallery_entry(recipe.gallery.index, index, recipe.seed),
             "controls": assessor.controls(artifacts, labels, recipe.seed),
             "compatibility": assessor.compatibility(),
         }
@@ -104,6 +106,7 @@ def plan(recipe: Recipe) -> list[str]:
     model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
     _need_training_images(recipe, len(splits.train))
     _check_stages(recipe, model)
+    _check_index(recipe, len(splits.gallery or splits.test))
     counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
     if splits.gallery is not None:
         counts += f", a gallery of {len(splits.gallery):,}"
@@ -115,6 +118,7 @@ def plan(recipe: Recipe) -> list[str]:
         *(f"{step}: {json.dumps(stage.options())}" for step, stage in recipe.stages),
         *(f"export: {exporter.component_name()} {exporter.precision}" for exporter in recipe.exports),
         *(_execution(recipe, file_format) for file_format in dict.fromkeys(e.format for e in recipe.exports)),
+        *([f"gallery: {json.dumps(recipe.gallery.options()['index'])}"] if recipe.gallery.index else []),
     ]
 
 
@@ -131,6 +135,17 @@ def _check_stages(recipe: Recipe, model: Model) -> None:
             model = stage.check(model)
         except BadInput as error:
             raise BadInput(f"{step}: {error}") from error
+
+
+def _check_index(recipe: Recipe, images: int) -> None:
+    """Raises BadInput where the index does not fit so many gallery images, MissingTool where it cannot be built."""
+    index, kept = recipe.gallery.index, min(images, recipe.gallery.max_images)
+    if index is None:
+        return
+    try:
+        index.check(kept)
+    except BadInput as error:
+        raise BadInput(f"gallery.index: {error}") from error
 
 
 def _teacher(recipe: Recipe, model: Model) -> Model | None:

@@ -24,6 +24,7 @@ FOLDERS: dict[str, tuple[str, type[Component]]] = {
     "exporters": ("exporters", contracts.Exporter),
     "runtimes": ("validators.runtimes", contracts.Runtime),
     "checks": ("validators.checks", contracts.Check),
+    "indexes": ("compress.indexes", contracts.Index),
 }
 """Kind, as ``compress list`` names it -> (package that holds the files, base class)."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress import plugins
-from compress.contracts import BadInput, MissingTool, Preprocess, Runtime
+from compress.contracts import BadInput, CompressError, MissingTool, OpenIndex, Preprocess, Runtime
 from compress.gallery import GALLERY, Gallery, read_gallery
 from compress.images import UndecodableImageError, read_image
+from compress.indexing import open_index
 from compress.manifest import MANIFEST, read_manifest
 from compress.search import Match, nearest
 
@@ -24,6 +25,7 @@ class Answer:
     Attributes:
         artifact: its path in the bundle.
         gallery: how many images were searched.
+        index: the name of the index that was used; None: every image was compared.
         matches: nearest first.
     """
 
@@ -31,10 +33,19 @@ class Answer:
     runtime: str
     distance: str
     gallery: int
+    index: str | None
     matches: tuple[Match, ...]
 
 
-def query(folder: Path, image: Path, *, top: int, artifact: str | None = None, runtime: str | None = None) -> Answer:
+def query(
+    folder: Path,
+    image: Path,
+    *,
+    top: int,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    exact: bool = False,
+) -> Answer:
     """Find the ``top`` nearest gallery images of a photograph.
 
     Args:
@@ -42,17 +53,18 @@ def query(folder: Path, image: Path, *, top: int, artifact: str | None = None, r
         image: any file that Pillow reads; it is prepared as the bundle's ``preprocess`` says.
         artifact: file name, e.g. ``quickstart.fp32.onnx``; by default the first that can run here.
         runtime: by default the artifact's best one installed here.
+        exact: compare with every image also where the bundle has an index.
 
     Raises:
         BadInput: no bundle, no gallery in it or one of another model, no image, no such artifact or runtime.
-        MissingTool: nothing that could embed the image can run here.
+        MissingTool: nothing that could embed the image, or search the index, can run here.
         ArtifactError: the artifact did not run.
     """
     from validators import run_artifact
 
     if top < 1:
         raise BadInput(f"--top {top}: give 1 or more")
-    bundle = open_bundle(folder)
+    bundle = open_bundle(folder, exact=exact)
     try:
         pixels = read_image(image, bundle.preprocess)
     except UndecodableImageError as error:
@@ -61,7 +73,8 @@ def query(folder: Path, image: Path, *, top: int, artifact: str | None = None, r
     name = chosen.component_name()
     embedding = run_artifact(folder / path, pixels[None], runtime=name)
     matches = bundle.rank(path, embedding, top)
-    return Answer(path, name, bundle.gallery.embedding.distance, len(bundle.gallery.names), matches)
+    distance = bundle.gallery.embedding.distance
+    return Answer(path, name, distance, len(bundle.gallery.names), bundle.index_name, matches)
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class Searchable:
 
     Attributes:
         artifacts: entries of the manifest by file name.
+        index: what finds the nearest images; None compares with all of them.
+        index_name: of its component.
     """
 
     folder: Path
@@ -77,6 +92,8 @@ class Searchable:
     gallery: Gallery
     preprocess: Preprocess
     artifacts: Mapping[str, Mapping[str, Any]]
+    index: OpenIndex | None = None
+    index_name: str | None = None
 
     def rank(self, path: str, embedding: np.ndarray, top: int) -> tuple[Match, ...]:
         """The ``top`` nearest gallery images of an embedding, float32 [1, D], that the artifact at ``path`` gave.
@@ -87,21 +104,30 @@ class Searchable:
         from validators import ArtifactError
 
         try:
-            (matches,) = nearest(self.gallery, embedding, top)
+            (matches,) = nearest(self.gallery, embedding, top, index=self.index)
         except ValueError as error:
             raise ArtifactError(f"{self.folder / path}: its embedding cannot be ranked ({error})") from error
         return tuple(matches)
 
 
-def open_bundle(folder: Path) -> Searchable:
-    """Read what a search needs.
+def open_bundle(folder: Path, *, exact: bool = False) -> Searchable:
+    """Read what a search needs; with ``exact`` no index, where there is one.
 
     Raises:
-        BadInput: no bundle, no gallery in it or one of another model.
+        BadInput: no bundle, no gallery in it or one of another model, or a damaged index.
+        MissingTool: the index needs a library that is not installed.
     """
     manifest = read_manifest(folder)
     artifacts = {Path(entry["path"]).name: entry for entry in manifest["artifacts"]}
-    return Searchable(folder, manifest["name"], _gallery(folder, manifest), _preprocess(folder, manifest), artifacts)
+    gallery = _gallery(folder, manifest)
+    bundle = Searchable(folder, manifest["name"], gallery, _preprocess(folder, manifest), artifacts)
+    name = (manifest.get("gallery") or {}).get("index")
+    if exact or name is None:
+        return bundle
+    try:
+        return replace(bundle, index=open_index(folder, manifest, gallery), index_name=name)
+    except CompressError as error:
+        raise type(error)(f"{error}; or compare with every image (--exact)") from error
 
 
 def _gallery(folder: Path, manifest: Mapping[str, Any]) -> Gallery:

@@ -21,6 +21,7 @@ from compress.contracts import (
     Dataset,
     Distance,
     Exporter,
+    Index,
     MissingTool,
     Runtime,
     Stage,
@@ -189,6 +190,7 @@ class _Reader:
         self._no_twins(exports)
         gallery = self._gallery(document.get("gallery"))
         validation = self._validation(document.get("validate") or {})
+        self._index(gallery, validation, distance)
 
         if self.errors or validation is None or gallery is None:
             return None
@@ -272,6 +274,25 @@ class _Reader:
             return None
         built = self._noted(lambda: build(GalleryOptions, options or {}, "gallery"))
         return typing.cast(GalleryOptions | None, built)
+
+    def _index(self, gallery: GalleryOptions | None, validation: Validation | None, distance: Distance) -> None:
+        """An index that cannot search by the model's distance, or a gate of one that is not there."""
+        from validators.gates import INDEX_RECALL
+
+        if gallery is None:
+            return
+        if gallery.index is None and validation is not None and INDEX_RECALL in validation.gates:
+            self.errors.append(f"validate.gates.{INDEX_RECALL}: the gallery has no index; set gallery.index")
+        if gallery.index is not None and distance not in gallery.index.distances:
+            able = [
+                name
+                for name in plugins.names("indexes")
+                if distance in typing.cast(type[Index], plugins.find("indexes", name)).distances
+            ]
+            self.errors.append(
+                f"gallery.index: '{gallery.index.component_name()}' cannot search by the model's distance {distance}; "
+                f"take {' or '.join(able) or 'none'}"
+            )
 
     def _distance(self, given: Any, architecture: Architecture | None) -> Distance:
         """The architecture's own where the recipe gives none."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compress import plugins
+from compress.contracts import Component
 from compress.gallery import GalleryOptions
 from compress.options import options_model
 from compress.recipe import DISTANCES, NAME_PATTERN, check_sections
@@ -17,17 +18,18 @@ def json_schema() -> dict[str, Any]:
     nested: dict[str, Any] = {}  # by reference, because an architecture may hold an architecture
 
     def options(kind: str, name: str) -> dict[str, Any]:
-        component = plugins.find(kind, name)
+        return options_of(plugins.find(kind, name))
+
+    def options_of(component: type[Component]) -> dict[str, Any]:
         schema = options_model(component).model_json_schema()
         for option in dataclasses.fields(component):
             if "only" in option.metadata:
                 given = options(option.metadata["kind"], option.metadata["only"])
                 schema["properties"][option.name] = {"oneOf": [{"type": "null"}, given], "default": None}
             elif "kind" in option.metadata:
-                schema["properties"][option.name] = {
-                    "$ref": reference(option.metadata["kind"]),
-                    "default": option.metadata["default"],
-                }
+                default, named = option.metadata["default"], {"$ref": reference(option.metadata["kind"])}
+                allowed = {"oneOf": [{"type": "null"}, named]} if default is None else named
+                schema["properties"][option.name] = {**allowed, "default": default}
                 schema["required"] = [n for n in schema.get("required", []) if n != option.name]
         return schema
 
@@ -70,7 +72,7 @@ def json_schema() -> dict[str, Any]:
             "train": {"oneOf": [{"type": "null"}, options("stages", "train")]},
             "compress": {"type": "array", "items": {"oneOf": _one_key("stages", options, stages)}},
             "export": {"type": "array", "items": {"oneOf": _one_key("exporters", options)}},
-            "gallery": options_model(GalleryOptions).model_json_schema(),
+            "gallery": options_of(GalleryOptions),
             "validate": {
                 "type": "object",
                 "additionalProperties": False,

@@ -67,6 +67,23 @@ def print_matches(matches: Sequence[Match]) -> None:
         print(f"{rank:>4}  {match.distance:>10.6g}  {match.label:<{width}}  {match.name}")
 
 
+def index_line(gallery: Mapping[str, Any]) -> str:
+    """What bundle.json says about the gallery's index, as a line under the table."""
+    times, whole = gallery["latency_ms"], gallery["whole_gallery"]
+    in_all = "" if whole is None else f" ({whole['recall@10']:.3f} in all {whole['images']:,})"
+    return (
+        f"index: {gallery['index']}, recall@10 {gallery['recall@10']:.3f} in {gallery['images']:,} images{in_all}, "
+        f"{gallery['bytes'] / 1e6:.2f} MB, {times['query']:.3f} ms a query, {times['exact']:.3f} without it"
+    )
+
+
+def verified_index_line(index: Mapping[str, Any]) -> str:
+    """What ``verify`` found out about the gallery's index."""
+    if index["reason"] is not None:
+        return f"index: {index['index']} was not searched: {index['reason']}"
+    return f"index: {index['index']}, finds {index['golden_recall@10']:.3f} of the golden images' neighbours"
+
+
 def print_comparison(comparison: Comparison) -> None:
     """Print two bundles side by side, A and B, with what changed; warnings come last."""
     for letter, name, folder in zip("AB", comparison.names, comparison.folders, strict=True):

@@ -12,20 +12,31 @@ from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet
 from compress.gallery import GALLERY, Gallery, read_gallery
 from compress.golden import Golden, read_golden
 from compress.hashing import artifact_bytes, artifact_sha256
+from compress.indexing import GOLDEN_RECALL, open_index
 from compress.manifest import MANIFEST, failures, json_values, read_manifest
-from compress.neighbours import SECTION, index_problems, neighbour_overlap
+from compress.neighbours import SECTION, index_problems, index_recall, neighbour_overlap
 
 # These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
 _NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "latency_ratio", "runs"}
 
+_RECALL_SLACK = 0.01
+"""Another processor rounds otherwise: 6 of the 640 neighbours of 64 golden images."""
+
 
 @dataclass(frozen=True)
 class Verification:
-    """Attributes: problems: one line per file or gate that failed; entries: as in bundle.json, measured now."""
+    """What was found out.
+
+    Attributes:
+        problems: one line per file or gate that failed.
+        entries: as in bundle.json, measured now.
+        index: of the gallery, where it has one: ``index``, ``golden_recall@10``, and ``reason`` where that is None.
+    """
 
     name: str
     problems: tuple[str, ...]
     entries: tuple[dict[str, Any], ...]
+    index: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = json_values({**asdict(self), "passed": not self.problems})
@@ -55,9 +66,13 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         return Verification(manifest["name"], (*problems, str(error)), ())
     reference, held_out = _observed(golden)
     gallery: Gallery | None = None
+    index: dict[str, Any] | None = None
     try:
         gallery = read_gallery(folder / GALLERY)
         problems += index_problems(golden, gallery, manifest)
+        if not any(line.startswith(f"{_index_file(manifest)}: ") for line in problems):
+            index, found_in_index = _searched_index(folder, manifest, golden, gallery)
+            problems += found_in_index
     except BadInput as error:
         problems.append(str(error))
     spec = EmbeddingSpec(**{key: manifest["embedding"][key] for key in ("dim", "kind", "distance")})
@@ -88,7 +103,7 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
             'pip install "compress-retrieval[verify]"'
         )
     failed = failures(json_values({"artifacts": measured}))
-    return Verification(manifest["name"], (*problems, *failed), tuple(measured))
+    return Verification(manifest["name"], (*problems, *failed), tuple(measured), index)
 
 
 def _check_known(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -118,6 +133,33 @@ def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
         elif artifact_sha256(path) != sha256:
             problems.append(f"{name}: changed since the bundle was made (sha256 differs)")
     return problems
+
+
+def _index_file(manifest: Mapping[str, Any]) -> str | None:
+    path: str | None = (manifest.get("gallery") or {}).get("path")
+    return path
+
+
+def _searched_index(
+    folder: Path, manifest: Mapping[str, Any], golden: Golden, gallery: Gallery
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """``Verification.index``, and a line if the index finds fewer of the golden images' neighbours than it did.
+
+    Raises:
+        BadInput: it is damaged.
+    """
+    recorded = manifest.get("gallery") or {}
+    if recorded.get("index") is None:
+        return None, []
+    try:
+        opened = open_index(folder, manifest, gallery)
+    except MissingTool as error:
+        return {"index": recorded["index"], GOLDEN_RECALL: None, "reason": str(error)}, []
+    now, then = index_recall(golden, gallery, opened), recorded[GOLDEN_RECALL]
+    found = {"index": recorded["index"], GOLDEN_RECALL: now, "reason": None}
+    if now >= then - _RECALL_SLACK:
+        return found, []
+    return found, [f"{recorded['path']}: finds {now:.3f} of the golden images' neighbours, {then:.3f} when it was made"]
 
 
 def _observed(golden: Golden) -> tuple[Observation, HeldOut]:

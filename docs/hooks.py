@@ -103,7 +103,7 @@ def recipe_page() -> str:
         "compress": f"A list of stages, done in this order.\n\n{components('stages', without=('train',))}\n\n"
         f"Objectives of `distill`:\n\n{components('distillation')}",
         "export": f"A list; each entry is one file.\n\n{components('exporters')}",
-        "gallery": options(GalleryOptions),
+        "gallery": f"{options(GalleryOptions)}\n\nIndexes:\n\n{components('indexes')}",
         "validate": validate(),
     }
     missing = json_schema()["properties"].keys() ^ parts.keys()
@@ -166,6 +166,7 @@ def options(component: type[Component], shared: type[Component] | None = None) -
             words = f"options of the {kind} `{field.metadata['only']}`, or null"
         else:
             words = f"one of the {kind}" if kind else allowed(values, schema.get("$defs", {}))
+            words += ", or null" if kind and default is None else ""
         shown = "required" if _required(field) else f"`{plain(default)}`"
         rows.append((f"`{field.name}`", words, shown, meanings.get(field.name, "")))
     return table(("option", "values", "default", "meaning"), rows) if rows else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from benchmarks import retrieval
+from benchmarks import indexes, retrieval
 from benchmarks.profile_run import Stopwatch
 
 
@@ -21,6 +22,15 @@ def test_the_usual_way_and_the_evaluation_agree_on_the_score(
     (clustered, by_argsort), (chance, _) = scores
     assert float(clustered) == pytest.approx(float(by_argsort), abs=2e-6)
     assert float(clustered) > 1.2 * float(chance)
+
+
+def test_every_index_is_measured_and_the_exact_one_is_exact(tmp_path: Path) -> None:
+    title, _, _, *lines = indexes.rows(2000, tmp_path)
+    assert title.startswith("2,000 vectors, 128 dimensions; tenth neighbour at ")
+    recall = {line.split(" | ")[0].removeprefix("| "): float(line.split(" | ")[1]) for line in lines}
+    assert recall.keys() == {"none (NumPy)", *(name for name, _ in indexes.INDEXES)}
+    assert recall["none (NumPy)"] == recall["flat"] == 1
+    assert 0.3 < recall["lsh"] <= recall["lsh, 32 tables"] <= 1
 
 
 def test_the_outermost_step_gets_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

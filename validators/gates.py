@@ -25,12 +25,16 @@ DIRECTIONS: dict[str, Literal["at least", "at most"]] = {
     "latency_ms": "at most",
     "latency_ratio": "at most",
     "mobile_problems": "at most",
+    "index_recall": "at least",
 }
 """Gate name -> what its limit is. A value equal to the limit passes.
 
 latency_ms is one image on one thread, latency_ratio the same over the PyTorch model's in the same run, which depends
-less on the machine; mobile_problems counts what PyTorch Mobile would refuse in a TorchScript file.
+less on the machine; mobile_problems counts what PyTorch Mobile would refuse in a TorchScript file; index_recall is the
+recall@10 of the gallery's index, and no artifact's.
 """
+
+INDEX_RECALL = "index_recall"
 
 _LIMITS = {
     "fp32": {

@@ -59,10 +59,11 @@ class ArtifactInfo(BaseModel):
 
 
 class BundleInfo(BaseModel):
-    """Attributes: gallery: how many images are searched."""
+    """Attributes: gallery: how many images are searched; index: what with, null compares with all of them."""
 
     bundle: str
     gallery: int
+    index: str | None
     distance: str
     artifacts: list[ArtifactInfo]
 
@@ -112,13 +113,13 @@ REFUSALS = {
 }
 
 
-def create_app(folder: Path) -> ASGIApp:
-    """The application for one bundle.
+def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
+    """The application for one bundle; with ``exact`` its index is not used.
 
     Raises:
-        BadInput: no bundle, no gallery in it or one of another model.
+        BadInput, MissingTool: as ``compress.query.open_bundle``.
     """
-    bundle = open_bundle(folder)
+    bundle = open_bundle(folder, exact=exact)
     rows = {name: row for row, name in enumerate(bundle.gallery.names)}
     distance = bundle.gallery.embedding.distance
     running: list[Engine] = []
@@ -148,7 +149,9 @@ def create_app(folder: Path) -> ASGIApp:
             )
             for each in running
         ]
-        return BundleInfo(bundle=bundle.name, gallery=len(rows), distance=distance, artifacts=infos)
+        return BundleInfo(
+            bundle=bundle.name, gallery=len(rows), index=bundle.index_name, distance=distance, artifacts=infos
+        )
 
     @app.post(
         "/search",
