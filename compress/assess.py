@@ -77,6 +77,7 @@ class Assessor:
             "checks": [{check.component_name(): check.options()} for check in validation.checks],
             "embedding": asdict(model.embedding),
             "rankings": [MEASURED, MEASURED_PER_CLASS, SHOWN, TOP],
+            "scales": held_out.scales,
             "versions": environment.versions(["torch", "numpy"]),
         }
 

@@ -655,12 +655,19 @@ class HeldOut:
         gallery: the images searched in; the same object as ``queries`` means leave-one-out.
         probes: uint8 [P, H, W, 3], for parity alone; grey images are tinted.
         ground_truths: what is relevant to the queries, by setting; as in ``Splits``.
+        scales: at which the gallery's images are embedded, 1 being the network's own size.
     """
 
     queries: ImageSet
     gallery: ImageSet
     probes: np.ndarray
     ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
+    scales: tuple[float, ...] = (1.0,)
+
+    @property
+    def multi_scale(self) -> bool:
+        """The PyTorch model makes the gallery that every artifact searches: an artifact takes images of one size."""
+        return self.scales != (1.0,)
 
     @property
     def ground_truth(self) -> GroundTruth | None:

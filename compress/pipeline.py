@@ -42,6 +42,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         _need_converters(recipe)
         need_timers([stage for _, stage in recipe.stages], recipe.exports)
     _need_checkpoint(recipe)
+    _check_scales(recipe)
     work = Workspace(folder, recipe.name, fresh=fresh)
     data = load_data(recipe.data, recipe.seed, progress=True)
     gallery = "" if data.leave_one_out else f", a gallery of {len(data.gallery):,}"
@@ -70,7 +71,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         if until == "export":
             return None
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
-        held_out = HeldOut(data.queries, data.gallery, probes, data.ground_truths)
+        held_out = HeldOut(data.queries, data.gallery, probes, data.ground_truths, recipe.gallery.scales)
         assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint, _teacher(recipe, model))
         index = assessor.gallery(recipe.gallery, recipe.name)
         golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out)
@@ -100,6 +101,7 @@ def plan(recipe: Recipe) -> list[str]:
     _need_converters(recipe)
     need_timers([stage for _, stage in recipe.stages], recipe.exports)
     _need_checkpoint(recipe)
+    _check_scales(recipe)
     splits = recipe.data.splits(recipe.seed)
     size = (recipe.data.image_size, recipe.data.image_size)
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
@@ -126,6 +128,15 @@ def _execution(recipe: Recipe, file_format: str) -> str:
     runtimes = chosen_runtimes(recipe.validation, file_format)
     where = [f"{r.component_name()} ({r.unavailable() or r.evidence})" for r in runtimes]
     return f"validate: {file_format} on {', '.join(where)}"
+
+
+def _check_scales(recipe: Recipe) -> None:
+    """Raises BadInput where there is no scale, or embeddings of which no mean can be compared with another one."""
+    scales = recipe.gallery.scales
+    if not scales or len(set(scales)) < len(scales):
+        raise BadInput(f"gallery.scales: {list(scales)} must hold one scale or several different ones")
+    if scales != (1.0,) and recipe.distance != "cosine":
+        raise BadInput(f"gallery.scales: {list(scales)} needs embeddings compared by cosine; set it as model.distance")
 
 
 def _check_stages(recipe: Recipe, model: Model) -> None:

@@ -24,14 +24,18 @@ _BATCH = 250
 def observe(model: Model, held_out: HeldOut) -> Observation:
     """Embed the held-out images and the probes with the PyTorch model."""
     queries = embed(model, held_out.queries.images)
-    gallery = queries if held_out.leave_one_out else embed(model, held_out.gallery.images)
+    alike = held_out.leave_one_out and not held_out.multi_scale
+    gallery = queries if alike else embed(model, held_out.gallery.images, held_out.scales)
     probes = embed(model, held_out.probes)
     return Observation(queries, gallery, probes, latency=_latency(model, held_out.probes))
 
 
-def embed(model: Model, images: ImageArray) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, D] on the CPU, L2-normalised when the distance is cosine."""
-    run = _embedder(model)
+def embed(model: Model, images: ImageArray, scales: tuple[float, ...] = (1.0,)) -> np.ndarray:
+    """uint8 [N, H, W, 3] -> float32 [N, D] on the CPU, L2-normalised when the distance is cosine.
+
+    Other ``scales`` than 1 resize the images first; the mean of the L2-normalised embeddings is the embedding then.
+    """
+    run = _embedder(model, scales)
     parts = []
     with ticker("PyTorch", len(images), "images") as bar:
         for start in range(0, len(images), _BATCH):
@@ -40,7 +44,7 @@ def embed(model: Model, images: ImageArray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _embedder(model: Model) -> Embedder:
+def _embedder(model: Model, scales: tuple[float, ...] = (1.0,)) -> Embedder:
     import torch
     from torch.nn import functional as F
 
@@ -50,7 +54,13 @@ def _embedder(model: Model) -> Embedder:
     @torch.inference_mode()
     def run(images: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-        features = network.embed((batch / 255 - mean) / std)
+        normalised = (batch / 255 - mean) / std
+        if scales == (1.0,):
+            features = network.embed(normalised)
+        else:
+            sizes = [[round(side * scale) for side in normalised.shape[2:]] for scale in scales]
+            resized = (F.interpolate(normalised, size, mode="bilinear", antialias=True) for size in sizes)
+            features = torch.stack([F.normalize(network.embed(each)) for each in resized]).mean(0)
         embeddings: np.ndarray = (F.normalize(features) if model.embedding.distance == "cosine" else features).numpy()
         return embeddings
 

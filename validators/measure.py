@@ -31,7 +31,7 @@ def measure(
         embeddings, None if it failed.
     """
     images = {"queries": held_out.queries.images, "probes": held_out.probes}
-    if not held_out.leave_one_out:
+    if not held_out.leave_one_out and not held_out.multi_scale:
         images["gallery"] = held_out.gallery.images
     # A second per image is far more than any artifact needs, and bounds a hang.
     timeout_s = 600 + sum(len(array) for array in images.values())
@@ -41,7 +41,8 @@ def measure(
         nothing = {check.section: None for check in checks}
         return {**nothing, "latency_ms": None, "notes": [], "failure": done.failure}, None
     queries = done.outputs["queries"]
-    candidate = Observation(queries, done.outputs.get("gallery", queries), done.outputs["probes"])
+    gallery = reference.gallery if held_out.multi_scale else done.outputs.get("gallery", queries)
+    candidate = Observation(queries, gallery, done.outputs["probes"])
     sections = {check.section: dict(check.run(reference, candidate, held_out, embedding)) for check in checks}
     return {
         **sections,

@@ -85,7 +85,7 @@ class RankAgreement(Check):
             ).per_query_ap
         itself = held_out.leave_one_out
         gallery, labels = (
-            (observation.queries[chosen], held_out.queries.labels[chosen])
+            (observation.gallery[chosen], held_out.queries.labels[chosen])
             if itself
             else (
                 observation.gallery,
