@@ -9,7 +9,15 @@ from typing import Any
 
 from compress.manifest import entries, json_values, read_manifest
 
-_SAME_TEST = ("data.dataset", "data.images", "data.classes", "data.splits.test", "source.queries", "source.rules")
+_SAME_TEST = (
+    "data.dataset",
+    "data.images",
+    "data.classes",
+    "data.splits.test",
+    "data.splits.gallery",
+    "source.queries",
+    "source.rules",
+)
 """What two mAPs must share to mean the same."""
 
 

@@ -84,6 +84,12 @@ def test_what_must_not_be_mixed_is_said(
     assert found.startswith(warning)
 
 
+def test_another_gallery_is_another_test(finished: Finished, changed: Callable[..., Path]) -> None:
+    other = changed(lambda manifest: manifest["data"]["splits"].update({"gallery": 24}))
+    (found,) = compare(finished.folder, other).warnings
+    assert found == "mAPs are not comparable: data.splits.gallery are None and 24"
+
+
 def test_the_command_prints_a_table_or_json(finished: Finished, changed: Callable[..., Path]) -> None:
     other = changed(lambda manifest: manifest["source"].update({"mAP": 0.5}))
     ended = compress("compare", finished.folder, other)
