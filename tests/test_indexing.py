@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from compress.contracts import BadInput, MissingTool
+from compress.contracts import BadInput, CompressError, MissingTool
 from compress.demo.app import create_app
-from compress.gallery import GALLERY, read_gallery
+from compress.gallery import GALLERY, GalleryOptions, read_gallery
+from compress.golden import make_golden, write_golden
 from compress.hashing import artifact_sha256
-from compress.indexing import open_index
+from compress.indexes.binary_flat import BinaryFlat
+from compress.indexes.ivf import Ivf
+from compress.indexing import build_index, open_index
 from compress.manifest import failures, read_manifest
 from compress.pipeline import run
 from compress.query import open_bundle, query
@@ -28,6 +31,7 @@ from compress.recipe import load_recipe
 from compress.search import nearest
 from compress.table import verified_index_line
 from compress.verify import verify
+from tests import _pooled
 from tests._command import REPOSITORY, compress_here
 from tests.conftest import Finished
 
@@ -125,6 +129,20 @@ def test_too_little_recall_fails_the_run(finished: Finished, tmp_path: Path) -> 
     passed = run(load_recipe(finished.recipe, changes), tmp_path / "b")
     assert passed is not None
     assert failures(passed) == []
+
+
+def test_hash_codes_are_indexed_by_what_they_differ_in(tmp_path: Path, digit_images: np.ndarray) -> None:
+    pictures = _pooled.images(digit_images, 20)
+    activations = _pooled.embed(pictures)
+    gallery = _pooled.write(tmp_path / GALLERY, pictures, _pooled.BINARY, GalleryOptions(max_images=100))
+    probes = (np.asarray(pictures.images)[:8], pictures.labels[:8], pictures.ids[:8], activations[:8])
+    write_golden(tmp_path / "golden", make_golden(*probes, gallery, True), _pooled.CLASSES, gallery, "MIT")
+    own = np.where(np.arange(200) % 2, -1, np.arange(200) // 2)  # every second image is in the bundle's gallery
+    found = build_index(BinaryFlat(), tmp_path, activations, own, 0, (activations, np.arange(200)))
+    assert (found["recall@10"], found["golden_recall@10"], found["whole_gallery"]["recall@10"]) == (1, 1, 1)
+    assert (found["images"], found["whole_gallery"]["images"]) == (100, 200)
+    with pytest.raises(CompressError, match=r"gallery\.index: ivf .*BadInput: ivf: nlist 300 is more than"):
+        build_index(Ivf(nlist=300), tmp_path, activations, own, 0, None)
 
 
 # -------------------------------------------------------------------------------------------------------- searching
