@@ -62,6 +62,11 @@ def _kind(network: fx.GraphModule, place: Place) -> str:
     """The same for places that differ in weights alone: those take the same time."""
     part, size = around(network, place.nodes)
     layers = [str(part.get_submodule(str(n.target))) for n in part.graph.nodes if n.op == "call_module"]
-    calls = [f"{n.op} {n.target if n.op != 'call_module' else ''} {len(n.users)}" for n in part.graph.nodes]
+    calls = [f"{n.op} {_function(n)} {len(n.users)}" for n in part.graph.nodes]
     forms = [f"{form.name} {form.added}" for form in place.forms]
     return hashlib.sha256("\n".join([str(size), *layers, *calls, *forms]).encode()).hexdigest()
+
+
+def _function(node: fx.Node) -> str:
+    """Not a layer's name, which says where it is, nor a function's address."""
+    return "" if node.op == "call_module" else str(getattr(node.target, "__name__", node.target))
