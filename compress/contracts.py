@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Distance = Literal["l2", "cosine", "hamming"]
+Distance = Literal["l2", "cosine", "hamming", "local"]
+EmbeddingKind = Literal["float", "binary", "local"]
 Evidence = Literal["native", "older-runtime", "reference", "not-run"]
 Optimize = Literal["speed", "size", "none", "measured"]
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -32,6 +33,9 @@ ImageSize = Annotated[int, Ge(8), Le(2048)]
 ChannelMean = tuple[Annotated[float, Ge(0), Le(1)], Annotated[float, Ge(0), Le(1)], Annotated[float, Ge(0), Le(1)]]
 ChannelStd = tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]]
 TestShare = Annotated[float, Gt(0), Lt(1)]
+
+LOCAL_DIM = 40
+"""Values that describe one local feature; an embedding of kind ``local`` has 43 for each: these, y, x and the score."""
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -268,11 +272,21 @@ class Data:
 
 @dataclass(frozen=True)
 class EmbeddingSpec:
-    """What an artifact puts out. ``distance`` cosine means L2-normalised inside the graph."""
+    """What an artifact puts out. ``distance`` cosine means L2-normalised inside the graph.
+
+    Kind ``local`` is L local features one after the other, as ``validators.local_matching`` unpacks and compares them;
+    its distance is ``local``.
+    """
 
     dim: int
-    kind: Literal["float", "binary"] = "float"
+    kind: EmbeddingKind = "float"
     distance: Distance = "l2"
+
+    @classmethod
+    def of(cls, dim: int, distance: Distance) -> EmbeddingSpec:
+        """The embedding of the kind that a distance is defined on."""
+        kinds: dict[Distance, EmbeddingKind] = {"hamming": "binary", "local": "local"}
+        return cls(dim, kinds.get(distance, "float"), distance)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from compress.contracts import BadInput, Distance
+from compress.contracts import BadInput, Distance, EmbeddingKind
 from compress.hashing import artifact_sha256
 
 SCHEMA = 1
@@ -63,7 +63,7 @@ class _Architecture(BaseModel):
 
 class _Embedding(BaseModel):
     dim: int
-    kind: Literal["float", "binary"]
+    kind: EmbeddingKind
     distance: Distance
 
 

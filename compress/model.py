@@ -59,11 +59,7 @@ def initial_model(
         network=network,
         classes=classes,
         preprocess=preprocess,
-        embedding=EmbeddingSpec(
-            dim=network.embedding_dim,
-            kind="binary" if recipe.distance == "hamming" else "float",
-            distance=recipe.distance,
-        ),
+        embedding=EmbeddingSpec.of(network.embedding_dim, recipe.distance),
         pruned=pruned,
         space=space,
     )

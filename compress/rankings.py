@@ -25,6 +25,7 @@ from PIL import Image
 from compress.contracts import EmbeddingSpec, HeldOut, Observation
 from compress.gallery import Gallery, GalleryOptions, chosen_rows
 from compress.manifest import json_values
+from validators._sampling import affordable
 from validators.curves import RECALL, curves, spread
 from validators.metrics import nearest_neighbours
 
@@ -49,7 +50,9 @@ class Rankings:
         self._indexed = chosen_rows(gallery.meta["of"], GalleryOptions(max_images=gallery.meta["images"]))
         labels = held_out.queries.labels
         present = len(np.unique(labels))
-        self._measured = spread(labels, max(MEASURED_PER_CLASS, -(-MEASURED // present)))
+        measured = affordable(MEASURED, embedding)
+        least = MEASURED_PER_CLASS if measured == MEASURED else 1
+        self._measured = spread(labels, max(least, -(-measured // present)))
         # A query without its picture in the index would have no place to leave itself out of.
         shown = spread(labels, -(-SHOWN // present), self._indexed if held_out.leave_one_out else None)
         self._shown = shown[np.linspace(0, len(shown) - 1, min(SHOWN, len(shown))).astype(np.int64)]

@@ -9,6 +9,7 @@ import numpy as np
 from compress.contracts import Distance, OpenIndex
 from compress.gallery import Gallery
 from validators._distances import Distances
+from validators.local_matching import pair_distances
 from validators.metrics import nearest_neighbours
 
 
@@ -17,7 +18,8 @@ class Match:
     """One gallery image that a query found.
 
     Attributes:
-        distance: l2: Euclidean; cosine: 1 - cosine, in [0, 2]; hamming: the number of bits that differ.
+        distance: l2: Euclidean; cosine: 1 - cosine, in [0, 2]; hamming: the number of bits that differ; local: the
+            number of features without a verified match, see ``validators.local_matching``.
     """
 
     name: str
@@ -71,6 +73,8 @@ def distances(query: np.ndarray, features: np.ndarray, distance: Distance) -> np
     """float64 [n] in the units of ``Match.distance``: from ``query`` [D] to each of ``features`` [n, D]."""
     if distance == "hamming":
         return np.asarray(np.count_nonzero((query > 0.5) != (features > 0.5), axis=1), np.float64)
+    if distance == "local":
+        return pair_distances(query, features)
     one, many = query.astype(np.float64), features.astype(np.float64)
     if distance == "l2":
         return np.asarray(np.linalg.norm(many - one, axis=1))

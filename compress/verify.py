@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from compress import plugins
-from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet, MissingTool, Observation, Runtime
+from compress.contracts import (
+    BadInput,
+    Check,
+    EmbeddingKind,
+    EmbeddingSpec,
+    HeldOut,
+    ImageSet,
+    MissingTool,
+    Observation,
+    Runtime,
+)
 from compress.gallery import GALLERY, Gallery, read_gallery
 from compress.golden import Golden, read_golden
 from compress.hashing import artifact_bytes, artifact_sha256
@@ -192,7 +202,7 @@ def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | Non
     return best, best.unavailable()
 
 
-def _limits(recorded: Mapping[str, Any], kind: Literal["float", "binary"]) -> dict[str, float]:
+def _limits(recorded: Mapping[str, Any], kind: EmbeddingKind) -> dict[str, float]:
     """The limits the bundle was made with, and the defaults of its precision, as far as golden images can judge."""
     from validators.gates import default_limits
 

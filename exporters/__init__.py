@@ -57,7 +57,8 @@ def export_model(
         mean, std: per RGB channel, for values in [0, 1]; they move into the artifact.
         calibration: uint8 images [N, H, W, 3], a few hundred of those trained on, for precisions that need activation
             ranges (w8a8); no other takes them.
-        distance: cosine adds an L2 normalisation of the output; hamming says that it is K activations in [0, 1].
+        distance: cosine adds an L2 normalisation of the output; hamming says that it is K activations in [0, 1], local
+            that it is packed local features.
         metadata: flat JSON values to write into the file beside, or instead of, those about input and output.
         optimize: ``speed`` lets rewrites add weights, ``size`` does not, ``none`` converts the network as it is;
             ``measured`` keeps the forms that ``timer`` finds fastest.
@@ -91,7 +92,7 @@ def export_model(
         license="unspecified",
         architecture=type(model).__name__.lstrip("_"),
         preprocess=preprocess,
-        embedding=EmbeddingSpec(dim, "binary" if distance == "hamming" else "float", distance),
+        embedding=EmbeddingSpec.of(dim, distance),
     )
     about = {**described, **_json_values(metadata or {})}
     graph = DeployGraph(deployed, preprocess.size, about, calibration)

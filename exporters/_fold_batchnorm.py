@@ -17,8 +17,9 @@ from compress.contracts import BadInput
 def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModule:
     """A float32 copy of ``network`` on the CPU in eval mode whose forward is ``method``, batch normalisation folded.
 
-    Folded is every BatchNorm2d that reads a Conv2d, of any grouping, which nothing else reads. One that stands
-    elsewhere stays as it is, and so does anything with hooks or of a derived class, which may compute something else.
+    Folded is every BatchNorm2d that reads a Conv2d, of any grouping, which nothing else reads, in any of its calls. One
+    that stands elsewhere stays as it is, and so does anything with hooks or of a derived class, which may compute
+    something else.
     Submodules that ``method`` does not use are dropped.
 
     Raises:
@@ -29,15 +30,25 @@ def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModul
         norm = _called(traced, node)
         if norm is None or not _is_plain(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
+        if not node.all_input_nodes:  # erased, with another call
+            continue
         source = node.all_input_nodes[0]
         conv = _called(traced, source)
-        if conv is None or not _is_plain(conv, nn.Conv2d) or len(source.users) > 1 or _uses(traced, source.target) > 1:
+        if conv is None or not _is_plain(conv, nn.Conv2d):
+            continue
+        sources = [each for each in traced.graph.nodes if each.op == "call_module" and each.target == source.target]
+        readers = [reader for each in sources for reader in each.users]
+        # Several calls, as of an image pyramid's scales, are folded together, each being read by this one alone.
+        if len(sources) != _uses(traced, source.target) or any(
+            len(each.users) != 1 or next(iter(each.users)).target != node.target for each in sources
+        ):
             continue
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         parent, _, name = str(source.target).rpartition(".")
         setattr(traced.get_submodule(parent), name, _folded(conv, norm))
-        node.replace_all_uses_with(source)
-        traced.graph.erase_node(node)
+        for reader, each in zip(readers, sources, strict=True):
+            reader.replace_all_uses_with(each)
+            traced.graph.erase_node(reader)
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced

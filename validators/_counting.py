@@ -50,8 +50,9 @@ class Counter:
             exclude_self: query i is gallery item i, one of its relevant items, and leaves its ranking.
             junk: of each query, further gallery items that leave its ranking, int64, none of them relevant.
         """
-        coded = self._distances.distance == "hamming"
-        groups = (self._from_codes if coded else self._from_features)(queries, relevant, exclude_self, junk)
+        ranked = {"hamming": self._from_codes, "local": self._from_sorted}
+        count = ranked.get(self._distances.distance, self._from_features)
+        groups = count(queries, relevant, exclude_self, junk)
         return _rankings.from_groups(self._distances.shape[1] - exclude_self, groups)
 
     def _from_codes(
@@ -75,6 +76,25 @@ class Counter:
                 sizes[row[query]] -= 1
             values = np.flatnonzero(hits)
             found.append(((np.cumsum(sizes) - sizes)[values], sizes[values], hits[values]))
+        return found
+
+    def _from_sorted(
+        self,
+        queries: np.ndarray,
+        relevant: Sequence[np.ndarray],
+        exclude_self: bool,
+        junk: Sequence[np.ndarray] | None,
+    ) -> list[Groups]:
+        """Distances that cost far more than sorting them does."""
+        found = []
+        for number, (query, row, members) in enumerate(
+            zip(queries, self._distances.block(queries), relevant, strict=True)
+        ):
+            limits, hits = _unique(np.sort(row[members[members != query] if exclude_self else members]))
+            row[members] = np.inf
+            if junk is not None:
+                row[junk[number]] = np.inf
+            found.append(_with_hits(*_before_and_ties(np.sort(row), limits), hits))
         return found
 
     def _from_features(

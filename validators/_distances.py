@@ -9,6 +9,7 @@ import numpy as np
 
 from compress.contracts import BadInput, Distance
 from compress.plugins import did_you_mean
+from validators.local_matching import LocalDistances
 
 _BLOCK_ITEMS = 2**23
 _TILE_ITEMS = 2**21
@@ -34,7 +35,7 @@ class Distances:
         queries: [Q, D], any real dtype.
         gallery: [G, D].
         distance: ``l2``; ``cosine`` (a zero vector is at distance 1 from everything); ``hamming`` of the bits
-            activation > 0.5, activations in [0, 1].
+            activation > 0.5, activations in [0, 1]; ``local``, see ``local_matching``.
 
     Raises:
         ValueError: the shapes do not match, a value is not finite, or an activation lies outside [0, 1].
@@ -57,6 +58,9 @@ class Distances:
         for name, features in {"queries": queries, "gallery": gallery}.items():
             _require_usable(name, features, distance)
         self.shape = (len(queries), len(gallery))
+        if distance == "local":
+            self._local = LocalDistances(queries, gallery)
+            return
         if distance == "hamming":
             self._gallery_words = np.ascontiguousarray(_words(gallery).T)
             self._query_words = _words(queries)
@@ -76,6 +80,8 @@ class Distances:
         """float32 [n, G], exact, never negative, in the order of the distance (l2: squared and scaled)."""
         if self.distance == "hamming":
             return self.bits(queries).astype(np.float32)
+        if self.distance == "local":
+            return self._local.block(queries)
         items = self.shape[1]
         rows = self._queries.exact(queries)
         found = np.empty((len(rows), items), dtype=np.float32)
@@ -86,11 +92,11 @@ class Distances:
         return found
 
     def pairs(self, queries: Index, items: Index) -> np.ndarray:
-        """float32 [n, m], what ``block`` has for these gallery items; not for hamming."""
+        """float32 [n, m], what ``block`` has for these gallery items; for l2 and cosine alone."""
         return self._exact(self._queries.exact(queries), self._queries.norms[queries], items)
 
     def approximate(self, queries: Index) -> tuple[np.ndarray, np.ndarray]:
-        """``block`` by products in float32, and the unit of their error; not for hamming.
+        """``block`` by products in float32, and the unit of their error; for l2 and cosine alone.
 
         Returns:
             float32 [n, G], and float64 [n], what rounding errors are proportional to: an exact distance is a multiple

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import EmbeddingSpec, HeldOut, ImageArray, Observation
-from validators._sampling import evenly
+from validators._sampling import affordable, evenly
 from validators.metrics import evaluate_retrieval, retrieve_listed
 
 MAX_QUERIES, MAX_GALLERY = 500, 2000
@@ -45,6 +45,9 @@ def compatibility(
 ) -> dict[str, dict[str, float]]:
     """mAP by gallery's artifact, then query's artifact; the diagonal is each artifact with itself."""
     queries, gallery = _chosen(held_out)
+    asked = evenly(len(queries), affordable(len(queries), embedding))
+    searched = asked if held_out.leave_one_out else np.arange(len(gallery))
+    queries, gallery = queries[asked], gallery[searched]
     truth = held_out.ground_truth and held_out.ground_truth.among(queries, gallery)
     scored: dict[str, Any] = {"distance": embedding.distance, "metrics": ("mAP",)}
 
@@ -54,10 +57,8 @@ def compatibility(
         labels = held_out.queries.labels[queries], held_out.gallery.labels[gallery]
         return evaluate_retrieval(asking, indexed, *labels, **scored, exclude_self=held_out.leave_one_out)["mAP"]
 
-    return {
-        indexed: {asking: mean_ap(samples[asking].queries, samples[indexed].gallery) for asking in samples}
-        for indexed in samples
-    }
+    own = {name: (each.queries[asked], each.gallery[searched]) for name, each in samples.items()}
+    return {indexed: {asking: mean_ap(own[asking][0], own[indexed][1]) for asking in own} for indexed in own}
 
 
 def _chosen(held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from compress.contracts import BadInput, Gate
+from compress.contracts import BadInput, EmbeddingKind, Gate
 from compress.plugins import did_you_mean
 
 DIRECTIONS: dict[str, Literal["at least", "at most"]] = {
@@ -60,9 +60,7 @@ _FLIPPED_BITS_OF_OTHERS = 0.05
 _FORMAT_LIMITS = {"torchscript": {"mobile_problems": 0.0}, "torchscript-lite": {"mobile_problems": 0.0}}
 
 
-def default_limits(
-    precision: str, file_format: str | None = None, kind: Literal["float", "binary"] = "float"
-) -> dict[str, float]:
+def default_limits(precision: str, file_format: str | None = None, kind: EmbeddingKind = "float") -> dict[str, float]:
     """The gates an artifact of this precision, format and kind of embedding has unless the recipe says otherwise.
 
     fp32 may differ from PyTorch by rounding alone: trained networks gave max_rel_error 1e-6 to 5e-6 on every runtime,

@@ -35,6 +35,7 @@ def test_all_networks_are_here() -> None:
     assert NAMES == [
         "alnet",
         "deep_hash",
+        "delf",
         "efficientnet_b0",
         "efficientnet_lite0",
         "fusion",

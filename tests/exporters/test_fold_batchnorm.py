@@ -104,6 +104,9 @@ class _Case(nn.Module):
         pytest.param(lambda m, x: (lambda y: m.norm(y) + y)(m.conv(x)), 1, id="convolution with two readers"),
         pytest.param(lambda m, x: m.norm(m.conv(x).relu()), 1, id="not behind a convolution"),
         pytest.param(lambda m, x: m.norm(m.conv(m.norm(x))), 1, id="one norm, folded once and kept once"),
+        pytest.param(lambda m, x: m.norm(m.conv(x)) + m.norm(m.conv(x * x)), 0, id="both called twice"),
+        pytest.param(lambda m, x: m.norm(m.conv(x)) + m.second(m.conv(-x)), 2, id="one convolution before two norms"),
+        pytest.param(lambda m, x: m.norm(m.conv(x)) + m.conv(-x), 1, id="one of two calls is read by a norm"),
     ],
 )
 @pytest.mark.parametrize("bias", [False, True])

@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
-from validators._sampling import evenly
+from validators._sampling import affordable, evenly
 from validators.checks._outputs import defect, directions
 from validators.metrics import nearest_neighbours
 
@@ -29,7 +29,7 @@ class FeatureParity(Check):
         max_abs_error, mean_abs_error: over single embedding values.
         max_rel_error: max_abs_error over the largest absolute value of the PyTorch model.
         top10_overlap: mean share of a query's 10 nearest gallery images that both models agree on, each searching its
-            own gallery; at most ``neighbour_queries`` queries, evenly spaced.
+            own gallery; at most ``neighbour_queries`` queries, evenly spaced (100 where the distance is local).
         bit_flip_rate: share of the bits that differ; None where the embedding is not binary.
         margins: how far the bits are from flipping, None where the embedding is not binary: ``edges`` of a histogram of
             the distance of an activation from the threshold, and for each interval (upper edge included) the number of
@@ -78,7 +78,7 @@ class FeatureParity(Check):
         self, reference: Observation, candidate: Observation, leave_one_out: bool, embedding: EmbeddingSpec
     ) -> float:
         count = len(reference.queries)
-        chosen = evenly(count, self.neighbour_queries)
+        chosen = evenly(count, affordable(self.neighbour_queries, embedding))
         try:
             expected, given = (
                 nearest_neighbours(

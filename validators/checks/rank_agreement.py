@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
 from validators._distances import Distances
-from validators._sampling import evenly
+from validators._sampling import affordable, evenly
 from validators.checks._outputs import defect
 from validators.metrics import retrieve, retrieve_listed
 
@@ -32,7 +32,7 @@ class RankAgreement(Check):
         problem: only there when the output is no embedding; every number is then NaN.
 
     Attributes:
-        queries: at most so many, evenly spaced.
+        queries: at most so many, evenly spaced; 100 where the distance is local.
         resamples: of the bootstrap; its seed is fixed.
     """
 
@@ -55,7 +55,7 @@ class RankAgreement(Check):
     def _measured(
         self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
     ) -> dict[str, Any]:
-        chosen = evenly(len(reference.queries), self.queries)
+        chosen = evenly(len(reference.queries), affordable(self.queries, embedding))
         expected, given = (self._precisions(each, chosen, held_out, embedding) for each in (reference, candidate))
         counted = ~np.isnan(expected)
         drops = (expected - given)[counted]

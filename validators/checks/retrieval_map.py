@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Ge
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
+from validators._sampling import evenly
 from validators.checks._outputs import defect
+from validators.local_matching import RULE
 from validators.metrics import check_metric, retrieve, retrieve_listed
 
 
@@ -22,11 +27,14 @@ class RetrievalMap(Check):
 
     Attributes:
         metrics: names such as mAP, mAP@5, P@1; mAP is measured in any case.
+        local_queries: at most so many queries, evenly spaced, where the distance is local: each is verified
+            geometrically with a hundred images. Without a gallery of its own they search one another.
     """
 
     section: ClassVar[str] = "retrieval"
 
     metrics: tuple[str, ...] = ("mAP", "mAP@5", "mPC@5", "P@1")
+    local_queries: Annotated[int, Ge(2)] = 300
 
     def __post_init__(self) -> None:
         """Raises BadInput for an unknown metric."""
@@ -39,17 +47,26 @@ class RetrievalMap(Check):
         Put the PyTorch model's into ``Observation.retrieval``, so that it is ranked once and not for every artifact.
         """
         names = tuple(dict.fromkeys(("mAP", *self.metrics)))
-        queries, gallery = observation.queries, observation.gallery
+        queries, labels, truths = observation.queries, held_out.queries.labels, held_out.ground_truths
+        gallery, gallery_labels, rules = observation.gallery, held_out.gallery.labels, {}
+        if embedding.distance == "local":
+            rows = evenly(len(queries), self.local_queries)
+            rules = {"distance": RULE, "queries": f"{len(rows)} of {len(queries)}, evenly spaced"}
+            queries, labels = queries[rows], labels[rows]
+            truths = {setting: truth.among(rows, np.arange(len(gallery))) for setting, truth in truths.items()}
+            if held_out.leave_one_out:
+                gallery, gallery_labels = queries, labels
+                rules["queries"] += ", searching one another"
         try:
             results = {
                 setting: retrieve_listed(queries, gallery, truth, distance=embedding.distance, metrics=names)
-                for setting, truth in held_out.ground_truths.items()
+                for setting, truth in truths.items()
             } or {
                 "labels": retrieve(
                     queries,
                     gallery,
-                    held_out.queries.labels,
-                    held_out.gallery.labels,
+                    labels,
+                    gallery_labels,
                     distance=embedding.distance,
                     metrics=names,
                     exclude_self=held_out.leave_one_out,
@@ -60,13 +77,13 @@ class RetrievalMap(Check):
         first, result = next(iter(results.items()))
         counts = {"queries": result.queries, "empty_queries": result.empty_queries}
         if len(results) == 1:
-            return {**result.scores, **counts, "rules": result.rules}
+            return {**result.scores, **counts, "rules": {**result.rules, **rules}}
         return {
             **result.scores,
             **{f"{name}/{each}": value for each, found in results.items() for name, value in found.scores.items()},
             **counts,
             **{f"empty_queries/{each}": found.empty_queries for each, found in results.items()},
-            "rules": {**result.rules, "settings": f"{', '.join(results)}; a name without one means {first}"},
+            "rules": {**result.rules, **rules, "settings": f"{', '.join(results)}; a name without one means {first}"},
         }
 
     def run(

@@ -1,0 +1,160 @@
+"""DELF: attentive local features (Noh et al., ICCV 2017, arXiv:1612.06321), as one graph of a fixed size.
+
+The image pyramid lies inside the network: it resizes its input itself, so that a phone runs one file. The paper keeps
+the features with the highest attention; here all of them leave the graph in a fixed order, and who matches them chooses
+by score: a selection inside would fall differently on each runtime where scores are nearly equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from annotated_types import Ge, Le
+from torch import nn
+from torch.nn import functional as F
+
+from architectures._network import FeatureMapNetwork, PooledNetwork, RetrievalNetwork, build_trunk
+from compress.contracts import LOCAL_DIM, Architecture, BadInput, Distance, component_field
+
+_PACKED = LOCAL_DIM + 3
+_LEAST_SQUARE = 1e-4
+"""Shorter vectors are not scaled up to length 1: they are noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delf(Architecture):
+    """The embedding is L local features one after the other, 43 values each; ``validators.local_matching`` reads them.
+
+    These are 40 values of unit length (the feature, L2-normalised, after PCA, L2-normalised again), the place (y, x) in
+    [0, 1] and the attention score. Scales follow one another, in each the positions row by row.
+
+    Attributes:
+        trunk: the network whose feature map is read; only its layers up to ``stride`` are kept.
+        stride: pixels from one feature to the next; 16 in the paper.
+        sizes: heights and widths in pixels of the image pyramid. The paper's has seven scales, 1/sqrt(2) apart.
+        hidden: channels between the two convolutions of the attention; 512 in the paper.
+    """
+
+    distances: ClassVar[tuple[Distance, ...]] = ("local",)
+
+    trunk: Architecture = component_field("architectures", default="mobilenet_v1")
+    stride: Literal[8, 16, 32] = 16
+    sizes: tuple[Annotated[int, Ge(32), Le(2048)], ...] = (128, 64)
+    hidden: Annotated[int, Ge(1)] = 128
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise BadInput("sizes: is empty; give the height and width of at least one scale")
+        for size in self.sizes:
+            if size % self.stride:
+                raise BadInput(f"sizes: {size} is not a multiple of the stride, {self.stride}; change either")
+
+    def build(self, num_classes: int = 0) -> nn.Module:
+        return _Delf(self, _up_to(build_trunk(self.trunk), self.stride), num_classes)
+
+
+class _Delf(RetrievalNetwork):
+    locations: torch.Tensor
+
+    def __init__(self, options: Delf, trunk: FeatureMapNetwork, num_classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.sizes = options.sizes
+        self.attention = nn.Sequential(
+            nn.Conv2d(trunk.channels, options.hidden, 1), nn.ReLU(), nn.Conv2d(options.hidden, 1, 1), nn.Softplus()
+        )
+        self.reduction = nn.Conv2d(trunk.channels, LOCAL_DIM, 1)
+        places = [_centres(size // options.stride) for size in options.sizes]
+        self.register_buffer("locations", torch.cat(places)[None], persistent=False)
+        self.embedding_dim = _PACKED * self.locations.shape[1]
+        self.classifier = _WeightedSum(num_classes) if num_classes else None
+
+    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The feature map [N, C, h, w] of each scale."""
+        return [self.trunk.feature_map(_resized(x, size)) for size in self.sizes]
+
+    def descriptors(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What PCA reads, [N, L, C] of unit length, and the scores [N, L]."""
+        maps = self.maps(x)
+        found, scores = ([_rows(f(each)) for each in maps] for f in (_unit, self.attention))
+        return torch.cat(found, 1), torch.cat(scores, 1)[..., 0]
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        scales = []
+        for features in self.maps(x):
+            reduced = _unit(self.reduction(_unit(features)))
+            scales.append((_rows(reduced), _rows(self.attention(features))))
+        reduced, scores = (torch.cat(parts, 1) for parts in zip(*scales, strict=True))
+        places = self.locations.expand_as(reduced[..., :2])
+        return torch.cat((reduced, places, scores), 2).flatten(1)
+
+
+class _WeightedSum(nn.Module):
+    """Packed features [N, L * 43] -> logits of their sum, weighted with the scores (section 3.2.1), over L."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(LOCAL_DIM, num_classes)
+
+    def forward(self, packed: torch.Tensor) -> torch.Tensor:
+        table = packed.unflatten(1, (-1, _PACKED))
+        logits: torch.Tensor = self.linear((table[..., :LOCAL_DIM] * table[..., -1:]).mean(1))
+        return logits
+
+
+def _resized(image: torch.Tensor, size: int) -> torch.Tensor:
+    """[N, 3, H, W] -> [N, 3, size, size]; bilinear between the centres of pixels, as every runtime here has it."""
+    return F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
+
+
+def _unit(features: torch.Tensor) -> torch.Tensor:
+    """[N, C, h, w] with each position's vector scaled to length 1.
+
+    Not ``F.normalize``, whose expanded divisor LiteRT's converter cannot lay out anew; and its least length is 0 in
+    half precision.
+    """
+    return features * features.square().sum(1, keepdim=True).clamp(min=_LEAST_SQUARE).rsqrt()
+
+
+def _rows(features: torch.Tensor) -> torch.Tensor:
+    """[N, C, h, w] -> [N, h * w, C]."""
+    return features.flatten(2).transpose(1, 2)
+
+
+def _centres(count: int) -> torch.Tensor:
+    """(y, x) of ``count`` x ``count`` cells, row by row: float32 [count², 2] in (0, 1)."""
+    along = (torch.arange(count) + 0.5) / count
+    return torch.cartesian_prod(along, along)
+
+
+@torch.no_grad()
+def _up_to(trunk: FeatureMapNetwork, stride: int) -> FeatureMapNetwork:
+    """The trunk without its layers behind the last whose map has this stride.
+
+    Raises:
+        BadInput: there is none, or too few channels are left.
+    """
+    trunk.eval()
+    image = torch.zeros(1, 3, 4 * stride, 4 * stride)
+    found = trunk.feature_map(image)
+    if found.shape[2] < 4 and isinstance(trunk, PooledNetwork) and isinstance(trunk.trunk, nn.Sequential):
+        kept, features = 0, image
+        while features.shape[2] >= 4:
+            found, kept = features, kept + 1
+            features = trunk.trunk[kept - 1](features)
+        trunk.trunk = trunk.trunk[: kept - 1]
+        trunk.channels = found.shape[1]
+    if found.shape[2] != 4:
+        raise BadInput(
+            f"stride: no feature map here has stride {stride}, the last one's is {4 * stride // found.shape[2]}; "
+            "change stride, or the trunk's own strides"
+        )
+    if trunk.channels < LOCAL_DIM:
+        raise BadInput(
+            f"trunk: {trunk.channels} channels at stride {stride}, fewer than the {LOCAL_DIM} that PCA keeps"
+        )
+    trunk.pool = nn.Identity()
+    trunk.train()
+    return trunk

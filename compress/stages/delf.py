@@ -1,0 +1,79 @@
+"""DELF's second step (Noh et al., ICCV 2017, section 3): PCA, then attention, on a trained and frozen trunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge
+
+from compress.batches import batches
+from compress.contracts import LOCAL_DIM, BadInput, Data, ImageSet, Model
+from compress.progress import say
+from compress.stages._graph import per_channel
+from compress.stages.train import Train
+
+_BATCH = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delf(Train):
+    """Reduce the features of a trained ``delf`` network by PCA, and train its attention; the trunk stays as it is.
+
+    PCA is that of the training images' features, weighted with the scores which the attention has so far, from
+    ``train``. The attention and the classifier then start anew and learn, as ``train`` does, to tell the classes by the
+    weighted sum of the features. The paper sums the features before PCA; here those that the artifact gives.
+
+    Attributes:
+        pca_images: training images that PCA is fitted to, at most, evenly spaced.
+    """
+
+    epochs: Annotated[int, Ge(1)] = 20
+    freeze: tuple[str, ...] = ("trunk", "reduction")
+    pca_images: Annotated[int, Ge(1)] = 1000
+
+    def check(self, model: Model) -> Model:
+        if model.embedding.kind != "local":
+            raise BadInput(
+                f"{model.architecture.component_name()} gives no local features; set model.architecture: delf"
+            )
+        return super().check(model)
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        network: Any = model.network
+        explained = _fit_pca(model, data.train, self.pca_images)
+        say(f"{self.component_name()}: {LOCAL_DIM} components explain {explained:.3f} of the features' variance")
+        torch.manual_seed(seed)
+        for layer in (*network.attention, network.classifier.linear):
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        return super().run(model, data, seed=seed, scratch=scratch)
+
+
+@torch.no_grad()
+def _fit_pca(model: Model, images: ImageSet, count: int) -> float:
+    """Give ``reduction`` the first 40 principal components of the features; the share of variance they explain."""
+    network: Any = model.network.eval()
+    mean, std = per_channel(model.preprocess.mean), per_channel(model.preprocess.std)
+    weight, channels = torch.zeros((), dtype=torch.float64), network.reduction.in_channels
+    sums = torch.zeros(channels, dtype=torch.float64)
+    products = torch.zeros(channels, channels, dtype=torch.float64)
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
+    for batch, _ in batches(images, _BATCH, chosen):
+        pixels = (torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255 - mean) / std
+        features, scores = network.descriptors(pixels)
+        features, scores = features.flatten(0, 1), scores.flatten()
+        weight += scores.sum(dtype=torch.float64)
+        sums += (scores @ features).double()
+        products += (features.T * scores @ features).double()
+    centre = sums / weight
+    variances, directions = torch.linalg.eigh(products / weight - torch.outer(centre, centre))
+    kept = directions[:, -LOCAL_DIM:].flip(1).T
+    # An eigenvector's sign is the library's; this one is the same everywhere.
+    kept = kept * kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
+    network.reduction.weight.copy_(kept[:, :, None, None].float())
+    network.reduction.bias.copy_((-kept @ centre).float())
+    return float(variances[-LOCAL_DIM:].sum() / variances.sum())
