@@ -26,6 +26,7 @@ def save_model(model: Model, path: Path) -> None:
         "pruned": {layer: dict(values) for layer, values in model.pruned.items()},
         "history": [dict(line) for line in model.history],
         "space": model.space,
+        "ranges": {value: list(limits) for value, limits in model.ranges.items()},
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     # One header entry: safetensors writes several in the random order of a hash map.
@@ -81,6 +82,7 @@ def load_model(path: Path) -> Model:
         history=tuple(description["history"]),
         pruned=description.get("pruned", {}),
         space=description.get("space"),
+        ranges=tuples(description.get("ranges", {})),
     )
 
 

@@ -300,6 +300,8 @@ class Model:
         pruned: what ``architecture.build`` must be told to give the network's shapes: layer name -> attribute -> value.
             Empty where nothing was removed.
         space: ``space_id`` of the teacher whose embedding space the network was taught; None: a space of its own.
+        ranges: smallest and largest value that 8-bit files are to store, by node of ``compress.quantization``; learnt
+            with these weights. Empty where calibration is to find them.
     """
 
     architecture: Architecture
@@ -310,6 +312,7 @@ class Model:
     history: tuple[Mapping[str, Any], ...] = ()
     pruned: Mapping[str, Mapping[str, int | bool]] = field(default_factory=dict)
     space: str | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -504,6 +507,20 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class LearnedRange:
+    """One of ``Model.ranges``.
+
+    Attributes:
+        fingerprint: float64 [n, 19], by which the exporters recognise the value in a converted file.
+    """
+
+    name: str
+    low: float
+    high: float
+    fingerprint: np.ndarray
+
+
+@dataclass(frozen=True)
 class DeployGraph:
     """What exporters write: uint8 RGB -> normalise -> network -> (L2) -> embedding.
 
@@ -513,12 +530,14 @@ class DeployGraph:
         input_size: (H, W).
         metadata: flat JSON object written into the file where the format has room.
         calibration: uint8 [N, H, W, 3], for the precisions that measure activation ranges; None for the others.
+        learned: ranges that replace measured ones.
     """
 
     module: nn.Module
     input_size: tuple[int, int]
     metadata: Mapping[str, Any]
     calibration: np.ndarray | None = None
+    learned: Sequence[LearnedRange] = ()
 
 
 @dataclass(frozen=True)

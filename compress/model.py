@@ -12,6 +12,7 @@ import numpy as np
 
 from compress.checkpoint import load_weights, read_description
 from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
+from compress.options import tuples
 from compress.progress import say
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ def initial_model(
     network: Any = architecture.build(len(classes))
     pruned: Mapping[str, Mapping[str, int | bool]] = {}
     space: str | None = None
+    ranges: Mapping[str, tuple[float, float]] = {}
     if recipe.checkpoint is not None:
         description = read_description(recipe.checkpoint)
         trained_on, pruned = tuple(description["classes"]), description.get("pruned", {})
-        if (description["embedding"]["distance"], description["preprocess"]) == (recipe.distance, asdict(preprocess)):
-            space = description.get("space")
+        if tuples(description["preprocess"]) == asdict(preprocess):
+            ranges = tuples(description.get("ranges", {}))
+            if description["embedding"]["distance"] == recipe.distance:
+                space = description.get("space")
         restore_shapes(network, pruned)
         if trained_on != classes and not recipe.stages and not only_tests:
             raise BadInput(
@@ -62,6 +66,7 @@ def initial_model(
         embedding=EmbeddingSpec.of(network.embedding_dim, recipe.distance),
         pruned=pruned,
         space=space,
+        ranges=ranges,
     )
 
 
@@ -73,8 +78,9 @@ def _mention_normalisation(architecture: Architecture, preprocess: Preprocess) -
 
 
 def model_sha256(model: Model) -> str:
-    """sha256 over the architecture, its options, what pruning left of it, the classes and every tensor."""
-    return _digest(model, model.network.state_dict(), model.classes)
+    """sha256 over the architecture, its options, what pruning left of it, the classes, every tensor and range."""
+    learned = [dict(model.ranges)] if model.ranges else []
+    return _digest(model, model.network.state_dict(), model.classes, *learned)
 
 
 def space_id(model: Model) -> str:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 import compress
 from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Exporter, Model, Preprocess
 from exporters._fold_batchnorm import fold_batchnorm
+from exporters._learned_ranges import learned_ranges
 from exporters.rewrites import Choose, rewrite
 from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged
 from exporters.rewrites._costs import Costs
@@ -112,7 +113,8 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
         embedding=model.embedding,
     )
     deployed = Deployed(model.network, model.preprocess, model.embedding.distance)
-    return DeployGraph(deployed, model.preprocess.size, metadata, calibration)
+    learned = learned_ranges(model, calibration) if model.ranges and calibration is not None else ()
+    return DeployGraph(deployed, model.preprocess.size, metadata, calibration, learned)
 
 
 def optimized(graph: DeployGraph, costs: Costs, exporter: Exporter) -> DeployGraph:

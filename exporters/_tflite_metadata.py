@@ -13,18 +13,24 @@ from ai_edge_litert import schema_py_generated as schema
 from exporters._tflite_file import packed, read
 
 
-def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
-    """Name the tensors ``image`` and ``embedding``, and store ``metadata`` twice.
-
-    As ``TFLITE_METADATA`` (the ModelMetadata table that Android's tools show), which has room for name, version,
-    author and licence, and whole, as the JSON entry ``compress.json``.
-    """
+def with_names(content: bytes) -> bytes:
+    """Give all tensors short, unique names, and input and output the names ``image`` and ``embedding``."""
     model = read(content)
     model.description = b"compress-retrieval"
     (graph,) = model.subgraphs
     for index, tensor in enumerate(graph.tensors):
         tensor.name = _short_name(tensor.name.decode(), index).encode()
     _name_ends(graph)
+    return packed(model)
+
+
+def with_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
+    """Store ``metadata`` twice.
+
+    As ``TFLITE_METADATA`` (the ModelMetadata table that Android's tools show), which has room for name, version,
+    author and licence, and whole, as the JSON entry ``compress.json``.
+    """
+    model = read(content)
     text = json.dumps(metadata, sort_keys=True).encode()
     for name, data in {"TFLITE_METADATA": _model_metadata(metadata), "compress.json": text}.items():
         entry = schema.MetadataT()
@@ -34,6 +40,14 @@ def with_names_and_metadata(content: bytes, metadata: Mapping[str, Any]) -> byte
         buffer.data = np.frombuffer(data, dtype=np.uint8)
         model.buffers.append(buffer)
     return packed(model)
+
+
+def metadata(content: bytes) -> dict[str, Any]:
+    """What ``with_metadata`` stored."""
+    model = read(content)
+    (entry,) = (entry for entry in model.metadata if entry.name == b"compress.json")
+    found: dict[str, Any] = json.loads(bytes(model.buffers[entry.buffer].data))
+    return found
 
 
 def with_end_names(content: bytes) -> bytes:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.quantizer import Quantizer
 
-from exporters._tflite_file import read
-from exporters._tflite_ranges import activation_ranges
+from compress.contracts import DeployGraph
+from exporters._learned_ranges import match, probes, summary
+from exporters._mixed import FloatKind, MixedPrecision, counted
+from exporters._tflite_file import builtin, read
+from exporters._tflite_ranges import activation_ranges, fingerprints
 
 _EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
 
+KINDS: Mapping[FloatKind, Sequence[str]] = {
+    "sigmoid": ("LOGISTIC",),
+    "mean": ("MEAN", "SUM", "AVERAGE_POOL_2D"),
+    "mul": ("MUL", "DIV"),
+    "add": ("ADD", "SUB"),
+    "concat": ("CONCATENATION",),
+    "hard_swish": ("HARD_SWISH",),
+}
+"""The operations, as the file and the quantizer name them, of each kind that can stay in float."""
 
-def quantized(content: bytes, precision: str, calibration: np.ndarray | None) -> bytes:
-    """The float file ``content`` at another precision; input and output keep their types.
+Ranges = Mapping[str, tuple[float, float]]
 
-    Weights get one scale per output channel. w8a8 quantizes every activation the quantizer can, CBAM's sigmoids and
-    reductions too: keeping these, or the normalisation, in float changed the mAP of trained ALNets (CIFAR-10, MNIST) by
-    less than 0.001 in either direction, and cost up to a fifth of the time.
+_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
-    Args:
-        precision: fp16, w8, w8a32 or w8a8.
-        calibration: uint8 [N, H, W, 3], for w8a8.
+
+def converted(content: bytes, precision: str) -> bytes:
+    """The float file ``content`` at fp16, w8 or w8a32; weights get one scale per output channel.
+
+    Input and output keep their types, here and below.
     """
     quantizer = Quantizer(content)
     if precision == "fp16":
@@ -35,25 +49,98 @@ def quantized(content: bytes, precision: str, calibration: np.ndarray | None) ->
         quantizer.update_quantization_recipe(".*", _EVERYTHING, stored_half, AlgorithmName.FLOAT_CASTING)
     elif precision == "w8":
         quantizer.add_weight_only_config(".*", _EVERYTHING, num_bits=8)
-    elif precision == "w8a32":
-        quantizer.add_dynamic_config(".*", _EVERYTHING, num_bits=8)
     else:
-        quantizer.add_static_config(".*", _EVERYTHING, activation_num_bits=8, weight_num_bits=8)
-        quantizer.update_quantization_recipe(
-            ".*", qtyping.TFLOperationName.OUTPUT, algorithm_key=AlgorithmName.NO_QUANTIZE
-        )
-    statistics = None if calibration is None else _statistics(content, calibration)
+        assert precision == "w8a32"
+        quantizer.add_dynamic_config(".*", _EVERYTHING, num_bits=8)
+    return _written(quantizer, None)
+
+
+def integers(content: bytes, graph: DeployGraph, exporter: MixedPrecision) -> tuple[bytes, dict[str, Any]]:
+    """The float file ``content`` as w8a8, and what to write down of how.
+
+    Ranges learnt in training stand in for those of the calibration images wherever the file has a tensor for them.
+    """
+    images = graph.calibration
+    assert images is not None
+    matched = match(graph.learned, fingerprints(content, probes(images)) if graph.learned else {})
+    ranges = activation_ranges(content, images, {name: (each.low, each.high) for name, each in matched.items()})
+    model = read(content)
+    operations = [_NAMES[builtin(model, operation)] for operation in model.subgraphs[0].operators]
+    kept, choice = exporter.kept_float(
+        counted(operations, KINDS),
+        lambda some: _embedded(content, some),
+        lambda kind, some: _embedded(quantized(content, ranges, alone=kind), some),
+        images,
+    )
+    result = quantized(content, ranges, in_float=kept)
+    return result, {**summary(graph.learned, matched, _steps(result)), **choice}
+
+
+def quantized(
+    content: bytes, ranges: Ranges, *, in_float: Sequence[FloatKind] = (), alone: FloatKind | None = None
+) -> bytes:
+    """The float file with int8 weights, one scale per output channel, and int8 activations of these ranges.
+
+    Quantized is every activation the quantizer can, CBAM's sigmoids and means too: keeping these, or the normalisation,
+    in float changed the mAP of trained ALNets (CIFAR-10, MNIST) by less than 0.001 in either direction, and cost up to
+    a fifth of the time. It cannot quantize a maximum over an axis.
+
+    Args:
+        ranges: of every float activation, by tensor name.
+        in_float: kinds of operations that keep computing in float.
+        alone: the only kind of operations to quantize.
+    """
+    quantizer = Quantizer(content)
+    for name in [_EVERYTHING] if alone is None else _operations(alone):
+        quantizer.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
+    for name in [qtyping.TFLOperationName.OUTPUT, *(name for kind in in_float for name in _operations(kind))]:
+        quantizer.update_quantization_recipe(".*", name, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    return _written(quantizer, _statistics(content, ranges))
+
+
+def _operations(kind: FloatKind) -> list[qtyping.TFLOperationName]:
+    return [qtyping.TFLOperationName(name) for name in KINDS[kind]]
+
+
+def _written(quantizer: Quantizer, statistics: Any) -> bytes:
     result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     assert result.quantized_model is not None
     return bytes(result.quantized_model)
 
 
-def _statistics(content: bytes, calibration: np.ndarray) -> dict[str, Any]:
+def _statistics(content: bytes, ranges: Ranges) -> dict[str, Any]:
     """The ranges as the quantizer wants them: arrays of the activation's rank. Constants stay out, else they would get
     one scale for all channels."""
     (graph,) = read(content).subgraphs
     rank = {tensor.name.decode(): 0 if tensor.shape is None else len(tensor.shape) for tensor in graph.tensors}
     return {
         name: {"min": np.full([1] * rank[name], low, np.float32), "max": np.full([1] * rank[name], high, np.float32)}
-        for name, (low, high) in activation_ranges(content, calibration).items()
+        for name, (low, high) in ranges.items()
     }
+
+
+def _steps(content: bytes) -> dict[str, float]:
+    """Of the int8 activations; the quantizer names those behind an operation that stays in float anew."""
+    (graph,) = read(content).subgraphs
+    return {
+        tensor.name.decode().removesuffix("_quantized"): float(tensor.quantization.scale[0])
+        for tensor in graph.tensors
+        if tensor.type == schema.TensorType.INT8 and tensor.quantization is not None
+    }
+
+
+def _embedded(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Without XNNPACK, which may abort the process for a file that is only quantized to see what it does."""
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    found = []
+    for image in images:
+        interpreter.set_tensor(source["index"], image[None])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(result["index"])[0].copy())
+    return np.stack(found)

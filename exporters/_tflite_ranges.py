@@ -1,13 +1,15 @@
-"""Activation ranges of a float .tflite file, measured on calibration images."""
+"""Values of a float .tflite file's activations, and their ranges on calibration images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from exporters._learned_ranges import fingerprint
 from exporters._tflite_file import builtin, constant, read
 from exporters._tflite_stored import WEIGHTED
 
@@ -17,7 +19,12 @@ LEAST = 1e-3
 _LARGEST_RATIO = 64
 
 
-def activation_ranges(content: bytes, images: np.ndarray, least: float = LEAST) -> dict[str, tuple[float, float]]:
+def activation_ranges(
+    content: bytes,
+    images: np.ndarray,
+    learned: Mapping[str, tuple[float, float]] | None = None,
+    least: float = LEAST,
+) -> dict[str, tuple[float, float]]:
     """Smallest and largest value of every float activation, by tensor name; every range holds 0.
 
     A ReLU that no calibration image excites has the range [0, 0], and a scale of nearly 0 makes XNNPACK refuse the
@@ -27,30 +34,48 @@ def activation_ranges(content: bytes, images: np.ndarray, least: float = LEAST) 
     Args:
         content: a float file whose constants have no activations' names.
         images: uint8 [N, H, W, 3].
+        learned: ranges that replace the measured ones, by tensor name.
         least: of each range; 0 leaves the ranges as measured.
     """
     model = read(content)
+    numbers = _activations(model)
+    names = {number: model.subgraphs[0].tensors[number].name.decode() for number in numbers}
+    low, high = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0.0)
+    for values in _values(content, numbers, images):
+        for number, value in values.items():
+            low[number] = min(low[number], float(value.min()))
+            high[number] = max(high[number], float(value.max()))
+    for number, name in names.items():
+        if learned and name in learned:
+            low[number], high[number] = learned[name]
+    if least:
+        _raise_to_least(model, low, high, least)
+    return {names[number]: (low[number], high[number]) for number in numbers}
+
+
+def fingerprints(content: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
+    """By which ``_learned_ranges`` recognises the activations: float64 [N, 19] by tensor name."""
+    model = read(content)
+    numbers = _activations(model)
+    each = [{n: fingerprint(value) for n, value in values.items()} for values in _values(content, numbers, images)]
+    return {model.subgraphs[0].tensors[n].name.decode(): np.stack([image[n] for image in each]) for n in numbers}
+
+
+def _activations(model: Any) -> list[int]:
     (graph,) = model.subgraphs
+    made = (number for operation in graph.operators for number in operation.outputs)
+    return [number for number in made if graph.tensors[number].type == schema.TensorType.FLOAT32]
+
+
+def _values(content: bytes, numbers: list[int], images: np.ndarray) -> Iterator[dict[int, np.ndarray]]:
+    """The tensors of these numbers, image by image."""
     interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    numbers = [
-        number
-        for operation in graph.operators
-        for number in operation.outputs
-        if graph.tensors[number].type == schema.TensorType.FLOAT32
-    ]
-    low, high = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0.0)
     (source,) = interpreter.get_input_details()
     for image in images:
         interpreter.set_tensor(source["index"], image[None])
         interpreter.invoke()
-        for number in numbers:
-            values = interpreter.get_tensor(number)
-            low[number] = min(low[number], float(values.min()))
-            high[number] = max(high[number], float(values.max()))
-    if least:
-        _raise_to_least(model, low, high, least)
-    return {graph.tensors[number].name.decode(): (low[number], high[number]) for number in numbers}
+        yield {number: interpreter.get_tensor(number) for number in numbers}
 
 
 def _raise_to_least(model: Any, low: dict[int, float], high: dict[int, float], least: float) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from compress.contracts import DeployGraph
+from exporters._stored import require
+from exporters._torchscript_w8 import KINDS, stored
 from exporters._write import unfinished
 
 _MANGLED = re.compile(r"\.___torch_mangle_\d+")
@@ -32,12 +34,15 @@ def extra_files(graph: DeployGraph) -> dict[str, str]:
     return {"metadata.json": json.dumps(graph.metadata, sort_keys=True)}
 
 
-def write_archive(saved: bytes, path: Path) -> None:
+def write_archive(saved: bytes, precision: str, path: Path) -> None:
     """Write a TorchScript archive again so that it depends on the model alone.
 
     Left away are the debug records, which hold this machine's source paths, and the number in the class name, which
     counts the models this process has traced so far. The archive's inner name, which torch takes from the file name,
     is the one it has for buffers.
+
+    Raises:
+        CompressError: the file does not store what the precision's name says.
     """
     reader = torch._C.PyTorchFileReader(io.BytesIO(saved))
     buffer = io.BytesIO()
@@ -49,6 +54,7 @@ def write_archive(saved: bytes, path: Path) -> None:
     writer.write_end_of_file()
     with unfinished(path) as file:
         file.write_bytes(buffer.getvalue())
+        require(stored(file), precision, KINDS, path)
 
 
 def _unmangled(name: str, record: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,7 +21,7 @@ class Onnx(Exporter):
 
     Attributes:
         precision: ``w8a8`` stores int8 weights and computes with uint8 activations, whose ranges come from calibration
-            images.
+            images, or from the stage ``qat``.
     """
 
     format: ClassVar[str] = "onnx"
@@ -44,14 +45,15 @@ class Onnx(Exporter):
         with quiet():
             model = _simplified(_converted(graph), graph)
             _strip(model)
+            metadata = dict(graph.metadata)
             if self.precision == "w8a8":
-                from exporters._onnx_quantize import quantized
+                from exporters._onnx_quantize import integers
 
-                assert graph.calibration is not None
-                model = quantized(model, graph.calibration)
+                model, chosen = integers(model, graph)
+                metadata |= {"quantization": chosen} if chosen else {}
         model.ir_version = _IR_VERSION
         model.producer_name, model.producer_version = "compress-retrieval", str(graph.metadata["version"])
-        onnx.helper.set_model_props(model, as_text(graph.metadata))
+        onnx.helper.set_model_props(model, as_text(metadata))
         onnx.checker.check_model(model, full_check=True)
         with unfinished(path) as file:
             file.write_bytes(model.SerializeToString(deterministic=True))
@@ -67,7 +69,9 @@ class Onnx(Exporter):
         from exporters._onnx_stored import stored
         from exporters._stored import summary
 
-        return {"stored": summary(stored(onnx.load(path)))}
+        model = onnx.load(path)
+        chosen = {prop.key: json.loads(prop.value) for prop in model.metadata_props if prop.key == "quantization"}
+        return {"stored": summary(stored(model)), **chosen}
 
 
 def _converted(graph: DeployGraph) -> Any:

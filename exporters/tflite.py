@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from compress.contracts import DeployGraph, Exporter
+from compress.contracts import DeployGraph
+from exporters._mixed import MixedPrecision
 
 
 @dataclass(frozen=True, kw_only=True)
-class TFLite(Exporter):
+class TFLite(MixedPrecision):
     """Input ``image`` uint8 [1, H, W, 3], output ``embedding`` float32 [1, D], signature ``serving_default``.
 
     Attributes:
         precision: ``fp16`` and ``w8`` store half-precision or int8 weights and compute in float32, to which the runtime
             expands them once, when it loads the file. ``w8a32`` stores int8 weights, keeps activations in float32 and
             quantizes them to int8 at every operation. ``w8a8`` stores int8 weights and computes with int8 activations,
-            whose ranges come from calibration images.
+            whose ranges come from calibration images, or from the stage ``qat``.
     """
 
     format: ClassVar[str] = "tflite"
@@ -39,20 +40,25 @@ class TFLite(Exporter):
         from exporters._deploy import optimized
         from exporters._quiet import quiet
         from exporters._stored import require
-        from exporters._tflite_metadata import with_end_names, with_names_and_metadata
+        from exporters._tflite_metadata import with_end_names, with_metadata, with_names
         from exporters._write import unfinished
         from exporters.rewrites._costs import XNNPACK
 
         graph = optimized(graph, XNNPACK, self)
         with unfinished(path) as file:
             _convert(graph, file)
-            content = with_names_and_metadata(file.read_bytes(), graph.metadata)
+            content, metadata = with_names(file.read_bytes()), dict(graph.metadata)
             if self.precision != "fp32":
                 with quiet():
-                    from exporters._tflite_quantize import quantized
+                    from exporters._tflite_quantize import converted, integers
 
-                    content = with_end_names(quantized(content, self.precision, graph.calibration))
-            file.write_bytes(content)
+                    if self.precision == "w8a8":
+                        content, chosen = integers(content, graph, self)
+                        metadata |= {"quantization": chosen} if chosen else {}
+                    else:
+                        content = converted(content, self.precision)
+                content = with_end_names(content)
+            file.write_bytes(with_metadata(content, metadata))
 
             from exporters._tflite_stored import KINDS, stored
 
@@ -60,9 +66,12 @@ class TFLite(Exporter):
 
     def details(self, path: Path) -> dict[str, Any]:
         from exporters._stored import summary
+        from exporters._tflite_metadata import metadata
         from exporters._tflite_stored import stored
 
-        return {"stored": summary(stored(path.read_bytes()))}
+        content = path.read_bytes()
+        chosen = {key: value for key, value in metadata(content).items() if key == "quantization"}
+        return {"stored": summary(stored(content)), **chosen}
 
 
 def _convert(graph: DeployGraph, file: Path) -> None:

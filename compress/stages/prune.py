@@ -176,6 +176,7 @@ def _smaller(model: Model, network: nn.Module) -> Model:
         embedding=replace(model.embedding, dim=dim),
         pruned=changed_shapes(network, model.architecture.bare().build(len(model.classes))),
         space=model.space if dim == model.embedding.dim else None,
+        ranges={},
     )
 
 

@@ -127,7 +127,13 @@ class Train(Stage):
                 progress.save(state_file, graph, optimizer)
         graph.network.load_state_dict(progress.best_weights)
         network = layout(model.network.cpu(), torch.contiguous_format).requires_grad_(True)
-        return replace(model, network=network, history=(*model.history, *progress.history), space=self._space())
+        return replace(
+            model,
+            network=network,
+            history=(*model.history, *progress.history),
+            space=self._space(),
+            ranges=self._ranges(graph),
+        )
 
     def _graph(self, model: Model) -> TrainingGraph:
         return TrainingGraph(model, self._augmentation(), self.loss)
@@ -156,6 +162,10 @@ class Train(Stage):
         return None
 
     def _steps(self, data: Data) -> int:
+    def _ranges(self, graph: TrainingGraph) -> Mapping[str, tuple[float, float]]:
+        """``Model.ranges`` after this stage: other weights, other activations."""
+        return {}
+
         """Of an epoch."""
         return len(epoch_order(data.train.labels, self.per_class, np.random.default_rng(0))) // self._batch(data)
 

@@ -25,6 +25,7 @@ FORMATS = [
 """Every suffix with the precisions that compute in float and store what they compute with."""
 
 QUANTIZED = [
+    *((suffix, "w8") for suffix in (".pt", ".ptl")),
     (".onnx", "w8a8"),
     *((".tflite", precision) for precision in ("fp16", "w8", "w8a32", "w8a8")),
     *((".mlpackage", precision) for precision in ("w8", "p8", "p6", "p4", "w4")),

@@ -5,19 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
 from architectures import create_model
-from compress.contracts import BadInput, CompressError
+from compress.contracts import BadInput, CompressError, DeployGraph
+from compress.options import build_component
 from exporters import export_model, find_exporter
+from exporters._mixed import FloatKind, relative_error
 from exporters._stored import require
+from exporters._tflite_file import builtin, read
 from exporters._tflite_metadata import with_end_names
-from exporters._tflite_quantize import quantized
+from exporters._tflite_quantize import converted, integers, quantized
 from exporters._tflite_ranges import activation_ranges
 from exporters._tflite_stored import KINDS, stored
 from exporters.coreml import CoreML
@@ -32,6 +37,9 @@ CLOSE = {"fp16": 0.999, "w8": 0.97, "w8a32": 0.95, "w8a8": 0.9, "p8": 0.97, "p6"
 """Cosines for a network with random gains, which rounding moves more than a trained one."""
 STORED = {"fp16": "float16", "p8": "palette8", "p6": "palette6", "p4": "palette4", "w4": "int4"}
 IOS = {"w8": 16, "p8": 16, "p6": 16, "p4": 16, "w4": 18}
+
+MIXED: tuple[FloatKind, ...] = ("sigmoid", "mul")
+"""Kinds of operations that the mixed file keeps in float."""
 
 every_precision = pytest.mark.parametrize(("suffix", "precision"), QUANTIZED, ids=[s + "-" + p for s, p in QUANTIZED])
 every_tflite = pytest.mark.parametrize("precision", [p for s, p in QUANTIZED if s == ".tflite"])
@@ -70,11 +78,13 @@ def content(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> byt
 @pytest.fixture(scope="module")
 def tflite(content: bytes, calibration: np.ndarray) -> dict[str, bytes]:
     """The network's TFLite file by precision."""
-    smaller = {
-        precision: with_end_names(quantized(content, precision, calibration if precision == "w8a8" else None))
-        for precision in ("fp16", "w8", "w8a32", "w8a8")
-    }
-    return {"fp32": content, **smaller}
+    smaller = {precision: with_end_names(converted(content, precision)) for precision in ("fp16", "w8", "w8a32")}
+    mixed = w8a8(content, calibration, in_float=MIXED)
+    return {"fp32": content, **smaller, "w8a8": w8a8(content, calibration), "mixed": mixed}
+
+
+def w8a8(content: bytes, calibration: np.ndarray, **options: Any) -> bytes:
+    return with_end_names(quantized(content, activation_ranges(content, calibration), **options))
 
 
 # ------------------------------------------------------------------------------------------------- every precision
@@ -159,8 +169,8 @@ def test_ranges_are_those_of_the_images(images: np.ndarray, tmp_path: Path) -> N
 def test_the_same_images_give_the_same_bytes_and_others_do_not(
     content: bytes, tflite: dict[str, bytes], calibration: np.ndarray
 ) -> None:
-    assert with_end_names(quantized(content, "w8a8", calibration)) == tflite["w8a8"]
-    assert with_end_names(quantized(content, "w8a8", calibration // 2)) != tflite["w8a8"]
+    assert w8a8(content, calibration) == tflite["w8a8"]
+    assert w8a8(content, calibration // 2) != tflite["w8a8"]
 
 
 @pytest.mark.parametrize(
@@ -171,10 +181,11 @@ def test_the_same_images_give_the_same_bytes_and_others_do_not(
 def test_integers_run_with_and_without_xnnpack_on_old_and_new_runtimes(
     runtime: LiteRT | TFLiteRuntime, tflite: dict[str, bytes], images: np.ndarray, expected: np.ndarray, tmp_path: Path
 ) -> None:
-    (tmp_path / "m.tflite").write_bytes(tflite["w8a8"])
-    done = execute(runtime, tmp_path / "m.tflite", {"images": images})
-    assert done.outputs is not None, done.failure
-    assert min_cosine(done.outputs["images"], expected) >= CLOSE["w8a8"]
+    for content in (tflite["w8a8"], tflite["mixed"]):
+        (tmp_path / "m.tflite").write_bytes(content)
+        done = execute(runtime, tmp_path / "m.tflite", {"images": images})
+        assert done.outputs is not None, done.failure
+        assert min_cosine(done.outputs["images"], expected) >= CLOSE["w8a8"]
 
 
 class _Dead(nn.Module):
@@ -191,24 +202,86 @@ class _Dead(nn.Module):
         return joined.mean((2, 3))
 
 
-def test_a_dead_activation_neither_aborts_nor_distorts(
-    tinted: Callable[..., np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_activation_neither_aborts_nor_distorts(tinted: Callable[..., np.ndarray], tmp_path: Path) -> None:
     torch.manual_seed(0)
     network, probes = _Dead(), tinted(8, 16, 16)
     path = export_model(network, tmp_path / "m.tflite", input_size=16)
     plain = path.read_bytes()
-    path.write_bytes(quantized(plain, "w8a8", probes))
+    path.write_bytes(quantized(plain, activation_ranges(plain, probes)))
     done = execute(LiteRT(), path, {"images": probes})
     assert done.outputs is not None, done.failure
     assert done.outputs["images"] == pytest.approx(reference(network, probes), abs=0.05)
     # The control: ranges as measured.
-    monkeypatch.setattr("exporters._tflite_quantize.activation_ranges", lambda *a: activation_ranges(*a, least=0))
-    path.write_bytes(quantized(plain, "w8a8", probes))
+    path.write_bytes(quantized(plain, activation_ranges(plain, probes, least=0)))
     assert execute(LiteRT(), path, {"images": probes}).outputs is None
 
 
+# ------------------------------------------------------------------------------------------------- mixed precision
+
+
+def float_operations(content: bytes) -> set[str]:
+    """The operations that give float32, but for conversions."""
+    model = read(content)
+    (graph,) = model.subgraphs
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    found = {
+        names[builtin(model, operation)]
+        for operation in graph.operators
+        if graph.tensors[operation.outputs[0]].type == schema.TensorType.FLOAT32
+    }
+    return found - {"DEQUANTIZE", "CAST"}
+
+
+def test_kinds_stay_in_float_as_asked_and_convolutions_never(tflite: dict[str, bytes]) -> None:
+    assert float_operations(tflite["w8a8"]) == {"REDUCE_MAX"}  # which the quantizer does not know
+    assert float_operations(tflite["mixed"]) == {"REDUCE_MAX", "LOGISTIC", "MUL"}
+    require(stored(tflite["mixed"]), "w8a8", KINDS, Path("m.tflite"))
+
+
+@pytest.mark.parametrize("tolerance", [1e-9, 1e9])
+def test_auto_keeps_what_hurts_more_than_the_tolerance(
+    tolerance: float, content: bytes, tflite: dict[str, bytes], calibration: np.ndarray
+) -> None:
+    graph = DeployGraph(nn.Identity(), SIZE, {}, calibration)
+    exporter = TFLite(precision="w8a8", keep_float="auto", float_tolerance=tolerance)
+    result, said = integers(content, graph, exporter)
+    assert said["sweep"]["errors"].keys() == {"sigmoid", "mean", "mul", "add"}
+    assert (said["sweep"]["images"], said["sweep"]["tolerance"]) == (32, tolerance)
+    if tolerance > 1:
+        assert said["float_operations"] == {}
+        assert with_end_names(result) == tflite["w8a8"]
+    else:
+        assert set(MIXED) <= said["float_operations"].keys()
+        assert float_operations(result) >= {"LOGISTIC", "MUL", "MEAN", "ADD"}
+
+
+def test_the_sweep_by_hand() -> None:
+    """Embeddings on two points; the spread around their mean is 5."""
+    right = np.array([[0.0, 0.0], [6.0, 8.0]])
+    moved = {"sigmoid": right + np.array([0.0, 0.5]), "mul": right + np.array([0.0, 0.01]), "mean": right}
+    assert relative_error(right + np.array([3.0, 4.0]), right) == pytest.approx(1.0)
+    assert relative_error(moved["sigmoid"], right) == pytest.approx(0.1)
+    exporter = TFLite(precision="w8a8", keep_float="auto")
+    kept, said = exporter.kept_float(
+        {"sigmoid": 4, "mul": 3, "mean": 2}, lambda _: right, lambda kind, _: moved[kind], np.zeros((9, 1, 1, 3))
+    )
+    assert kept == ["sigmoid"]
+    assert said == {
+        "float_operations": {"sigmoid": 4},
+        "sweep": {"images": 9, "tolerance": 0.02, "errors": {"sigmoid": 0.1, "mul": 0.002, "mean": 0.0}},
+    }
+
+
 # ------------------------------------------------------------------------------------------------- bad input
+
+
+def test_float_operations_are_those_of_integer_files() -> None:
+    with pytest.raises(BadInput, match="keep_float: tflite w8 computes in float anyway"):
+        TFLite(precision="w8", keep_float=("sigmoid",))
+    with pytest.raises(BadInput, match="float_tolerance: is that of 'keep_float: auto'"):
+        TFLite(precision="w8a8", float_tolerance=0.1)
+    with pytest.raises(BadInput, match=r"export\.1\.tflite\.keep_float.*sigmoids"):
+        build_component("exporters", "tflite", {"precision": "w8a8", "keep_float": ["sigmoids"]}, "export.1.tflite")
 
 
 def test_calibration_images_belong_to_calibrated_precisions() -> None:

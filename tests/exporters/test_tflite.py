@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from flatbuffers.table import Table
 
 from exporters._tflite_metadata import with_end_names
-from exporters._tflite_quantize import quantized
+from exporters._tflite_quantize import converted
 from tests.exporters.conftest import SIZE
 
 
@@ -107,4 +107,4 @@ def test_the_standard_metadata_table(content: bytes) -> None:
 
 
 def test_alnet_with_int8_weights_is_small(content: bytes) -> None:
-    assert len(with_end_names(quantized(content, "w8", None))) <= 1_100_000
+    assert len(with_end_names(converted(content, "w8"))) <= 1_100_000

@@ -1,0 +1,157 @@
+"""Quantization-aware training: fine-tune with the rounding that a w8a8 file adds (Jacob et al., CVPR 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import fx, nn
+
+from compress.contracts import BadInput, Model
+from compress.quantization import kind, stored_values, traced
+from compress.stages._graph import TrainingGraph
+from compress.stages._schedules import Schedule
+from compress.stages.train import Train
+
+_LEAST = 1e-3
+"""Of a range, as the exporters have it."""
+
+_SIGMOID = (0.0, 255 / 256)
+"""The range that TFLite's kernels give a sigmoid's output, whatever a file says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Qat(Train):
+    """Train as ``train`` does while weights and activations are rounded to 8 bits; gradients pass the rounding.
+
+    Weights are rounded symmetrically with one scale per output channel, which is the same before and after batch
+    normalisation is folded, activations asymmetrically with one range per value. The ranges are moving averages of each
+    batch's smallest and largest value (section 3.1), and travel with the weights: the ``w8a8`` exporters use them in
+    place of calibrated ones until a later stage changes the network. Batch normalisation keeps the statistics it comes
+    with, as they are what exporters fold. The weights stay float: every other precision exports them as ever. The
+    classifier is no part of the files and is not rounded. The other options are those of ``train``.
+
+    Attributes:
+        range_momentum: share of the newest batch in the moving averages.
+    """
+
+    trains: ClassVar[bool] = False
+
+    epochs: Annotated[int, Ge(1)] = 2
+    lr: Annotated[float, Gt(0)] = 0.005
+    schedule: Schedule = "cosine"
+    range_momentum: Annotated[float, Gt(0), Le(1)] = 0.01
+
+    def __post_init__(self) -> None:
+        if self.precision != "32-true":
+            raise BadInput(f"precision: {self.precision} rounds more than a w8a8 file does; qat needs 32-true")
+
+    def _graph(self, model: Model) -> TrainingGraph:
+        simulated = _Simulated(model.network, self.range_momentum)
+        return TrainingGraph(replace(model, network=simulated), self._augmentation(), self.loss)
+
+    def _ranges(self, graph: TrainingGraph) -> Mapping[str, tuple[float, float]]:
+        return {
+            name.removeprefix(_Simulated.PREFIX): layer.learned()
+            for name, layer in graph.network.body.named_children()
+            if isinstance(layer, _LearnedRange)
+        }
+
+
+class _Simulated(nn.Module):
+    """The network's own layers, with the rounding of a w8a8 file between and inside them.
+
+    Children of ``body`` named ``PREFIX`` + node hold the ranges of the nodes.
+    """
+
+    PREFIX = "range_of_"
+
+    def __init__(self, network: Any, momentum: float) -> None:
+        super().__init__()
+        self.body = traced(network)
+        for node in stored_values(self.body):
+            sigmoid = kind(self.body, node) in ("sigmoid", "Sigmoid")
+            self._insert(node, _FixedRange(*_SIGMOID) if sigmoid else _LearnedRange(momentum))
+        for name, layer in list(self.body.named_modules()):
+            if type(layer) in (nn.Conv2d, nn.Linear):
+                self.body.set_submodule(name, _RoundedWeights(layer))
+        self.body.recompile()
+        self.classifier = network.classifier
+
+    def _insert(self, node: fx.Node, rounding: nn.Module) -> None:
+        name = self.PREFIX + node.name
+        self.body.add_module(name, rounding)
+        readers = list(node.users)
+        with self.body.graph.inserting_after(node):
+            rounded = self.body.graph.call_module(name, (node,))
+        for reader in readers:
+            reader.replace_input_with(node, rounded)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        embedding: torch.Tensor = self.body(x)
+        return embedding
+
+    def train(self, mode: bool = True) -> _Simulated:
+        super().train(mode)
+        for layer in self.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        return self
+
+
+class _RoundedWeights(nn.Module):
+    """A convolution or linear layer whose weights are rounded to -127…127 times a scale per output channel."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight: Any = self.layer.weight
+        scale = weight.detach().abs().flatten(1).amax(1).clamp(min=1e-9) / 127
+        zeros = torch.zeros_like(scale, dtype=torch.int32)
+        rounded = torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)
+        result: torch.Tensor = torch.func.functional_call(self.layer, {"weight": rounded}, (x,))
+        return result
+
+
+class _FixedRange(nn.Module):
+    """Round to 256 steps between ``low`` and ``high``; 0 is one of them, and what lies outside has no gradient."""
+
+    limits: torch.Tensor
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.register_buffer("limits", torch.tensor([low, high]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        low, high = self.limits
+        scale = (high - low).clamp(min=_LEAST) / 255
+        zero_point = (-128 - low / scale).round().int()
+        return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, -128, 127)
+
+
+class _LearnedRange(_FixedRange):
+    """In training, first let the range follow the batch's; it always holds 0."""
+
+    batches: torch.Tensor
+
+    def __init__(self, momentum: float) -> None:
+        super().__init__(0.0, 0.0)
+        self.momentum = momentum
+        self.register_buffer("batches", torch.tensor(0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            low, high = torch.aminmax(x.detach())
+            found = torch.stack((low.clamp(max=0), high.clamp(min=0)))
+            self.limits.copy_(torch.where(self.batches > 0, self.limits.lerp(found, self.momentum), found))
+            self.batches += 1
+        return super().forward(x)
+
+    def learned(self) -> tuple[float, float]:
+        low, high = self.limits.tolist()
+        return low, high
