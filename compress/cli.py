@@ -47,7 +47,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check recipe, data and tools; do nothing")] = False,
 ) -> None:
     """Train, export and check: from a recipe to a verified bundle."""
-    from compress import manifest, pipeline
+    from compress import manifest, pipeline, processes
     from compress.contracts import BadInput
     from compress.recipe import load_recipe
     from compress.table import index_line
@@ -55,11 +55,16 @@ def run(
     checked = load_recipe(recipe, set_ or [])
     if until is not None and until not in checked.steps:
         raise BadInput(f"--until {until}: {recipe} has the stages {', '.join(checked.steps)}")
+    if processes.number():
+        if not dry_run:
+            pipeline.assist(checked)
+        return
     if dry_run:
         print("\n".join(pipeline.plan(checked)))
         return
     folder = out or Path("runs") / checked.name
     bundle = pipeline.run(checked, folder, until=until, fresh=fresh)
+    processes.leave()
     if bundle is None:
         print(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
         return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress import environment
+from compress import environment, processes
 from compress.assess import Assessor, chosen_runtimes
 from compress.bundle import write_bundle
 from compress.calibration import calibration_images
@@ -88,6 +89,23 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         manifest = write_bundle(folder, recipe.measured(stages, exports), data, model, findings)
         write_report(folder)
         return manifest
+
+
+def assist(recipe: Recipe) -> None:
+    """Take this process's part in whatever the first of several ``processes``, which calls ``run``, trains.
+
+    Raises:
+        BadInput: the data are others than those of the first.
+    """
+    from compress.stages.train import Train
+
+    data = load_data(recipe.data, recipe.seed)
+    for stage, model, seed, fingerprint in processes.tasks():
+        if fingerprint != data.fingerprint:
+            raise BadInput(f"data.root={recipe.data.root}: other images than those of the first process; copy them")
+        # What stages do around their training is the first process's.
+        Train.run(stage, model, data, seed=seed, scratch=Path(os.devnull))
+    processes.leave()
 
 
 def plan(recipe: Recipe) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from compress import processes
+
 
 class Ticker(Protocol):
     """Shows how far a piece of work is."""
@@ -16,7 +18,9 @@ class Ticker(Protocol):
 
 
 def say(line: str) -> None:
-    """One plain line for the log, above a live bar if there is one."""
+    """One plain line for the log, above a live bar if there is one; of several processes only the first speaks."""
+    if processes.number():
+        return
     if _live:
         _live[-1].console.print(line, highlight=False, markup=False)
     else:
@@ -42,7 +46,7 @@ class _Bar:
 @contextmanager
 def ticker(title: str, total: int, unit: str) -> Iterator[Ticker]:
     """A progress bar with throughput (``unit``/s) and time left while the block runs."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or processes.number():
         yield _Silent()
         return
     from rich.console import Console

@@ -10,12 +10,14 @@ from torch import nn
 
 from compress.contracts import Loss, Model
 from compress.stages._augment import Augmentation
+from compress.stages._team import Team
 
 
 class TrainingGraph(nn.Module):
     """uint8 images [N, H, W, 3] and labels int64 [N] in, loss and number of right answers out.
 
-    In evaluation mode the images are not augmented, and the embeddings [N, D] stand in the loss's place.
+    In evaluation mode the images are not augmented, and the embeddings [N, D] stand in the loss's place. In training,
+    every process of a team is given the same images, augments all of them alike, and passes on its share.
     """
 
     mean: torch.Tensor
@@ -25,6 +27,7 @@ class TrainingGraph(nn.Module):
         super().__init__()
         self.network: Any = model.network
         self.frozen: Sequence[nn.Module] = ()
+        self.team = Team()
         self.loss = loss.build(model.embedding.dim, len(model.classes))
         self.augmentation = augmentation
         self.register_buffer("mean", per_channel(model.preprocess.mean), persistent=False)
@@ -47,15 +50,19 @@ class TrainingGraph(nn.Module):
         normalised = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
         if generator is not None and self.augmentation:
             normalised = self.augmentation(normalised, generator)
+        if self.training:
+            normalised = self.team.share(normalised)
         embeddings = self.network.embed(normalised)
         logits = self.network.classifier(embeddings)
+        if self.training:
+            embeddings, logits = self.team.gathered(embeddings), self.team.gathered(logits)
         right = (logits.argmax(dim=1) == labels).sum()
         return self.objective(normalised, embeddings, logits, labels) if self.training else embeddings, right
 
     def objective(
         self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
-        """What a step minimises, given the images as the network saw them and what it made of them."""
+        """What a step minimises, given this process's images as the network saw them, and what became of all."""
         loss: torch.Tensor = self.loss(embeddings, logits, labels)
         return loss
 

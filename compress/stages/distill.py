@@ -181,7 +181,9 @@ class _DistillationGraph(TrainingGraph):
         self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
         total = self.hard_weight * super().objective(normalised, embeddings, logits, labels)
-        own, right = Outputs(_compared(embeddings, self.spec), logits), self.teacher(normalised)
+        own = Outputs(_compared(embeddings, self.spec), logits)
+        taught = self.teacher(normalised)
+        right = Outputs(self.team.gathered(taught.embeddings), self.team.gathered(taught.logits))
         for weight, objective in zip(self.weights, self.objectives, strict=True):
             total = total + weight * objective(own, right)
         return total

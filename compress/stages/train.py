@@ -13,6 +13,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
+from compress import memory
 from compress.batches import batches
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Loss, Model, Stage, component_field
 from compress.plugins import did_you_mean
@@ -21,6 +22,7 @@ from compress.stages._augment import Augmentation, step_generator
 from compress.stages._graph import TrainingGraph, layout
 from compress.stages._order import epoch_order
 from compress.stages._schedules import Schedule, learning_rate
+from compress.stages._team import Team, all_processes
 from validators.metrics import evaluate_retrieval
 
 _EVALUATION_BATCH = 500
@@ -65,6 +67,8 @@ class Train(Stage):
     """
 
     trains: ClassVar[bool] = True
+    parallel: ClassVar[bool] = True
+    """Every process that torchrun started takes part; else the first trains alone."""
 
     epochs: Annotated[int, Ge(1)] = 200
     batch_size: Annotated[int, Ge(2)] = 128
@@ -104,27 +108,40 @@ class Train(Stage):
         """Train ``model`` in place of fresh weights and return it with the best weights.
 
         Raises:
-            BadInput: the loss stopped being a finite number.
+            BadInput: the loss stopped being a finite number, or the processes cannot share a batch evenly.
         """
         from lightning_fabric import Fabric
 
-        fabric = Fabric(accelerator=self.accelerator, devices=1, precision=self.precision)
+        team = all_processes() if self.parallel else Team()
+        if self._batch(data) % team.count:
+            raise BadInput(
+                f"{self.component_name()}.batch_size: {self._batch(data)} images cannot be shared evenly by "
+                f"{team.count} processes; make it a multiple of {team.count}"
+            )
+        team.call((self, model, seed, data.fingerprint))
+        options = team.fabric_options(self.loss.classifies)
+        fabric = Fabric(accelerator=self.accelerator, precision=self.precision, **options)
+        fabric.launch()
         torch.manual_seed(seed)  # weights of the objective
         graph = self._graph(model)
+        graph.team = team
         graph.freeze(self._frozen(model.network))
         optimizer = torch.optim.SGD(graph.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         training, optimizer = fabric.setup(layout(graph, torch.channels_last), optimizer)
 
         stage, state_file = self.component_name(), scratch / "state.pt"
-        progress = _Progress.load(state_file, graph, optimizer) if state_file.is_file() else _Progress()
+        stored = torch.load(state_file, map_location="cpu", weights_only=True) if state_file.is_file() else None
+        progress = _Progress.restored(team.firsts(stored), graph, optimizer)
         if progress.epoch:
             say(f"{stage}: resuming after epoch {progress.epoch} of {self.epochs}")
-        with ticker(stage, self.epochs * self._steps(data), "steps") as bar:
+        steps = self.epochs * self._steps(data)
+        with ticker(stage, steps, "steps") as bar, memory.kept(), team.synchronised(graph.network):
             bar.advance(progress.epoch * self._steps(data))
             while progress.epoch < self.epochs:
                 line = self._epoch(fabric, training, optimizer, data, model.embedding, seed, progress.epoch, bar)
                 progress.finish_epoch(line, self._score(line), graph)
-                progress.save(state_file, graph, optimizer)
+                if team.number == 0:
+                    progress.save(state_file, graph, optimizer)
         graph.network.load_state_dict(progress.best_weights)
         network = layout(model.network.cpu(), torch.contiguous_format).requires_grad_(True)
         return replace(
@@ -286,10 +303,13 @@ class _Progress:
         unfinished.replace(path)
 
     @classmethod
-    def load(cls, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer) -> _Progress:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        graph.load_state_dict(state["graph"])
-        optimizer.load_state_dict(state["optimizer"])
+    def restored(
+        cls, state: Mapping[str, Any] | None, graph: TrainingGraph, optimizer: torch.optim.Optimizer
+    ) -> _Progress:
+        """What ``save`` wrote, where that was before; None begins."""
         progress = cls()
-        vars(progress).update(state["progress"])
+        if state is not None:
+            graph.load_state_dict(state["graph"])
+            optimizer.load_state_dict(state["optimizer"])
+            vars(progress).update(state["progress"])
         return progress
