@@ -39,6 +39,7 @@ class Qat(Train):
     """
 
     trains: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False  # the ranges are those of one process's images
 
     epochs: Annotated[int, Ge(1)] = 2
     lr: Annotated[float, Gt(0)] = 0.005
