@@ -15,7 +15,7 @@ def kept() -> Iterator[None]:
     """Let glibc's malloc reuse freed blocks of any size within the block; under another malloc nothing changes.
 
     By itself it gives those above 32 MB back to the system, and each training step then waits for the same pages to
-    be zeroed and mapped again: a third of ALNet's time at 28 px. Peak memory grows by a quarter.
+    be zeroed and mapped again: a quarter of ALNet's time at 28 px. Peak memory grows by a quarter.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
