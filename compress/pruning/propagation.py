@@ -282,7 +282,7 @@ def _spread(ids: torch.Tensor, live: torch.Tensor, shape: torch.Size) -> Tensor:
 
 
 def _pointwise(x: Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> Tensor:
-    zero_stays = float(function(torch.zeros(1))) == 0
+    zero_stays = function(torch.zeros(1)).item() == 0
     return Tensor(x.ids, x.live if zero_stays else torch.ones_like(x.live))
 
 
