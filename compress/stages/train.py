@@ -178,11 +178,11 @@ class Train(Stage):
         """``Model.space`` after this stage: training away from a teacher leaves its space."""
         return None
 
-    def _steps(self, data: Data) -> int:
     def _ranges(self, graph: TrainingGraph) -> Mapping[str, tuple[float, float]]:
         """``Model.ranges`` after this stage: other weights, other activations."""
         return {}
 
+    def _steps(self, data: Data) -> int:
         """Of an epoch."""
         return len(epoch_order(data.train.labels, self.per_class, np.random.default_rng(0))) // self._batch(data)
 
