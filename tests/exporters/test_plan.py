@@ -18,7 +18,7 @@ from exporters import export_model, planned
 from exporters._deploy import Deployed, rewritten
 from exporters.onnx import Onnx
 from exporters.rewrites._choice import Cheapest, Place
-from exporters.rewrites._costs import ONNXRUNTIME, XNNPACK
+from exporters.rewrites._costs import ONNXRUNTIME, TORCH
 from exporters.rewrites._region import around
 from exporters.torchscript import TorchScript
 from tests.exporters.rewrites._networks import TOLERANCE, difference
@@ -61,7 +61,7 @@ def test_the_form_that_measures_fastest_is_kept(graph: DeployGraph) -> None:
         met.clear()
         plan = planned(TorchScript(optimize="measured"), graph, fastest(number)).plan
         assert plan is not None
-        rewritten(graph, XNNPACK, Cheapest(price=remember))
+        rewritten(graph, TORCH, Cheapest(price=remember))
         several = [place for place in met.values() if len(place.forms) > 1 and place.name in plan]
         assert len(several) >= 4
         assert all(plan[place.name] == place.forms[number].name for place in several)
