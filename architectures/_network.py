@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -22,6 +24,12 @@ class RetrievalNetwork(nn.Module):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised float32 [N, 3, H, W] -> embedding [N, D]."""
         raise NotImplementedError
+
+    def prepare(self, images: Callable[[], torch.Tensor]) -> None:
+        """Set, before the first training, what is set from images: ``images()`` is normalised float32 [N, 3, H, W]."""
+        for part in self.children():
+            if isinstance(part, RetrievalNetwork):
+                part.prepare(images)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [N, classes] with a classifier, the embedding [N, D] without."""

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from architectures._network import PooledNetwork
+from compress.contracts import MissingTool, Normalisation
 from compress.torchvision_compat import import_torchvision
 
+IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What torchvision's weights were trained with."""
 
-def torchvision_model(name: str, num_classes: int) -> Any:
-    """``torchvision.models.<name>`` without trained weights; 0 classes makes a classifier to be left out."""
+
+def torchvision_model(name: str, num_classes: int, *, pretrained: bool = False) -> Any:
+    """``torchvision.models.<name>``; 0 classes, or ``pretrained``, make a classifier to be left out.
+
+    Raises:
+        MissingTool: the pretrained weights are not here and cannot be fetched.
+    """
     import_torchvision()
-    return getattr(importlib.import_module("torchvision.models"), name)(weights=None, num_classes=num_classes or 1)
+    models = importlib.import_module("torchvision.models")
+    if not pretrained:
+        return models.get_model(name, weights=None, num_classes=num_classes or 1)
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        return models.get_model(name, weights=weights)
+    except (OSError, RuntimeError) as error:  # no connection; a file that was cut off
+        raise MissingTool(
+            f"{name}.pretrained: {weights.url} cannot be fetched ({error}); connect to a network once, or put the file "
+            f"into {Path(torch.hub.get_dir()) / 'checkpoints'}"
+        ) from error
 
 
 def pooled(trunk: nn.Module, classifier: nn.Module, embedding_dim: int, num_classes: int) -> PooledNetwork:

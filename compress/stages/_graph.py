@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from compress.contracts import Loss, Model
+from compress.contracts import ImageSet, Loss, Model
 from compress.stages._augment import Augmentation
 from compress.stages._team import Team
+
+_PREPARING = 200
 
 
 class TrainingGraph(nn.Module):
@@ -33,6 +36,17 @@ class TrainingGraph(nn.Module):
         self.register_buffer("mean", per_channel(model.preprocess.mean), persistent=False)
         self.register_buffer("std", per_channel(model.preprocess.std), persistent=False)
 
+    @torch.no_grad()
+    def prepare(self, images: ImageSet) -> None:
+        """Let the network set what it sets from images: from at most 200 of these, evenly spaced."""
+
+        def some() -> torch.Tensor:
+            rows = np.unique(np.linspace(0, len(images) - 1, _PREPARING).astype(np.int64))
+            return self._normalised(torch.from_numpy(np.ascontiguousarray(images.images[rows])))
+
+        self.eval()
+        self.network.prepare(some)
+
     def freeze(self, parts: Sequence[nn.Module]) -> None:
         """Let these parts of the network stay as they are: weights and, in training mode, batch statistics."""
         self.frozen = tuple(part.requires_grad_(False) for part in parts)
@@ -46,8 +60,7 @@ class TrainingGraph(nn.Module):
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
-        normalised = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        normalised = self._normalised(images)
         if generator is not None and self.augmentation:
             normalised = self.augmentation(normalised, generator)
         if self.training:
@@ -58,6 +71,10 @@ class TrainingGraph(nn.Module):
             embeddings, logits = self.team.gathered(embeddings), self.team.gathered(logits)
         right = (logits.argmax(dim=1) == labels).sum()
         return self.objective(normalised, embeddings, logits, labels) if self.training else embeddings, right
+
+    def _normalised(self, images: torch.Tensor) -> torch.Tensor:
+        # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
+        return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
 
     def objective(
         self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor

@@ -125,6 +125,7 @@ class Train(Stage):
         torch.manual_seed(seed)  # weights of the objective
         graph = self._graph(model)
         graph.team = team
+        graph.prepare(data.train)
         graph.freeze(self._frozen(model.network))
         optimizer = torch.optim.SGD(graph.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         training, optimizer = fabric.setup(layout(graph, torch.channels_last), optimizer)

@@ -43,9 +43,12 @@ def test_all_networks_are_here() -> None:
         "mobilenet_v1",
         "mobilenet_v2",
         "mobilenet_v3",
+        "netvlad",
         "projected",
+        "resnet",
         "shufflenet_v1",
         "shufflenet_v2",
+        "timm",
     ]
 
 
