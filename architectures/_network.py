@@ -84,10 +84,18 @@ class RepooledNetwork(FeatureMapNetwork):
 
     Attributes:
         projection: pooled features -> embedding, linear; the identity where the features are the embedding.
+        norm: batch normalisation of what the projection gives, or the identity.
     """
 
     def __init__(
-        self, trunk: FeatureMapNetwork, pool: nn.Module, features: int, dim: int | None, num_classes: int
+        self,
+        trunk: FeatureMapNetwork,
+        pool: nn.Module,
+        features: int,
+        dim: int | None,
+        num_classes: int,
+        *,
+        batch_norm: bool = False,
     ) -> None:
         """``features``: values that ``pool`` gives; ``dim``: D, None for all of them."""
         super().__init__()
@@ -96,6 +104,7 @@ class RepooledNetwork(FeatureMapNetwork):
         self.pool = pool
         # As a convolution, which every converter and pruning know from the networks' other layers.
         self.projection = nn.Identity() if dim is None else nn.Conv2d(features, dim, 1)
+        self.norm = nn.BatchNorm2d(dim) if batch_norm and dim else nn.Identity()
         self.channels = trunk.channels
         self.embedding_dim = dim or features
         self.classifier = linear_classifier(self.embedding_dim, num_classes)
@@ -104,7 +113,7 @@ class RepooledNetwork(FeatureMapNetwork):
         return self.trunk.feature_map(x)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        embedding: torch.Tensor = self.projection(self.pool(self.feature_map(x)))
+        embedding: torch.Tensor = self.norm(self.projection(self.pool(self.feature_map(x))))
         return embedding.flatten(1)
 
 
