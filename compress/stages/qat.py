@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -94,6 +94,9 @@ class _Simulated(nn.Module):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         embedding: torch.Tensor = self.body(x)
         return embedding
+
+    def prepare(self, images: Callable[[], torch.Tensor]) -> None:
+        """Nothing is left to set: the network comes trained."""
 
     def train(self, mode: bool = True) -> _Simulated:
         super().train(mode)
