@@ -92,15 +92,19 @@ class _Delf(RetrievalNetwork):
 
 
 class _WeightedSum(nn.Module):
-    """Packed features [N, L * 43] -> logits of their sum, weighted with the scores (section 3.2.1), over L."""
+    """Packed features [N, L * 43] -> logits of their mean, weighted with the scores (section 3.2.1).
+
+    Its normalisation is not the paper's: unit vectors have a large part in common, beside which the classes are small.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(LOCAL_DIM)
         self.linear = nn.Linear(LOCAL_DIM, num_classes)
 
     def forward(self, packed: torch.Tensor) -> torch.Tensor:
         table = packed.unflatten(1, (-1, _PACKED))
-        logits: torch.Tensor = self.linear((table[..., :LOCAL_DIM] * table[..., -1:]).mean(1))
+        logits: torch.Tensor = self.linear(self.norm((table[..., :LOCAL_DIM] * table[..., -1:]).mean(1)))
         return logits
 
 

@@ -18,9 +18,12 @@ RERANK = 100
 """Gallery images of a query that are verified: the nearest by ``global_vectors``."""
 HYPOTHESES = 128
 """Pairs of matches that RANSAC tries; with a third of the matches right, 1 in 10^6 searches finds no right pair."""
-TOLERANCE = 0.1
-"""How far a match may lie from where the similarity puts it, as a share of the image, in either of the two images."""
-FEWEST = 6
+TOLERANCE = 0.15
+"""How far a match may lie from where the similarity puts it, as a share of the image, in either of the two images.
+
+A little more than the step of an 8 x 8 map, and no distance of two of its places, so that rounding decides nothing.
+"""
+FEWEST = 8
 """Fewer verified matches than these happen by chance and count as none."""
 
 RULE = (
@@ -99,15 +102,15 @@ def match(first: np.ndarray, second: np.ndarray) -> Matches:
     pairs = _paired(one, other)
     count = int(pairs.count[0])
     verified = _agreeing(pairs)[0, :count]
-    places = (np.stack((each[0, :count].imag, each[0, :count].real), axis=1) for each in (pairs.first, pairs.second))
-    return Matches(*places, verified)
+    here, there = (np.stack((each[0, :count].imag, each[0, :count].real), 1) for each in (pairs.first, pairs.second))
+    return Matches(here, there, verified)
 
 
 def verified_matches(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     """int64 [n], verified matches of one packed embedding [D] with each of [n, D]; 0 where fewer than ``FEWEST``."""
     one, others = (unpack(packed).strongest(STRONGEST) for packed in (query[None], gallery))
     counts = _agreeing(_paired(one, others)).sum(axis=1)
-    return np.where(counts < FEWEST, 0, counts)
+    return np.asarray(np.where(counts < FEWEST, 0, counts))
 
 
 def pair_distances(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
@@ -116,7 +119,8 @@ def pair_distances(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     It is the number of features that found no verified match, of ``STRONGEST``, plus half the cosine distance of the
     global vectors, which lies in [0, 1].
     """
-    return _unverified(global_vectors(query[None]), global_vectors(gallery))[0] - verified_matches(query, gallery)
+    found: np.ndarray = _unverified(global_vectors(query[None]), global_vectors(gallery))[0]
+    return found - verified_matches(query, gallery)
 
 
 class LocalDistances:
@@ -142,7 +146,7 @@ class LocalDistances:
 
 def _unverified(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     """float64 [Q, G], distances by the global vectors alone."""
-    return STRONGEST + (1 - queries @ gallery.T).clip(0, 2) / 2
+    return np.asarray(STRONGEST + (1 - queries @ gallery.T).clip(0, 2) / 2)
 
 
 @dataclass(frozen=True)

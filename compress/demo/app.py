@@ -69,7 +69,7 @@ class BundleInfo(BaseModel):
 
 
 class Found(BaseModel):
-    """One gallery image. ``distance`` is Euclidean, 1 - cosine, or the number of bits that differ."""
+    """One gallery image. ``distance`` is Euclidean, 1 - cosine, or a number of bits or of features that differ."""
 
     rank: int
     id: int

@@ -47,7 +47,7 @@ class Delf(Train):
         explained = _fit_pca(model, data.train, self.pca_images)
         say(f"{self.component_name()}: {LOCAL_DIM} components explain {explained:.3f} of the features' variance")
         torch.manual_seed(seed)
-        for layer in (*network.attention, network.classifier.linear):
+        for layer in (*network.attention, *network.classifier.children()):
             if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()
         return super().run(model, data, seed=seed, scratch=scratch)

@@ -61,6 +61,8 @@ def check(bundle: Path, path: str | None) -> dict[str, tuple[float, float]]:
     meta, names, features = read_gallery(bundle / "gallery/gallery.sqlite")
     if meta["space_id"] != manifest["embedding"]["space_id"]:
         raise SystemExit("the gallery was made by another model")
+    if meta["kind"] == "local":
+        raise SystemExit("local features are compared as Compress's validators/local_matching.py does; copy that file")
 
     found = embed(bundle / artifact["path"], images)
     zero = 0.5 if meta["kind"] == "binary" else 0.0  # activations count from the bits' threshold

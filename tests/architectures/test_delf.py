@@ -57,7 +57,9 @@ def test_logits_are_those_of_the_weighted_sum(network: Any, pictures: Pictures) 
         packed = network.embed(pictures(2))
         table = packed.reshape(2, 20, 43)
         mean = sum(table[:, i, :40] * table[:, i, 42:] for i in range(20)) / 20
-        assert torch.allclose(network.classifier(packed), network.classifier.linear(mean), atol=1e-5)
+        assert torch.allclose(
+            network.classifier(packed), network.classifier.linear(network.classifier.norm(mean)), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(

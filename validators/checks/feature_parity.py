@@ -23,7 +23,7 @@ class FeatureParity(Check):
 
     Values, over all those images unless said otherwise:
         min_cosine, mean_cosine, p01_cosine: cosine between the two embeddings, the last one its first percentile;
-            hash activations are taken from the bits' threshold, 0.5.
+            hash activations are taken from the bits' threshold, 0.5, and local features weighted with their scores.
         min_centered_cosine: the lowest cosine after subtracting the PyTorch model's mean embedding from both. Features
             after a ReLU share a large common part, so even a constant output can have a high plain cosine.
         max_abs_error, mean_abs_error: over single embedding values.
