@@ -86,16 +86,17 @@ class Lsh(Index):
                     raise ValueError(f"{meta['index']} of schema {meta['schema']} instead of lsh of schema {_SCHEMA}")
                 planes = file.execute("SELECT plane FROM planes ORDER BY tab, bit").fetchall()
                 buckets = file.execute("SELECT tab, code, ids FROM buckets ORDER BY tab, code").fetchall()
-            return _Open(features, distance, *_arrays(meta, planes, buckets, features.shape))
+            normals, tables = _arrays(meta, planes, buckets, features.shape)
+            return _Open(features, distance, normals.astype(np.float64), tables)  # once, and not for every query
         except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: the index is damaged ({error}); take the file of the run") from error
 
 
 def hashed(features: np.ndarray, planes: np.ndarray) -> np.ndarray:
-    """Codes int64 [L, N] of features [N, D] by planes float32 [L, b, D]."""
+    """Codes int64 [L, N] of features [N, D] by planes [L, b, D]."""
     tables, bits, dim = planes.shape
     # In float64 no rounding, of whichever processor, moves an image that is not on a plane to its other side.
-    normals = planes.reshape(-1, dim).T.astype(np.float64)
+    normals = planes.reshape(-1, dim).T.astype(np.float64, copy=False)
     weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.int64)
     codes = np.empty((tables, len(features)), np.int64)
     for start in range(0, len(features), _ROWS):
