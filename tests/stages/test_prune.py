@@ -114,11 +114,12 @@ def test_pruned_networks_reload_in_a_fresh_process(data: Data, tmp_path: Path) -
         assert isinstance(architecture, Architecture)
         model = settled(fresh(data, architecture), images(data))
         sizes = [measure(model.network, data.preprocess.size)["params"]]
-        for ratio in (0.3, 0.5, 0.7):
+        ratios = (0.3, 0.5, 0.7) if name in ("alnet", "shufflenet_v1") else (0.6,)
+        for ratio in ratios:
             embedding = name == "shufflenet_v1"  # where it stays, so do all channels but the bottlenecks'
             stage = Prune(ratio=ratio, scope="layer", multiple_of=1, prune_embedding=embedding)
             pruned = stage.run(model, data, seed=0, scratch=tmp_path)
-            if ratio == 0.7:
+            if ratio == ratios[-1]:
                 assert stage.check(model).pruned == pruned.pruned
             save_model(pruned, tmp_path / f"{number}-{ratio}.safetensors")
             found = expected[f"{number}-{ratio}"] = embed(pruned, pixels)
@@ -129,7 +130,7 @@ def test_pruned_networks_reload_in_a_fresh_process(data: Data, tmp_path: Path) -
     subprocess.run([sys.executable, "-c", RELOAD, tmp_path], check=True)
     for file, embeddings in expected.items():
         np.testing.assert_allclose(np.load(tmp_path / f"{file}.npy"), embeddings, rtol=0, atol=1e-6)
-    assert len(expected) == 3 * len(NETWORKS)
+    assert len(expected) == 3 * 3 + 5
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(data: Data, tmp_path: Path) -> None:
@@ -158,9 +159,8 @@ def test_a_pruned_network_exports_as_what_it_is(trained: Model, data: Data, tmp_
 # ------------------------------------------------------------------------------------------------------ targets
 
 
-@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize(("limit", "scope"), [(0.5, "global"), (0.3, "layer")])
 @pytest.mark.parametrize("what", ["params", "macs", "bytes"])
-@pytest.mark.parametrize("limit", [0.5, 0.3])
 def test_a_size_is_met_and_not_by_far(
     what: str, limit: float, scope: Any, trained: Model, data: Data, tmp_path: Path
 ) -> None:
