@@ -119,8 +119,8 @@ def pair_distances(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     It is the number of features that found no verified match, of ``STRONGEST``, plus half the cosine distance of the
     global vectors, which lies in [0, 1].
     """
-    found: np.ndarray = _unverified(global_vectors(query[None]), global_vectors(gallery))[0]
-    return found - verified_matches(query, gallery)
+    found = _unverified(global_vectors(query[None]), global_vectors(gallery))[0]
+    return np.asarray(found - verified_matches(query, gallery))
 
 
 class LocalDistances:
