@@ -153,7 +153,9 @@ def test_a_failed_gate_is_exit_code_1_and_names_itself(finished: Finished, tmp_p
     folder = tmp_path / "bundle"
     shutil.copytree(finished.folder, folder)
     limits = ("validate.gates.bytes=1000", "validate.gates.params=10")
-    ended = compress("run", finished.recipe, "--out", folder, *[part for limit in limits for part in ("--set", limit)])
+    ended = compress_here(
+        "run", finished.recipe, "--out", folder, *[part for limit in limits for part in ("--set", limit)]
+    )
     assert ended.code == 1
     assert "epoch" not in ended.stderr
     failed = [line for line in ended.stderr.splitlines() if line.startswith("FAILED")]

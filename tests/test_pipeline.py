@@ -19,7 +19,7 @@ from compress.hashing import artifact_sha256
 from compress.images import read_image
 from compress.pipeline import run
 from compress.recipe import load_recipe
-from tests._command import REPOSITORY, compress, start
+from tests._command import REPOSITORY, compress, compress_here, start
 from tests.conftest import Finished
 
 FORMATS = {".pt", ".ptl", ".onnx", ".tflite", ".mlpackage"}
@@ -179,7 +179,7 @@ def test_a_finished_run_is_reused_and_a_damaged_file_is_made_again(finished: Fin
     (folder / "golden/images/999.png").write_bytes(b"of an earlier recipe with more golden images")
     (folder / "worst/tiny.w8.tflite.litert.png").write_bytes(b"of an artifact that the recipe no longer has")
     (folder / "gallery/gallery.sqlite.tmp").write_bytes(b"a kill left this too")
-    again = compress("run", finished.recipe, "--out", folder)
+    again = compress_here("run", finished.recipe, "--out", folder)
     assert again.code == 0, again.stderr
     assert [line for line in again.stderr.splitlines() if line.startswith(("train", "export"))] == [
         "export: tiny.fp32.pt"
@@ -279,7 +279,7 @@ SMALL = (
 
 def test_sun397_runs_from_its_published_layout(sun397: Path, tmp_path: Path) -> None:
     changes = [part for change in (f"data.root={sun397}", *SMALL) for part in ("--set", change)]
-    done = compress("run", REPOSITORY / "recipes/alnet_sun397.yaml", "--out", tmp_path / "out", *changes)
+    done = compress_here("run", REPOSITORY / "recipes/alnet_sun397.yaml", "--out", tmp_path / "out", *changes)
     assert done.code == 0, done.stderr
     data = manifest(tmp_path / "out")["data"]
     assert (data["classes"], data["duplicates"], data["images"]) == (4, 2, 79)
@@ -298,7 +298,7 @@ def test_sun397_runs_from_its_published_layout(sun397: Path, tmp_path: Path) -> 
 
 def test_sun397_without_data_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
     recipe = REPOSITORY / "recipes/alnet_sun397.yaml"
-    ended = compress("run", recipe, "--out", tmp_path / "out", "--set", f"data.root={tmp_path / 'nowhere'}")
+    ended = compress_here("run", recipe, "--out", tmp_path / "out", "--set", f"data.root={tmp_path / 'nowhere'}")
     assert ended.code == 2
     for word in ("data.root", str(tmp_path / "nowhere/SUN397"), "SUN397.tar.gz", "data.download=true"):
         assert word in ended.complaint

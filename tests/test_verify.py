@@ -24,7 +24,7 @@ from compress.manifest import file_hashes
 from compress.verify import Verification, verify
 from exporters import deploy
 from exporters.onnx import Onnx
-from tests._command import compress
+from tests._command import compress, compress_here
 from tests.conftest import Finished
 from validators.mlprogram.program import load
 
@@ -75,7 +75,7 @@ def forge_hashes(bundle: Path) -> None:
 
 
 def test_a_copy_elsewhere_passes_on_every_runtime(bundle: Path) -> None:
-    ended = compress("verify", bundle, "--json")
+    ended = compress_here("verify", bundle, "--json")
     assert ended.code == 0, ended.stderr
     verdict = json.loads(ended.stdout)
     assert verdict["passed"] is True
@@ -147,7 +147,7 @@ def test_every_damage_is_told_at_once_and_the_sound_artifact_still_runs(bundle: 
     (bundle / "artifacts/tiny.fp32.pt").write_bytes(b"PK")
     (bundle / "artifacts/tiny.fp32.ptl").unlink()
     flip(bundle / "metrics.jsonl")
-    ended = compress("verify", bundle, "--json")
+    ended = compress_here("verify", bundle, "--json")
     assert ended.code == 1
     verdict = json.loads(ended.stdout)
     assert verdict["passed"] is False

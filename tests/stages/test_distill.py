@@ -32,7 +32,7 @@ from compress.stages._schedules import learning_rate
 from compress.stages.distill import Distill
 from compress.stages.prune import Prune
 from compress.stages.train import Train
-from tests._command import compress
+from tests._command import compress_here
 from tests.conftest import Finished
 from validators.compatibility import compatibility, sample_of
 
@@ -330,7 +330,7 @@ def recipe_of(finished: Finished, folder: Path, **options: Any) -> Path:
 def test_the_bundle_shows_a_server_with_the_teachers_gallery(finished: Finished, tmp_path: Path) -> None:
     taught = {"teacher": {"checkpoint": str(finished.folder)}, "embedding": {"weight": 10.0}, "space": "teacher"}
     recipe = recipe_of(finished, tmp_path, **taught)
-    done = compress("run", recipe, "--out", tmp_path / "student")
+    done = compress_here("run", recipe, "--out", tmp_path / "student")
     assert done.code in (0, 1), done.stderr  # a gate may fail after so short a training
     bundle = json.loads((tmp_path / "student/bundle.json").read_text(encoding="utf-8"))
     teachers = json.loads((finished.folder / "bundle.json").read_text(encoding="utf-8"))
@@ -351,18 +351,18 @@ def test_another_teacher_in_the_same_place_is_learnt_from_anew(finished: Finishe
     arguments = ("run", recipe, "--out", tmp_path / "student", "--until", "1-distill")
     first = load_model(last_checkpoint(finished.folder))
     save_model(first, place)
-    said = [compress(*arguments).stderr for _ in range(2)]
+    said = [compress_here(*arguments).stderr for _ in range(2)]
     assert "distill: epoch 1/1" in said[0]
     assert "distill: epoch" not in said[1]
     with torch.no_grad():
         first.network.classifier.bias += 1.0  # type: ignore[union-attr,operator]
     save_model(first, place)
-    assert "distill: epoch 1/1" in compress(*arguments).stderr
+    assert "distill: epoch 1/1" in compress_here(*arguments).stderr
 
 
 def test_a_dry_run_finds_a_teacher_that_is_not_there(finished: Finished, tmp_path: Path) -> None:
     recipe = recipe_of(finished, tmp_path, teacher={"checkpoint": str(tmp_path / "nowhere")}, logits={})
-    done = compress("run", recipe, "--dry-run", "--out", tmp_path / "student")
+    done = compress_here("run", recipe, "--dry-run", "--out", tmp_path / "student")
     assert done.code == 2
     assert "1-distill: teacher.checkpoint: no file or folder at" in done.complaint
     assert not (tmp_path / "student").exists()
