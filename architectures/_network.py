@@ -84,18 +84,10 @@ class RepooledNetwork(FeatureMapNetwork):
 
     Attributes:
         projection: pooled features -> embedding, linear; the identity where the features are the embedding.
-        norm: batch normalisation of what the projection gives, or the identity.
     """
 
     def __init__(
-        self,
-        trunk: FeatureMapNetwork,
-        pool: nn.Module,
-        features: int,
-        dim: int | None,
-        num_classes: int,
-        *,
-        batch_norm: bool = False,
+        self, trunk: FeatureMapNetwork, pool: nn.Module, features: int, dim: int | None, num_classes: int
     ) -> None:
         """``features``: values that ``pool`` gives; ``dim``: D, None for all of them."""
         super().__init__()
@@ -113,7 +105,7 @@ class RepooledNetwork(FeatureMapNetwork):
         return self.trunk.feature_map(x)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        embedding: torch.Tensor = self.norm(self.projection(self.pool(self.feature_map(x))))
+        embedding: torch.Tensor = self.projection(self.pool(self.feature_map(x)))
         return embedding.flatten(1)
 
 

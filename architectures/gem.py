@@ -13,7 +13,7 @@ from torch import nn
 
 from architectures._gem import GeneralizedMean
 from architectures._network import RepooledNetwork, build_trunk
-from compress.contracts import Architecture, BadInput, Distance, component_field
+from compress.contracts import Architecture, Distance, component_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,6 @@ class GeM(Architecture):
         p: the exponent at first, which is learnt: 1 is average pooling, the larger the nearer to maximum pooling.
         dim: D of a linear layer after the pooling, into which the stage ``whiten`` writes; None leaves it out, and the
             embedding has a value for each channel of the feature map.
-        batch_norm: normalise what the linear layer gives (Luo et al. 2019, arXiv:1903.07071): features after a ReLU
-            share a large common part, in which the angles between images, and half precision, get lost.
     """
 
     distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")
@@ -34,13 +32,7 @@ class GeM(Architecture):
     trunk: Architecture = component_field("architectures", default="alnet")
     p: Annotated[float, Ge(1), Le(100)] = 3.0
     dim: Annotated[int, Ge(1), Le(65536)] | None = None
-    batch_norm: bool = False
-
-    def __post_init__(self) -> None:
-        if self.batch_norm and self.dim is None:
-            raise BadInput("batch_norm: normalises what the linear layer gives; set dim, too")
 
     def build(self, num_classes: int = 0) -> nn.Module:
         trunk = build_trunk(self.trunk)
-        pool = GeneralizedMean(self.p)
-        return RepooledNetwork(trunk, pool, trunk.channels, self.dim, num_classes, batch_norm=self.batch_norm)
+        return RepooledNetwork(trunk, GeneralizedMean(self.p), trunk.channels, self.dim, num_classes)

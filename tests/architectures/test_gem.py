@@ -92,11 +92,6 @@ def test_sizes() -> None:
     assert (plain.embedding_dim, count_parameters(plain)) == (256, trunk + 1 + 256 * 5 + 5)
     short = cast(Any, create_model("gem", 5, trunk=TRUNK, dim=32))
     assert (short.embedding_dim, count_parameters(short)) == (32, trunk + 1 + 256 * 32 + 32 + 32 * 5 + 5)
-    assert (
-        count_parameters(create_model("gem", 5, trunk=TRUNK, dim=32, batch_norm=True)) == count_parameters(short) + 64
-    )
-    with pytest.raises(BadInput, match="batch_norm: normalises what the linear layer gives; set dim, too"):
-        create_model("gem", trunk=TRUNK, batch_norm=True)
 
 
 @pytest.mark.parametrize("trunk", ["deep_hash", "projected"])
