@@ -96,7 +96,6 @@ class RepooledNetwork(FeatureMapNetwork):
         self.pool = pool
         # As a convolution, which every converter and pruning know from the networks' other layers.
         self.projection = nn.Identity() if dim is None else nn.Conv2d(features, dim, 1)
-        self.norm = nn.BatchNorm2d(dim) if batch_norm and dim else nn.Identity()
         self.channels = trunk.channels
         self.embedding_dim = dim or features
         self.classifier = linear_classifier(self.embedding_dim, num_classes)

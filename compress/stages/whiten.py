@@ -57,14 +57,6 @@ class Whiten(Stage):
         layer, classifier = network.projection, network.classifier
         with torch.no_grad():
             weight, bias = layer.weight.flatten(1).double(), layer.bias.double()
-            norm = getattr(network, "norm", None)
-            if isinstance(norm, nn.BatchNorm2d):  # goes into the layer before it, and then does nothing
-                assert norm.running_mean is not None and norm.running_var is not None
-                scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-                weight, bias = scale[:, None] * weight, scale * (bias - norm.running_mean) + norm.bias
-                norm.reset_running_stats()
-                norm.weight.fill_((1 + norm.eps) ** 0.5)
-                norm.bias.zero_()
             layer.weight.copy_((whitening @ weight).reshape(layer.weight.shape))
             layer.bias.copy_(whitening @ (bias - center))
             rows = classifier.weight.double()
