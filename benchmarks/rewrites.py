@@ -106,8 +106,8 @@ def compare(suffix: str, networks: dict[str, nn.Module], folder: Path, measured:
     paths = {f"alnet {kind}": export(kind, optimize=kind) for kind in ("none", "speed", "size")}
     try:
         paths["alnet limited"] = export("limited", max_bytes=paths["alnet none"].stat().st_size)
-    except BadInput as error:
-        print(f"{suffix:8} alnet limited  {error}")
+    except BadInput as impossible:
+        print(f"{suffix:8} alnet limited  {impossible}")
     if measured:
         plan = measured_plan(alnet, suffix)
         print(suffix, "measured:", ", ".join(f"{place}={form}" for place, form in plan.items()))

@@ -19,7 +19,7 @@ class _Lead(nn.Module):
         self.conv = nn.Conv2d(3, channels, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.conv(image.to(torch.float32))
+        result: torch.Tensor = self.conv(image.to(self.conv.weight.dtype))
         return result
 
 
@@ -55,10 +55,11 @@ def _network(network: fx.GraphModule, start: fx.Node, nodes: list[fx.Node]) -> t
     graph = fx.Graph()
     image = graph.placeholder("image")
     copies = {start: image}
-    torch.manual_seed(0)
     lead = None
     if start.op != "placeholder":
-        lead = _Lead(shape(start)[1])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            lead = _Lead(shape(start)[1])
         copies[start] = graph.call_module("lead", (image,))
     for node in nodes:
         for constant in (each for each in node.all_input_nodes if each.op == "get_attr" and each not in copies):
