@@ -40,19 +40,19 @@ def measured(history: Sequence[Any]) -> list[float]:
 
 
 def test_two_processes_give_the_metrics_of_one(digit_images: np.ndarray, tmp_path: Path) -> None:
-    digits = np.repeat(digit_images[:, :20, ..., None], 3, axis=-1).reshape(200, 28, 28, 3)
-    np.savez(tmp_path / "images.npz", images=digits, labels=np.repeat(np.arange(10), 20))
+    digits = np.repeat(digit_images[:, :10, ..., None], 3, axis=-1).reshape(100, 28, 28, 3)
+    np.savez(tmp_path / "images.npz", images=digits, labels=np.repeat(np.arange(10), 10))
     done = torchrun("tests.stages._two_processes", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("train: epoch 1/3") == len(CASES) + 1  # the first process alone speaks
-    assert done.stderr.count("train: resuming after epoch 1 of 3") == 1
+    assert done.stderr.count("train: epoch 1/2") == len(CASES) + 1  # the first process alone speaks
+    assert done.stderr.count("train: resuming after epoch 1 of 2") == 1
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     data = data_of(tmp_path / "images.npz")
     for right, wrong in (("cross_entropy", "own statistics"), ("pairs", "own pairs")):
         alone = measured(trained(data, CASES[right][0], tmp_path / "alone" / right))
-        assert len(alone) == 6
+        assert len(alone) == 4
         assert measured(found[right]) == pytest.approx(alone, rel=1e-6)
-        assert measured(found[wrong]) != pytest.approx(alone, rel=1e-3)
+        assert measured(found[wrong]) != pytest.approx(alone, rel=1e-4)
     assert found["resumed"] == found["cross_entropy"]
 
 
@@ -89,8 +89,8 @@ export: [torchscript: {{}}]
 def test_a_batch_that_cannot_be_shared_is_refused(
     digit_images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digits = np.repeat(digit_images[:, :20, ..., None], 3, axis=-1).reshape(200, 28, 28, 3)
-    np.savez(tmp_path / "images.npz", images=digits, labels=np.repeat(np.arange(10), 20))
+    digits = np.repeat(digit_images[:, :10, ..., None], 3, axis=-1).reshape(100, 28, 28, 3)
+    np.savez(tmp_path / "images.npz", images=digits, labels=np.repeat(np.arange(10), 10))
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "3", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     assert (processes.number(), processes.count()) == (1, 3)
