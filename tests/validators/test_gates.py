@@ -11,7 +11,7 @@ from validators.gates import DIRECTIONS, check_names, default_limits, evaluate_g
 
 
 def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
-    assert len(DIRECTIONS) == 15
+    assert len(DIRECTIONS) == 16
     for name, direction in DIRECTIONS.items():
         worse = -1 if direction == "at least" else 1
         for value, passed in ((5.0, True), (5.0 - worse, True), (5.0 + worse, False)):
