@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from annotated_types import Gt
 
 from compress.contracts import BadInput, Exporter
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FloatKind = Literal["sigmoid", "mean", "mul", "add", "concat", "hard_swish"]
 
@@ -76,12 +78,16 @@ class MixedPrecision(Exporter):
 
 def relative_error(found: np.ndarray, right: np.ndarray) -> float:
     """Root mean square error of embeddings [n, D] as a share of their spread, or of their length where all are one."""
+    import numpy as np
+
     spread = float(np.linalg.norm(right - right.mean(0))) or float(np.linalg.norm(right)) or 1.0
     return float(np.linalg.norm(found - right)) / spread
 
 
 def evenly(images: np.ndarray, count: int) -> np.ndarray:
     """At most ``count`` of the images, at even distances."""
+    import numpy as np
+
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
     return np.asarray(images[chosen])
 
