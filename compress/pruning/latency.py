@@ -11,7 +11,7 @@ STEPS = 64
 
 
 def least_ratio(latency: Callable[[float], float], limit: float, most: float, what: str) -> float:
-    """One of ``STEPS`` evenly spaced ratios up to ``most`` that keeps the limit where the one below does not; bisection.
+    """One of ``STEPS`` even ratios up to ``most`` that keeps the limit where the one below does not, by bisection.
 
     Args:
         latency: of the network pruned by a ratio, in the unit of ``limit``; measured, so that it need not quite fall.

@@ -1,0 +1,94 @@
+"""Every value and base class that crosses a folder.
+
+These files import no project code and no heavy library, so that ``compress --help``, a recipe check and the
+child process of an old runtime can all load it. Array shapes use N images, H height, W width, D embedding
+dimensions, Q queries, G gallery images, P probe images.
+"""
+
+from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Exporter, LearnedRange, Optimize, Timer
+from compress.contracts.checks import Check, Gate, HeldOut, Latency, Observation
+from compress.contracts.components import Component, component_field, only_field
+from compress.contracts.data import (
+    Boxed,
+    ChannelMean,
+    ChannelStd,
+    Data,
+    Dataset,
+    GroundTruth,
+    ImageArray,
+    ImageSet,
+    ImageSize,
+    Preprocess,
+    Samples,
+    Splits,
+    TestShare,
+)
+from compress.contracts.errors import BadInput, CompressError, MissingTool
+from compress.contracts.indexes import Index, OpenIndex
+from compress.contracts.models import (
+    LOCAL_DIM,
+    Architecture,
+    Distance,
+    EmbeddingKind,
+    EmbeddingSpec,
+    Latencies,
+    Loss,
+    Model,
+    Normalisation,
+    Objective,
+    Outputs,
+    Stage,
+)
+from compress.contracts.runtimes import Embedder, Evidence, OperatorTime, Runtime
+
+__all__ = [
+    "LOCAL_DIM",
+    "Architecture",
+    "Artifact",
+    "BadInput",
+    "Boxed",
+    "Candidates",
+    "ChannelMean",
+    "ChannelStd",
+    "Check",
+    "Component",
+    "CompressError",
+    "Data",
+    "Dataset",
+    "DeployGraph",
+    "Distance",
+    "Embedder",
+    "EmbeddingKind",
+    "EmbeddingSpec",
+    "Evidence",
+    "Exporter",
+    "Gate",
+    "GroundTruth",
+    "HeldOut",
+    "ImageArray",
+    "ImageSet",
+    "ImageSize",
+    "Index",
+    "Latencies",
+    "Latency",
+    "LearnedRange",
+    "Loss",
+    "MissingTool",
+    "Model",
+    "Normalisation",
+    "Objective",
+    "Observation",
+    "OpenIndex",
+    "OperatorTime",
+    "Optimize",
+    "Outputs",
+    "Preprocess",
+    "Runtime",
+    "Samples",
+    "Splits",
+    "Stage",
+    "TestShare",
+    "Timer",
+    "component_field",
+    "only_field",
+]

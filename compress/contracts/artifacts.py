@@ -1,0 +1,139 @@
+"""Exported files and what writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge
+
+from compress.contracts.components import Component
+from compress.contracts.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+Optimize = Literal["speed", "size", "none", "measured"]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported file or folder.
+
+    Attributes:
+        details: further keys of its entry in bundle.json: what ``Exporter.details`` gave, and ``calibration``.
+    """
+
+    path: Path
+    format: str
+    precision: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LearnedRange:
+    """One of ``Model.ranges``.
+
+    Attributes:
+        fingerprint: float64 [n, 19], by which the exporters recognise the value in a converted file.
+    """
+
+    name: str
+    low: float
+    high: float
+    fingerprint: np.ndarray
+
+
+@dataclass(frozen=True)
+class DeployGraph:
+    """What exporters write: uint8 RGB -> normalise -> network -> (L2) -> embedding.
+
+    Attributes:
+        module: forward(image uint8 [N, 3, H, W], or float32 holding 0-255) -> embedding float32 [N, D]; eval
+            mode, batch normalisation folded, classifier removed.
+        input_size: (H, W).
+        metadata: flat JSON object written into the file where the format has room.
+        calibration: uint8 [N, H, W, 3], for the precisions that measure activation ranges; None for the others.
+        learned: ranges that replace measured ones.
+    """
+
+    module: nn.Module
+    input_size: tuple[int, int]
+    metadata: Mapping[str, Any]
+    calibration: np.ndarray | None = None
+    learned: Sequence[LearnedRange] = ()
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Files of one format whose times are to be compared; they take images of ``size`` (H, W)."""
+
+    size: tuple[int, int]
+    files: tuple[Path, ...]
+
+
+Timer = Callable[[Sequence[Candidates]], list[list[float]]]
+"""Milliseconds of processor time that each file takes for one image on one thread of its format's runtime, those of one
+``Candidates`` measured in turn. Raises MissingTool where no runtime executes the format, CompressError for a file that
+fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporter(Component):
+    """One file format.
+
+    Class attributes:
+        format: the name artifacts carry in bundle.json.
+        suffix: the file suffix, by which ``exporters.export_model`` finds the class.
+        requires: distributions the conversion needs, as ``pip`` names them.
+        extras: extras of this package that install them.
+        calibrated: the precisions that need calibration images.
+    Subclasses declare ``precision`` as a field whose Literal lists what the format can store.
+
+    Attributes:
+        calibration_images: how many training images measure the ranges of a calibrated precision, at most; they are
+            chosen by the recipe's seed, the same number from each class. None means 256.
+        optimize: ``speed`` writes the graph as the format's runtime runs it fast, ``size`` does so as far as no weights
+            are added, ``none`` converts it as it is; ``measured`` times the forms of each place on the runtime and
+            keeps the fastest. All compute the same, to float rounding.
+        max_bytes: what the file may take, for ``speed`` and ``measured``.
+        plan: the form of each place, as an earlier export recorded it; nothing is estimated or measured then.
+    """
+
+    format: ClassVar[str]
+    suffix: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]]
+    extras: ClassVar[tuple[str, ...]]
+    calibrated: ClassVar[frozenset[str]] = frozenset()
+
+    precision: str = "fp32"
+    calibration_images: Annotated[int, Ge(1)] | None = None
+    optimize: Optimize = "speed"
+    max_bytes: Annotated[int, Ge(1)] | None = None
+    plan: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("max_bytes", "plan"):
+            if getattr(self, option) is not None and self.optimize in ("size", "none"):
+                raise BadInput(f"{option}: 'optimize: {self.optimize}' chooses nothing; use speed or measured")
+        if self.calibration_images is not None and self.precision not in self.calibrated:
+            with_images = ", ".join(sorted(self.calibrated)) or "none"
+            raise BadInput(
+                f"calibration_images: {self.format} {self.precision} uses no calibration images (precisions that do: "
+                f"{with_images}); leave it away"
+            )
+
+    def write(self, graph: DeployGraph, path: Path) -> None:
+        """Convert and write one artifact at ``path``; the same graph gives the same bytes.
+
+        Raises:
+            CompressError: the written file does not store what the precision's name says.
+        """
+        raise NotImplementedError
+
+    def details(self, path: Path) -> Mapping[str, Any]:
+        """What the written file says about itself, for its entry in bundle.json; nothing by default."""
+        return {}

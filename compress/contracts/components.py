@@ -1,0 +1,53 @@
+"""Components: what recipes name and give options to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """Something a recipe names: the fields are its options, its one method does the work.
+
+    A component lives alone in ``<folder>/<name>.py``; the file's name is the name recipes use.
+    """
+
+    @classmethod
+    def component_name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    def options(self) -> dict[str, Any]:
+        """The options as plain JSON values, in the order of the fields."""
+        plain = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            plain[f.name] = value.options() if "only" in f.metadata and value is not None else _plain(value)
+        return plain
+
+
+def component_field(kind: str, default: str | None) -> Any:
+    """A field that holds another component, or, where ``default`` is None, may: recipes give ``{name: {options}}``.
+
+    A name alone will do. Only ``compress.options.build`` fills in ``default``, because sibling folders do not import
+    each other.
+    """
+    metadata = {"kind": kind, "default": default}
+    return field(metadata=metadata) if default is not None else field(default=None, metadata=metadata)
+
+
+def only_field(kind: str, name: str) -> Any:
+    """An optional field that holds the component ``name``: recipes give its options, or nothing for None."""
+    return field(default=None, metadata={"kind": kind, "only": name, "default": None})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return {value.component_name(): value.options()}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,63 @@
+"""Indexes of a gallery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from compress.contracts.components import Component
+from compress.contracts.models import Distance
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class OpenIndex(Protocol):
+    """An index of G images, ready to be searched."""
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest images it finds for queries float32 [Q, D], nearest first.
+
+        Returns:
+            Distances float32 [Q, k], in the units of ``compress.search.Match``, and the images' ids int64 [Q, k];
+            infinity and -1 in the places for which it found none.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(Component):
+    """A way to find a query's nearest images without comparing it with all of them, or faster than NumPy does.
+
+    Features are float32 [G, D] as the gallery stores them: bits as 0 and 1 where the distance is hamming.
+
+    Class attributes:
+        file: name of the index in the bundle's folder ``gallery``.
+        distances: those it can search by.
+        least_recall: limit of the gate ``index_recall`` where a recipe gives none.
+    """
+
+    file: ClassVar[str]
+    distances: ClassVar[tuple[Distance, ...]] = ("l2", "cosine")
+    least_recall: ClassVar[float] = 0.9
+
+    def check(self, images: int) -> None:
+        """Refuse what would fail on a gallery of so many images, or on this machine, before anything is trained.
+
+        Raises:
+            BadInput: an option does not fit the gallery.
+            MissingTool: a library is not installed.
+        """
+
+    def build(self, path: Path, features: np.ndarray, distance: Distance, seed: int) -> None:
+        """Write the index atomically; the same arguments give the same bytes. Raises as ``check``."""
+        raise NotImplementedError
+
+    def open(self, path: Path, features: np.ndarray, distance: Distance) -> OpenIndex:
+        """Read what ``build`` wrote for these features.
+
+        Raises:
+            BadInput: the file is damaged or belongs to another gallery.
+            MissingTool: a library is not installed.
+        """
+        raise NotImplementedError
