@@ -13,12 +13,13 @@ from compress import environment, processes
 from compress.assess import Assessor, chosen_runtimes
 from compress.bundle import write_bundle
 from compress.calibration import calibration_images
-from compress.checkpoint import load_model, read_description, save_model
+from compress.checkpoint import load_model, save_model
 from compress.contracts import Artifact, BadInput, Data, Exporter, HeldOut, Model, Preprocess, Stage
 from compress.data import load_data
 from compress.golden import choose_probes, make_golden, write_golden
-from compress.measuring import measured_export, measured_stage, need_timers
+from compress.measuring import measured_export, measured_stage
 from compress.model import initial_model, model_sha256, space_id
+from compress.preflight import check_model, check_recipe
 from compress.progress import say
 from compress.recipe import Recipe
 from compress.reference import embed
@@ -39,11 +40,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         The manifest that stands in ``folder/bundle.json``, or None when ``until`` stopped earlier.
     """
     until = until or recipe.steps[-1]
-    if until in ("export", "validate"):
-        _need_converters(recipe)
-        need_timers([stage for _, stage in recipe.stages], recipe.exports)
-    _need_checkpoint(recipe)
-    _check_scales(recipe)
+    check_recipe(recipe, exports=until in ("export", "validate"))
     work = Workspace(folder, recipe.name, fresh=fresh)
     data = load_data(recipe.data, recipe.seed, progress=True)
     gallery = "" if data.leave_one_out else f", a gallery of {len(data.gallery):,}"
@@ -51,9 +48,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     if until == "data":
         return None
     model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))
-    _need_training_images(recipe, len(data.train))
-    _check_stages(recipe, model)
-    _check_index(recipe, len(data.gallery))
+    check_model(recipe, model, training=len(data.train), gallery=len(data.gallery))
     # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
     with work:
         if not recipe.stages:
@@ -116,17 +111,12 @@ def plan(recipe: Recipe) -> list[str]:
     """
     from architectures import complexity
 
-    _need_converters(recipe)
-    need_timers([stage for _, stage in recipe.stages], recipe.exports)
-    _need_checkpoint(recipe)
-    _check_scales(recipe)
+    check_recipe(recipe)
     splits = recipe.data.splits(recipe.seed)
     size = (recipe.data.image_size, recipe.data.image_size)
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
     model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
-    _need_training_images(recipe, len(splits.train))
-    _check_stages(recipe, model)
-    _check_index(recipe, len(splits.gallery or splits.test))
+    check_model(recipe, model, training=len(splits.train), gallery=len(splits.gallery or splits.test))
     counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
     if splits.gallery is not None:
         counts += f", a gallery of {len(splits.gallery):,}"
@@ -148,62 +138,10 @@ def _execution(recipe: Recipe, file_format: str) -> str:
     return f"validate: {file_format} on {', '.join(where)}"
 
 
-def _check_scales(recipe: Recipe) -> None:
-    """Raises BadInput where there is no scale, or embeddings of which no mean can be compared with another one."""
-    scales = recipe.gallery.scales
-    if not scales or len(set(scales)) < len(scales):
-        raise BadInput(f"gallery.scales: {list(scales)} must hold one scale or several different ones")
-    if scales != (1.0,) and recipe.distance != "cosine":
-        raise BadInput(f"gallery.scales: {list(scales)} needs embeddings compared by cosine; set it as model.distance")
-
-
-def _check_stages(recipe: Recipe, model: Model) -> None:
-    """Raises BadInput where a stage cannot do what its options say with the model that will reach it."""
-    for step, stage in recipe.stages:
-        try:
-            model = stage.check(model)
-        except BadInput as error:
-            raise BadInput(f"{step}: {error}") from error
-
-
-def _check_index(recipe: Recipe, images: int) -> None:
-    """Raises BadInput where the index does not fit so many gallery images, MissingTool where it cannot be built."""
-    index, kept = recipe.gallery.index, min(images, recipe.gallery.max_images)
-    if index is None:
-        return
-    try:
-        index.check(kept)
-    except BadInput as error:
-        raise BadInput(f"gallery.index: {error}") from error
-
-
 def _teacher(recipe: Recipe, model: Model) -> Model | None:
     """The model in whose embedding space ``model`` lives, if that is not its own and a stage names it."""
     named = [stage.space_of() for _, stage in recipe.stages]
     return next((found for found in reversed(named) if found is not None and model.space == space_id(found)), None)
-
-
-def _need_converters(recipe: Recipe) -> None:
-    from exporters import require_converter
-
-    for exporter in recipe.exports:
-        require_converter(exporter)
-
-
-def _need_checkpoint(recipe: Recipe) -> None:
-    if recipe.checkpoint is not None:
-        read_description(recipe.checkpoint)
-
-
-def _need_training_images(recipe: Recipe, images: int) -> None:
-    """Raises BadInput where something must train or be calibrated and the data set only tests."""
-    steps = [step for step, _ in recipe.stages]
-    calibrated = [f"export {e.format} {e.precision}" for e in recipe.exports if e.precision in e.calibrated]
-    if not images and (needing := [*steps, *calibrated]):
-        raise BadInput(
-            f"data: {recipe.data.component_name()} has no training images, which {needing[0]} needs; name some in "
-            f"data.train, or remove {needing[0]}"
-        )
 
 
 def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:

@@ -12,7 +12,15 @@ from compress import plugins
 from tests._command import REPOSITORY
 
 PACKAGES = ("compress", "architectures", "exporters", "validators")
-TOP = ("compress.recipe", "compress.pipeline", "compress.cli", "compress.assess", "compress.bundle", "compress.schema")
+TOP = (
+    "compress.recipe",
+    "compress.pipeline",
+    "compress.cli",
+    "compress.assess",
+    "compress.bundle",
+    "compress.schema",
+    "compress.preflight",
+)
 COMPONENTS = tuple(package for package, _ in plugins.FOLDERS.values())
 
 
