@@ -5,8 +5,8 @@ LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
 BIN := $(VENV)/bin
 TESTS ?= tests
-# Two workers on two cores; each test process keeps to one thread.
-PYTEST_FLAGS ?= -n 2 --dist loadgroup
+# Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 .PHONY: help run test e2e docs bench check legacy format clean
 help:  ## this list

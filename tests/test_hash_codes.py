@@ -26,7 +26,6 @@ from compress.reference import embed
 from compress.verify import verify
 from validators.metrics import binarize, evaluate_retrieval
 
-pytestmark = pytest.mark.xdist_group("hash codes")  # one worker makes the bundle that these tests share
 TRUNK = {"alnet": {"widths": [16, 16, 24], "strides": [2, 2, 1], "expansions": [1, 3, 3], "head_width": 64}}
 BITS = 16
 METRICS = ["mAP", "mAP@100", "mAP@100/best", "mAP@100/worst", "mAP@100/hits"]

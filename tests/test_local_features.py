@@ -23,7 +23,6 @@ from validators.checks.retrieval_map import RetrievalMap
 from validators.gates import default_limits, evaluate_gates
 from validators.local_matching import unpack
 
-pytestmark = pytest.mark.xdist_group("local features")  # one worker makes the bundle that these tests share
 TRUNK = {"mobilenet_v1": {"width": 0.25}}
 FEATURES = 8 * 8 + 4 * 4
 
