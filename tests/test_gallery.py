@@ -159,7 +159,7 @@ def test_names_of_any_script_come_back(tmp_path: Path, digit_images: np.ndarray)
 
 def test_a_recipe_sets_thumbnails_and_size_and_is_checked(finished: Finished) -> None:
     recipe = load_recipe(finished.recipe, ["gallery.max_images=30"])
-    assert recipe.resolved["gallery"] == {"thumbnail": 64, "max_images": 30, "index": None}
+    assert recipe.resolved["gallery"] == {"thumbnail": 64, "max_images": 30, "scales": [1.0], "index": None}
     with pytest.raises(BadInput, match=r"gallery\.max_image: unknown key; did you mean 'max_images'"):
         load_recipe(finished.recipe, ["gallery.max_image=30"])
     with pytest.raises(BadInput, match=r"gallery\.thumbnail: 4 is wrong"):

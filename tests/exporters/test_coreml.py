@@ -49,9 +49,9 @@ def test_ios_16_loads_it(spec: Any) -> None:
     assert list(spec.mlProgram.functions["main"].block_specializations) == ["CoreML6"]
 
 
-def test_computation_has_the_precision_of_the_name(package: Path) -> None:
-    precision = package.parent.name
-    kinds = {o.outputs[0].dtype.name for o in operations(package)}
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_computation_has_the_precision_of_the_name(artifact: Callable[..., Path], precision: str) -> None:
+    kinds = {o.outputs[0].dtype.name for o in operations(artifact(".mlpackage", precision))}
     assert kinds == {precision}
 
 
