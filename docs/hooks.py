@@ -66,7 +66,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def section(readme: str, heading: str, pages: Mapping[str, str]) -> str:
-    """``## heading`` and its text; a link to another section leads to the page that ``pages`` has for its anchor.
+    """``## heading`` and its text, with links as pages have them.
+
+    A link to another section leads to the page that ``pages`` has for its anchor.
 
     Raises PluginError when there is no such heading.
     """
@@ -75,6 +77,7 @@ def section(readme: str, heading: str, pages: Mapping[str, str]) -> str:
     if heading not in parts:
         raise PluginError(f"README.md has no section '{heading}' (there are: {', '.join(parts)})")
     text = re.sub(r"\]\(#([^)]+)\)", lambda link: f"]({pages.get(link[1], '')}#{link[1]})", parts[heading])
+    text = text.replace("](docs/", "](")
     return f"## {heading}\n{text.rstrip()}"
 
 
