@@ -31,8 +31,8 @@ OTHERS = {
 
 # Data set -> (network before, runs of the same weights made smaller).
 SMALLER = {
-    "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned")),
-    "CIFAR-10": ("alnet_cifar10", ("quantized", "qat", "pruned")),
+    "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned", "pruned_distilled")),
+    "CIFAR-10": ("alnet_cifar10", ("quantized", "qat", "pruned", "pruned_distilled")),
 }
 # Run -> (system, data set, metric).
 SYSTEMS = {
@@ -112,16 +112,16 @@ def smaller(runs: Path) -> list[str] | None:
                 f"`{Path(entry['path']).suffix}` {entry['precision']}",
                 f"{bundle['architecture']['macs'] / 1e6:.2f} M",
                 _megabytes(entry["bytes"]),
-                f"{entry['latency_ms']['median']:.2f} ms" if entry["latency_ms"] else "-",
                 _percent(entry["retrieval"]["mAP"]),
-                f"{100 * (start - entry['retrieval']['mAP']):+.2f}",
+                f"{round(100 * (start - entry['retrieval']['mAP']), 2) + 0.0:.2f}",
                 entry["evidence"],
             ]
             for variant, bundle in (("", original), *found)
             for entry in bundle["artifacts"]
-            if entry["retrieval"] and (entry["format"] in ("tflite", "coreml") or entry["precision"] != "fp32")
+            if entry["retrieval"] and (entry["precision"] != "fp32" or entry["format"] == "tflite")
+            if variant not in ("quantized", "qat") or entry["precision"] not in ("fp32", "fp16")
         ]
-    titles = ["data", "how", "file", "MACs", "size", "latency", "mAP", "points lost", "evidence"]
+    titles = ["data", "how", "file", "MACs", "size", "mAP", "points lost", "evidence"]
     return list(_markdown(titles, rows))
 
 
