@@ -1,7 +1,8 @@
 """What the exporters' rewrites gain: ``python -m benchmarks.rewrites [--measured] [SUFFIX …]``, about two minutes.
 
 Exports ALNet (stem stride 2, 224 px, fp32) as it is (``optimize: none``), rewritten, and rewritten with ``max_bytes``
-at the size of the straight file (``limited``); MobileNetV2 for comparison. Times all files of a format in turn, on one
+at the size of the straight file (``limited``); for comparison ALNet without attention and shuffles (``bare``: another,
+poorer function, which no rewrite of ALNet can outrun) and MobileNetV2. Times all files of a format in turn, on one
 thread, in that thread's own processor time. Prints the ratio to the straight conversion, to MobileNetV2, of the bytes,
 and the largest difference relative to the largest output. ``--measured`` adds the forms that measure fastest, and
 prints them; that takes some minutes more for each format.
@@ -54,7 +55,7 @@ def tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     (image,), (embedding,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(image["index"], pixels.transpose(0, 2, 3, 1))
+        interpreter.set_tensor(image["index"], pixels)
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(embedding["index"]))
 
@@ -98,7 +99,7 @@ def measured_plan(network: nn.Module, suffix: str) -> Mapping[str, str]:
 
 
 def compare(suffix: str, networks: dict[str, nn.Module], folder: Path, measured: bool) -> None:
-    alnet, mobilenet = networks["alnet"], networks["mobilenet_v2"]
+    alnet = networks["alnet"]
 
     def export(kind: str, **options: Any) -> Path:
         return export_model(alnet, folder / f"alnet.{kind}{suffix}", input_size=SIZE, **options)
@@ -113,9 +114,12 @@ def compare(suffix: str, networks: dict[str, nn.Module], folder: Path, measured:
         print(suffix, "measured:", ", ".join(f"{place}={form}" for place, form in plan.items()))
         paths["alnet measured"] = export("measured", plan=plan)
     rewritten = list(paths)
-    paths["mobilenet_v2"] = export_model(mobilenet, folder / f"mobilenet_v2{suffix}", input_size=SIZE)
+    for name in ("bare alnet", "mobilenet_v2"):
+        paths[name] = export_model(networks[name], folder / f"{name}{suffix}", input_size=SIZE)
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 14, 14), (SIZE, SIZE), mode="bilinear")
     pixels = (image * 255).to(torch.uint8).numpy()
+    if suffix == ".tflite":
+        pixels = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
     runs = {name: OPEN[suffix](path) for name, path in paths.items()}
     straight = runs["alnet none"](pixels)
     errors = {name: np.abs(runs[name](pixels) - straight).max() / np.abs(straight).max() for name in rewritten}
@@ -148,7 +152,11 @@ def compare_programs(network: nn.Module, folder: Path) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     measured, suffixes = "--measured" in sys.argv, [word for word in sys.argv[1:] if word in OPEN]
-    networks = {"alnet": conditioned("alnet", stem_stride=2), "mobilenet_v2": conditioned("mobilenet_v2")}
+    networks = {
+        "alnet": conditioned("alnet", stem_stride=2),
+        "bare alnet": conditioned("alnet", stem_stride=2, cbam=False, channel_shuffle=False),
+        "mobilenet_v2": conditioned("mobilenet_v2"),
+    }
     with tempfile.TemporaryDirectory() as folder:
         for suffix in suffixes or OPEN:
             compare(suffix, networks, Path(folder), measured)

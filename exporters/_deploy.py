@@ -18,10 +18,12 @@ from exporters._fold_batchnorm import fold_batchnorm
 from exporters._learned_ranges import learned_ranges
 from exporters.rewrites import Choose, rewrite
 from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged
-from exporters.rewrites._costs import Costs
+from exporters.rewrites._costs import Costs, costs
+from exporters.rewrites.activate_in_place import ActivateInPlace
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from exporters.rewrites.merge_groups import MergeGroups
 from exporters.rewrites.place_shuffle import PlaceShuffle
+from exporters.rewrites.reduce_channels import ReduceChannels
 from exporters.rewrites.share_layer import ShareLayer
 from exporters.rewrites.tile_convolution import TileConvolution
 
@@ -117,8 +119,8 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
     return DeployGraph(deployed, model.preprocess.size, metadata, calibration, learned)
 
 
-def optimized(graph: DeployGraph, costs: Costs, exporter: Exporter) -> DeployGraph:
-    """The graph as the runtime that ``costs`` describe runs it fast; what it computes stays, to float rounding.
+def optimized(graph: DeployGraph, exporter: Exporter) -> DeployGraph:
+    """The graph as the runtime of the exporter's files runs it fast; what it computes stays, to float rounding.
 
     The metadata's ``rewrites`` tell which form each changed place was given.
 
@@ -129,23 +131,27 @@ def optimized(graph: DeployGraph, costs: Costs, exporter: Exporter) -> DeployGra
         return graph
     if exporter.plan is not None:
         recorded = Recorded(exporter.plan)
-        network, chosen = rewritten(graph, costs, recorded)
+        network, chosen = rewritten(graph, costs(exporter), recorded)
         recorded.check()
     elif exporter.optimize == "measured" or exporter.max_bytes is not None:
         raise BadInput("plan: missing; 'optimize: measured' and max_bytes need one, which exporters.planned makes")
     else:
-        network, chosen = rewritten(graph, costs, Cheapest(0 if exporter.optimize == "size" else None))
+        network, chosen = rewritten(graph, costs(exporter), Cheapest(0 if exporter.optimize == "size" else None))
     text = ", ".join(f"{place}={form.name}" for place, form in chosen.items() if form.apply is not unchanged)
     return replace(graph, module=network, metadata={**graph.metadata, "rewrites": text})
 
 
-def rewritten(graph: DeployGraph, costs: Costs, choose: Choose) -> tuple[fx.GraphModule, dict[str, Form]]:
+def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.GraphModule, dict[str, Form]]:
     """A rewritten copy of the graph's network, and the form of each place."""
     network = fx.GraphModule(graph.module, fx.Tracer().trace(graph.module), "Deployed")
     phases = (
-        (FoldNormalisation(costs), ShareLayer()),
-        (PlaceShuffle(costs), TileConvolution(costs)),
-        (MergeGroups(costs),),  # of the convolutions that no shuffle has made dense
+        (FoldNormalisation(estimates), ShareLayer()),
+        (PlaceShuffle(estimates), TileConvolution(estimates)),
+        (
+            MergeGroups(estimates),
+            ReduceChannels(estimates),
+        ),  # groups of the convolutions that no shuffle has made dense
+        (ActivateInPlace(estimates),),
     )
     example = torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8)
     chosen = rewrite(network, phases, example, choose)

@@ -13,7 +13,7 @@ from compress.contracts import BadInput, DeployGraph, Exporter, Timer
 from compress.hashing import artifact_bytes
 from exporters._deploy import rewritten
 from exporters.rewrites._choice import Cheapest, Form
-from exporters.rewrites._costs import BY_FORMAT
+from exporters.rewrites._costs import costs
 from exporters.rewrites._measure import Measurements
 
 _TRIES = 4
@@ -38,7 +38,7 @@ def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None) -> Expo
 class _Planner:
     def __init__(self, exporter: Exporter, graph: DeployGraph, timer: Timer | None, folder: Path) -> None:
         self.exporter, self.graph, self.folder = exporter, graph, folder
-        self.costs = BY_FORMAT[exporter.format]
+        self.costs = costs(exporter)
         self.plain = dataclasses.replace(exporter, optimize="none", max_bytes=None)
         self.price = None
         if exporter.optimize == "measured":

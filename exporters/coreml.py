@@ -56,9 +56,8 @@ class CoreML(Exporter):
         from exporters._deploy import as_text, optimized
         from exporters._quiet import quiet
         from exporters._write import unfinished
-        from exporters.rewrites._costs import COREML
 
-        graph = optimized(graph, COREML, self)
+        graph = optimized(graph, self)
         metadata = as_text(graph.metadata)
         with quiet():
             model = self._converted(graph)

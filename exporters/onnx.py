@@ -39,9 +39,8 @@ class Onnx(Exporter):
         from exporters._deploy import as_text, optimized
         from exporters._quiet import quiet
         from exporters._write import unfinished
-        from exporters.rewrites._costs import ONNXRUNTIME
 
-        graph = optimized(graph, ONNXRUNTIME, self)
+        graph = optimized(graph, self)
         with quiet():
             model = _simplified(_converted(graph), graph)
             _strip(model)

@@ -42,9 +42,8 @@ class TFLite(MixedPrecision):
         from exporters._stored import require
         from exporters._tflite_metadata import with_end_names, with_metadata, with_names
         from exporters._write import unfinished
-        from exporters.rewrites._costs import XNNPACK
 
-        graph = optimized(graph, XNNPACK, self)
+        graph = optimized(graph, self)
         with unfinished(path) as file:
             _convert(graph, file)
             content, metadata = with_names(file.read_bytes()), dict(graph.metadata)

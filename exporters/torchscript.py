@@ -32,9 +32,8 @@ class TorchScript(Exporter):
         from exporters._deploy import optimized
         from exporters._torchscript import extra_files, frozen_trace, write_archive
         from exporters._torchscript_w8 import with_int8_weights
-        from exporters.rewrites._costs import TORCH
 
-        graph = optimized(graph, TORCH, self)
+        graph = optimized(graph, self)
         if self.precision == "w8":
             graph = with_int8_weights(graph)
         buffer = io.BytesIO()

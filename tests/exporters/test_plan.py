@@ -19,7 +19,7 @@ from exporters import export_model, planned
 from exporters._deploy import Deployed, rewritten
 from exporters.onnx import Onnx
 from exporters.rewrites._choice import Cheapest, Place
-from exporters.rewrites._costs import BY_FORMAT, ONNXRUNTIME, TORCH
+from exporters.rewrites._costs import ONNXRUNTIME, TORCH, costs
 from exporters.rewrites._region import around
 from exporters.torchscript import TorchScript
 from tests.exporters.rewrites._networks import TOLERANCE, difference
@@ -175,8 +175,14 @@ def test_a_part_is_the_same_network_in_every_form(
 
 
 def test_every_format_has_costs() -> None:
-    formats = [cast(type[Exporter], plugins.find("exporters", name)).format for name in plugins.names("exporters")]
-    assert len(formats) >= 5 and set(formats) <= set(BY_FORMAT)
+    exporters = [cast(type[Exporter], plugins.find("exporters", name))() for name in plugins.names("exporters")]
+    assert len(exporters) >= 5
+    for exporter in exporters:
+        assert costs(exporter).lanes >= 1
+
+
+def test_int8_files_keep_their_reductions() -> None:
+    assert costs(Onnx()).reductions and not costs(Onnx(precision="w8a8")).reductions
 
 
 def test_bundled_options_survive_the_recipe() -> None:

@@ -49,8 +49,8 @@ def test_the_network_is_frozen_and_folded(artifact: Callable[..., Path], suffix:
     graph = str(module.graph)
     assert "batch_norm" not in graph
     # 68 layers as trained; the second layer of each of the 9 channel attentions is applied once instead of twice, and
-    # the 14 grouped 1x1 convolutions are batched products.
-    assert graph.count("aten::_convolution") == 68 - 9 - 14
+    # the 14 grouped 1x1 convolutions are batched products; each spatial attention convolves its two maps apart.
+    assert graph.count("aten::_convolution") == 68 - 9 - 14 + 9
     assert graph.count("aten::matmul") == 14
 
 

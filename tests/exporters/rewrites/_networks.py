@@ -12,8 +12,8 @@ from exporters.rewrites import rewrite
 from exporters.rewrites._choice import Cheapest, Form, Place, Rewrite
 from exporters.rewrites._costs import Costs
 
-CHEAP_DENSE = Costs(lanes=16, pixel=1000, moved=1000, channels_last=True)
-CHEAP_MOVES = Costs(lanes=1, pixel=0, moved=0, channels_last=False)
+CHEAP_DENSE = Costs(lanes=16, spatial_lanes=16, pixel=1000, moved=1000, channels_last=True)
+CHEAP_MOVES = Costs(lanes=1, spatial_lanes=1, pixel=0, moved=0, channels_last=False)
 
 TOLERANCE = 1e-5
 

@@ -11,16 +11,18 @@ import torch
 from torch import nn
 
 from architectures import create_model
-from compress.contracts import DeployGraph, Optimize, Preprocess
+from compress.contracts import DeployGraph, Exporter, Optimize, Preprocess
 from compress.stages.prune import prune_model
 from exporters._deploy import Deployed, optimized
+from exporters.coreml import CoreML
+from exporters.onnx import Onnx
 from exporters.rewrites._choice import weight_bytes
-from exporters.rewrites._costs import COREML, ONNXRUNTIME, TORCH, XNNPACK, Costs
 from exporters.tflite import TFLite
+from exporters.torchscript import TorchScript
 from tests.exporters.conftest import SIZE
 from tests.exporters.rewrites._networks import TOLERANCE, difference, traced
 
-COSTS = [XNNPACK, ONNXRUNTIME, TORCH, COREML]
+EXPORTERS: list[type[Exporter]] = [TFLite, Onnx, TorchScript, CoreML]
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("alnet", {"stem_stride": 2}),
     ("alnet", {"stem_stride": 1, "groups": 4, "widths": (8, 16, 24), "strides": (2, 1, 2), "expansions": (2, 3, 4)}),
@@ -38,9 +40,11 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def check(network: nn.Module, size: tuple[int, int], costs: Costs, optimize: Optimize, images: np.ndarray) -> str:
+def check(
+    network: nn.Module, size: tuple[int, int], exporter: type[Exporter], optimize: Optimize, images: np.ndarray
+) -> str:
     deployed = Deployed(network, Preprocess(size), "l2")
-    graph = optimized(DeployGraph(deployed, size, {}), costs, TFLite(optimize=optimize))
+    graph = optimized(DeployGraph(deployed, size, {}), exporter(optimize=optimize))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     assert difference(deployed, graph.module, pixels) < TOLERANCE
     if optimize == "size":
@@ -59,34 +63,39 @@ def test_random_weights(
     torch.manual_seed(number)
     network = calibrate(create_model(name, **options), *size)
     images = tinted(4, *size, first=100)
-    for costs in COSTS:
+    for exporter in EXPORTERS:
         for optimize in ("speed", "size"):
-            chosen = check(network, size, costs, optimize, images)  # type: ignore[arg-type]
+            chosen = check(network, size, exporter, optimize, images)  # type: ignore[arg-type]
             assert "normalisation:" in chosen
             assert ("shuffle:" in chosen) == options.get("channel_shuffle", not name.startswith("mobilenet"))
             attention = name == "alnet" and options.get("cbam", True)
             assert ("sum:" in chosen) == attention
-            assert ("tiles:" in chosen) == (attention and optimize == "speed" and costs in (XNNPACK, ONNXRUNTIME))
+            assert ("tiles:" in chosen) == (attention and optimize == "speed" and exporter is not CoreML)
+            assert ("reduction:" in chosen) == (attention and exporter is Onnx)
+            # torchvision's networks activate in place already.
+            assert ("activation:" in chosen) == (
+                exporter is TorchScript and name not in ("shufflenet_v2", "mobilenet_v2")
+            )
 
 
 def test_trained_weights(trained: nn.Module, tinted: Callable[..., np.ndarray]) -> None:
-    for costs in COSTS:
-        check(trained, SIZE, costs, "speed", tinted(4, *SIZE, first=1000))
+    for exporter in EXPORTERS:
+        check(trained, SIZE, exporter, "speed", tinted(4, *SIZE, first=1000))
 
 
 def test_a_pruned_network(trained: nn.Module, tinted: Callable[..., np.ndarray]) -> None:
     pruned = prune_model(trained, torch.zeros(1, 3, *SIZE), 0.4)
-    for costs in COSTS:
-        check(pruned, SIZE, costs, "speed", tinted(4, *SIZE, first=1000))
+    for exporter in EXPORTERS:
+        check(pruned, SIZE, exporter, "speed", tinted(4, *SIZE, first=1000))
 
 
 def test_none_leaves_the_network(trained: nn.Module) -> None:
     graph = DeployGraph(Deployed(trained, Preprocess(SIZE), "l2"), SIZE, {})
-    assert optimized(graph, XNNPACK, TFLite(optimize="none")) is graph
+    assert optimized(graph, TFLite(optimize="none")) is graph
 
 
 def test_the_same_network_gets_the_same_forms(trained: nn.Module) -> None:
     graph = DeployGraph(Deployed(trained, Preprocess(SIZE), "l2"), SIZE, {})
-    first, second = (optimized(graph, XNNPACK, TFLite()) for _ in range(2))
+    first, second = (optimized(graph, TFLite()) for _ in range(2))
     assert first.metadata == second.metadata
     assert all(torch.equal(a, b) for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True))
