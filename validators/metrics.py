@@ -15,7 +15,6 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -24,13 +23,12 @@ import numpy as np
 from compress.contracts import BadInput, Distance, GroundTruth
 from compress.plugins import did_you_mean
 from validators import _rankings
+from validators._blocks import block_pool
 from validators._counting import Counter
 from validators._distances import Distances
 from validators._rankings import Denominator, Form, Rankings, Ties
 
 _MAX_K = 1_000_000
-_BLOCKS_AT_ONCE = 2
-"""One block's matrix product runs while another's distances are counted."""
 
 
 def average_precision(
@@ -355,7 +353,7 @@ def _scored(
         for name, (metric, k) in parsed.items():
             values[name][rows] = metric.score(rankings, k or length, form)
 
-    with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:
+    with block_pool() as pool:
         for _ in pool.map(score, blocks):
             pass
     answered = ~np.isnan(average)

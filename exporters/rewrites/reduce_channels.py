@@ -65,9 +65,8 @@ class ReduceChannels:
 
 def _is_over_channels(node: fx.Node) -> bool:
     (source, *_) = node.all_input_nodes
-    axes = argument(node, 1, "dim")
-    known = {"dim", "keepdim"} >= node.kwargs.keys()
-    return known and len(shape(source)) == 4 and axes in (1, -3, (1,), (-3,), [1], [-3]) and argument(node, 2, "keepdim") is True
+    known = {"dim", "keepdim"} >= node.kwargs.keys() and argument(node, 2, "keepdim") is True
+    return known and len(shape(source)) == 4 and argument(node, 1, "dim") in (1, -3, (1,), (-3,), [1], [-3])
 
 
 def _place(network: fx.GraphModule, node: fx.Node, other: type[ChannelMean | ChannelMaximum]) -> Place:
