@@ -1,11 +1,11 @@
 """What the exporters' rewrites gain: ``python -m benchmarks.rewrites [--measured] [SUFFIX …]``, about two minutes.
 
 Exports ALNet (stem stride 2, 224 px, fp32) as it is (``optimize: none``), rewritten, and rewritten with ``max_bytes``
-at the size of the straight file (``limited``); for comparison ALNet without attention and shuffles (``bare``: another,
-poorer function, which no rewrite of ALNet can outrun) and MobileNetV2. Times all files of a format in turn, on one
-thread, in that thread's own processor time. Prints the ratio to the straight conversion, to MobileNetV2, of the bytes,
-and the largest difference relative to the largest output. ``--measured`` adds the forms that measure fastest, and
-prints them; that takes some minutes more for each format.
+at the size of the straight file (``limited``). For comparison ALNet without attention and shuffles (``bare``: another,
+poorer function, which no rewrite of ALNet can outrun), MobileNetV2 and, as TFLite, ALNet at w8a8. Times all files of a
+format in turn, on one thread, in that thread's own processor time. Prints the ratio to the straight conversion, to
+MobileNetV2, of the bytes, and the largest difference relative to the largest output. ``--measured`` adds the forms that
+measure fastest, and prints them; that takes some minutes more for each format.
 """
 
 from __future__ import annotations
@@ -114,6 +114,9 @@ def compare(suffix: str, networks: dict[str, nn.Module], folder: Path, measured:
         print(suffix, "measured:", ", ".join(f"{place}={form}" for place, form in plan.items()))
         paths["alnet measured"] = export("measured", plan=plan)
     rewritten = list(paths)
+    if suffix == ".tflite":
+        noise = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)  # ranges change no time
+        paths["alnet w8a8"] = export("w8a8", precision="w8a8", calibration=noise)
     for name in ("bare alnet", "mobilenet_v2"):
         paths[name] = export_model(networks[name], folder / f"{name}{suffix}", input_size=SIZE)
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 14, 14), (SIZE, SIZE), mode="bilinear")
