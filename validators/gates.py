@@ -55,6 +55,7 @@ _LIMITS = {
 }
 
 
+_LOCAL_NEIGHBOURS = 0.85
 _FLIPPED_BITS = {"fp32": 0.001, "fp16": 0.001, "w8": 0.01, "p8": 0.01}
 _FLIPPED_BITS_OF_OTHERS = 0.05
 _FORMAT_LIMITS = {"torchscript": {"mobile_problems": 0.0}, "torchscript-lite": {"mobile_problems": 0.0}}
@@ -77,10 +78,15 @@ def default_limits(precision: str, file_format: str | None = None, kind: Embeddi
 
     golden_neighbours, measured with ALNet on the digits (1,280 values, 1,000 gallery images) and on ten classes of
     tinted digits (64 values, 60 images): rounding of fp32 1.0 and 1.0; fp16 0.997 and 0.997; weights of 8 bits 0.95
-    and 0.98, of 6 bits 0.87 and 0.94, of 5 bits 0.75 and 0.79. Swapped channels on the digits give 0.94.
+    and 0.98, of 6 bits 0.87 and 0.94, of 5 bits 0.75 and 0.79. Swapped channels on the digits give 0.94. Of local
+    features, too, rounding of fp32 changes some: 0.92 with DELF on clothing, where it decides which of the many equal
+    features of a plain background are each other's nearest.
     """
     codes = {"bit_flip_rate": _FLIPPED_BITS.get(precision, _FLIPPED_BITS_OF_OTHERS)} if kind == "binary" else {}
-    return {**_LIMITS.get(precision, _LIMITS["fp32"]), **_FORMAT_LIMITS.get(file_format or "", {}), **codes}
+    limits = {**_LIMITS.get(precision, _LIMITS["fp32"]), **_FORMAT_LIMITS.get(file_format or "", {}), **codes}
+    if kind == "local":
+        limits["golden_neighbours"] = min(limits["golden_neighbours"], _LOCAL_NEIGHBOURS)
+    return limits
 
 
 def check_names(names: Iterable[str]) -> None:

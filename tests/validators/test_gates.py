@@ -59,5 +59,7 @@ def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
     assert default_limits("a precision of later versions") == strict
     assert default_limits("fp32", "torchscript-lite") == strict | {"mobile_problems": 0}
     assert default_limits("fp32", "onnx") == strict
+    assert default_limits("fp32", kind="local") == strict | {"golden_neighbours": 0.85}
+    assert default_limits("p4", kind="local") == coarse
     strict["min_cosine"] = 0
     assert default_limits("fp32")["min_cosine"] == 0.99999
