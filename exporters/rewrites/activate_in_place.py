@@ -11,7 +11,9 @@ from exporters.rewrites._costs import Costs
 from exporters.rewrites._graph import add_layer, called, is_plain, replace
 from exporters.rewrites.merge_groups import BatchedGroups
 
-_IN_PLACE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU)
+Activation = type[nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid | nn.SiLU]
+
+_IN_PLACE: tuple[Activation, ...] = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU)
 
 
 class ActivateInPlace:
@@ -26,15 +28,16 @@ class ActivateInPlace:
         found = []
         for node in network.graph.nodes:
             layer = called(network, node)
-            if not any(is_plain(layer, kind) for kind in _IN_PLACE) or layer.inplace:  # type: ignore[union-attr]
+            kind = next((kind for kind in _IN_PLACE if is_plain(layer, kind)), None)
+            if kind is None or layer.inplace:  # type: ignore[union-attr]
                 continue
             (source,) = node.all_input_nodes
             maker = called(network, source)
             if len(source.users) == 1 and any(is_plain(maker, kind) for kind in (nn.Conv2d, nn.Linear, BatchedGroups)):
-                apply = functools.partial(_overwrite, network, node, type(layer))
+                apply = functools.partial(_overwrite, network, node, kind)
                 found.append(Place(f"activation:{node.name}", (Form("in place", 0.0, 0, apply),)))
         return found
 
 
-def _overwrite(network: fx.GraphModule, node: fx.Node, kind: type[nn.ReLU]) -> None:
+def _overwrite(network: fx.GraphModule, node: fx.Node, kind: Activation) -> None:
     replace(network, node, lambda: add_layer(network, "overwrite", kind(inplace=True), *node.all_input_nodes))
