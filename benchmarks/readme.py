@@ -49,6 +49,7 @@ SYSTEMS = {
     "netvlad_photos": ("NetVLAD, ImageNet trunk", "clothing photographs", "mAP"),
     "fusion_photos": ("feature fusion", "clothing photographs", "mAP"),
     "delf_photos": ("DELF", "clothing photographs", "mAP"),
+    "resnet_photos": ("ResNet-18", "clothing photographs", "mAP"),
     "lcnet_photos": ("LCNet-0.5, GeM", "clothing photographs", "mAP"),
     "mobilenet_v3_gem_photos": ("MobileNetV3-small, GeM", "clothing photographs", "mAP"),
     "mobilenet_v4_photos": ("MobileNetV4-conv-small-0.5, GeM", "clothing photographs", "mAP"),

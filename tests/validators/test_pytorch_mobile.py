@@ -35,7 +35,7 @@ def test_our_files_load(written: Callable[[str], Path], suffix: str, lite: bool)
     assert found.problems == ()
     assert found.file_version == 3
     assert found.bytecode_version == (8 if lite else None)
-    assert {"aten::_convolution", "aten::hardtanh", "aten::adaptive_avg_pool2d"} <= set(found.operators)
+    assert {"aten::_convolution", "aten::hardtanh_", "aten::adaptive_avg_pool2d"} <= set(found.operators)
 
 
 def test_the_operators_are_those_pytorch_lists(written: Callable[[str], Path]) -> None:
@@ -50,7 +50,7 @@ def test_the_operators_are_those_pytorch_lists(written: Callable[[str], Path]) -
 
 def test_prepacked_operators_are_named(written: Callable[[str], Path], tmp_path: Path) -> None:
     def prepack(name: str, content: bytes) -> bytes:
-        return content.replace(b"torch.hardtanh(", b"ops.prepacked.conv2d_clamp_run(") if ".py" in name else content
+        return content.replace(b"torch.hardtanh_(", b"ops.prepacked.conv2d_clamp_run(") if ".py" in name else content
 
     found = inspect(rewrite(written(".pt"), tmp_path / "prepacked.pt", prepack), lite=False)
     assert found.problems == ("operators that not every build of PyTorch Mobile has: prepacked::conv2d_clamp_run",)
