@@ -37,9 +37,9 @@ def import_torchvision() -> ModuleType:
     for name in [name for name in sys.modules if name.startswith("torchvision.")]:
         del sys.modules[name]
 
-    import torch
+    from torch import library
 
-    _declared = torch.library.Library("torchvision", "FRAGMENT")
+    _declared = library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         _declared.define(schema)
     return importlib.import_module("torchvision")

@@ -147,10 +147,8 @@ def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.
     phases = (
         (FoldNormalisation(estimates), ShareLayer()),
         (PlaceShuffle(estimates), TileConvolution(estimates)),
-        (
-            MergeGroups(estimates),
-            ReduceChannels(estimates),
-        ),  # groups of the convolutions that no shuffle has made dense
+        # Groups of the convolutions that no shuffle has made dense.
+        (MergeGroups(estimates), ReduceChannels(estimates)),
         (ActivateInPlace(estimates),),
     )
     example = torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8)

@@ -13,7 +13,8 @@ torch.ops.load_library = fail
 
 MATCHED = """
 import torch
-native = torch.library.Library("torchvision", "DEF")
+from torch import library
+native = library.Library("torchvision", "DEF")
 native.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 native.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 native.impl("nms", lambda dets, scores, iou_threshold: torch.tensor([7]), "CPU")
