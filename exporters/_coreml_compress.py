@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import coremltools as ct
 import coremltools.optimize.coreml as cto
 import torch
 
+from exporters._palette import palette
+
 SPARED = 2048
 """Weights of at most so many values stay in half precision: coremltools' default, below which a table costs more."""
-
 
 _BLOCK = 32
 
 
-def add_compression(passes: ct.PassPipeline, precision: str, program: torch.export.ExportedProgram) -> None:
+def add_compression(passes: ct.PassPipeline, precision: str, program: torch.export.ExportedProgram) -> frozenset[str]:
     """Append to ``passes`` the one that stores weights as ``precision`` says: w8, p8, p6, p4 or w4.
 
     Run inside the conversion: applied to a finished model, coremltools converts it a second time with its default
@@ -23,11 +25,16 @@ def add_compression(passes: ct.PassPipeline, precision: str, program: torch.expo
 
     Args:
         program: what will be converted.
+
+    Returns:
+        Names of larger weights than ``SPARED`` that stay in half precision none the less.
     """
     config: Any
     own: dict[str, Any] = {}
     if precision.startswith("p"):
-        name, config = "palettize_weights", cto.OpPalettizerConfig(mode="kmeans", nbits=int(precision[1:]))
+        nearest = partial(palette, bits=int(precision[1:]))
+        name, config = "palettize_weights", cto.OpPalettizerConfig(mode="custom", lut_function=nearest)
+        own = dict.fromkeys(_mostly_zero(program))
     elif precision == "w8":
         name, config = "linear_quantize_weights", cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
     else:
@@ -36,6 +43,7 @@ def add_compression(passes: ct.PassPipeline, precision: str, program: torch.expo
     optimization = cto.OptimizationConfig(global_config=config, op_name_configs=own)
     passes.append_pass(f"compression::{name}")
     passes.set_options(f"compression::{name}", {"config": optimization})
+    return frozenset(weights for weights, option in own.items() if option is None)
 
 
 def _int4(block: int) -> cto.OpLinearQuantizerConfig:
@@ -47,12 +55,26 @@ def _blocks(program: torch.export.ExportedProgram) -> dict[str, int]:
 
     With a block that does not divide them, as in most grouped convolutions, coremltools leaves weights as they are.
     """
-    shapes = {
-        name: program.state_dict[parameter].shape
-        for name, parameter in program.graph_signature.inputs_to_parameters.items()
-    }
     return {
-        f"{name}_to_fp16": max(block for block in range(1, _BLOCK + 1) if shape[1] % block == 0)
-        for name, shape in shapes.items()
-        if len(shape) > 1
+        name: max(block for block in range(1, _BLOCK + 1) if weights.shape[1] % block == 0)
+        for name, weights in _weights(program).items()
+        if weights.dim() > 1
     }
+
+
+def _mostly_zero(program: torch.export.ExportedProgram) -> list[str]:
+    """Names of weights that are many for the zeros alone which a rewrite wrote between the groups of a small layer.
+
+    Rounding the early layers' few weights moves ALNet's embeddings more than that of all others together.
+    """
+    return [
+        name
+        for name, weights in _weights(program).items()
+        if weights.numel() > SPARED and int(weights.count_nonzero()) <= SPARED
+    ]
+
+
+def _weights(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    """The parameters by the names that they get in half precision."""
+    parameters = program.graph_signature.inputs_to_parameters
+    return {f"{name}_to_fp16": program.state_dict[parameter] for name, parameter in parameters.items()}

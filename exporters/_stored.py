@@ -6,7 +6,7 @@ Converters fall back to float where they cannot quantize, without a word, so the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,18 +53,25 @@ def summary(found: Sequence[Weighted]) -> dict[str, Any]:
 
 
 def require(
-    found: Sequence[Weighted], precision: str, kinds: Mapping[str, Kind], path: Path, *, spared: int = 0
+    found: Sequence[Weighted],
+    precision: str,
+    kinds: Mapping[str, Kind],
+    path: Path,
+    *,
+    spared: int = 0,
+    exempt: Collection[str] = (),
 ) -> None:
     """Hold the weighted operations of a written file against the name of its precision.
 
     Args:
         kinds: by precision, what each of them must be.
         spared: weights of at most so many values may have any type.
+        exempt: and so may these, by name.
 
     Raises:
         CompressError: the name would be a lie, or there is no operation with weights to judge by.
     """
-    judged = [each for each in found if each.values > spared]
+    judged = [each for each in found if each.values > spared and each.name not in exempt]
     wrong = [each for each in judged if each.kind != kinds[precision]]
     if wrong:
         kind = wrong[0].kind

@@ -60,7 +60,7 @@ class CoreML(Exporter):
         graph = optimized(graph, self)
         metadata = as_text(graph.metadata)
         with quiet():
-            model = self._converted(graph)
+            model, exempt = self._converted(graph)
         model.short_description = f"{metadata['name']}: {metadata['input']} image to embedding"
         model.author = "compress-retrieval"
         model.license = metadata["license"]
@@ -81,7 +81,7 @@ class CoreML(Exporter):
             from exporters._coreml_stored import KINDS, stored
             from exporters._stored import require
 
-            require(stored(package), self.precision, KINDS, path, spared=SPARED)
+            require(stored(package), self.precision, KINDS, path, spared=SPARED, exempt=exempt)
 
     def details(self, path: Path) -> dict[str, Any]:
         from exporters._coreml_stored import stored
@@ -89,7 +89,8 @@ class CoreML(Exporter):
 
         return {"minimum_ios": self.ios, "stored": summary(stored(path))}
 
-    def _converted(self, graph: DeployGraph) -> Any:
+    def _converted(self, graph: DeployGraph) -> tuple[Any, frozenset[str]]:
+        """The model, and the names of large weights that it leaves in half precision."""
         import coremltools as ct
         import numpy as np
         import torch
@@ -100,12 +101,13 @@ class CoreML(Exporter):
         passes = ct.PassPipeline()
         # It makes a multiplication and an addition a batch normalisation with epsilon 1e-5, so no longer the same.
         passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+        exempt: frozenset[str] = frozenset()
         if self.precision not in ("fp32", "fp16"):
             from exporters._coreml_compress import add_compression
 
-            add_compression(passes, self.precision, program)
+            exempt = add_compression(passes, self.precision, program)
         target = {15: ct.target.iOS15, 16: ct.target.iOS16, 17: ct.target.iOS17, 18: ct.target.iOS18}
-        return ct.convert(
+        model = ct.convert(
             program,
             convert_to="mlprogram",
             inputs=[ct.ImageType(name="image", shape=(1, 3, height, width), color_layout=ct.colorlayout.RGB)],
@@ -116,3 +118,4 @@ class CoreML(Exporter):
             pass_pipeline=passes,
             skip_model_load=True,
         )
+        return model, exempt
