@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from compress.contracts import BadInput, Boxed, GroundTruth, Samples, Splits
+from compress.contracts import BadInput, Boxed, Dataset, GroundTruth, ImageSize, Samples, Splits
 from compress.datasets._files import file_samples, not_found, stable_id
 from compress.datasets._pickle import read_pickle
 from compress.datasets._tree import class_names, read_classes
@@ -26,7 +27,31 @@ _SETTINGS = {
 """What each counts as relevant, and as junk. Medium comes first: it is what mAP without a suffix means."""
 
 
-def revisited_splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits:
+@dataclass(frozen=True, kw_only=True)
+class Revisited(Dataset):
+    """The queries are cut out by their boxes, and what is relevant is listed.
+
+    Metrics come as mAP/easy, mAP/medium and mAP/hard, and mAP alone is that of Medium. Images are named by landmark in
+    galleries and reports.
+
+    Class attributes:
+        pattern: of an image's name; its one group is the landmark, which is its class.
+
+    Attributes:
+        train: a folder of other landmarks to train on, CLASS/**; None only tests, with a checkpoint or pretrained
+            weights.
+    """
+
+    pattern: ClassVar[str]
+
+    image_size: ImageSize = 224
+    train: str | None = None
+
+    def splits(self, seed: int) -> Splits:
+        return _splits(self.component_name(), Path(self.root).expanduser(), self.pattern, self.train)
+
+
+def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits:
     """Read ROOT/<dataset> or, where that is not there, ROOT: gnd_<dataset>.pkl and jpg/*.jpg.
 
     Args:
