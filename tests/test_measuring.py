@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from compress.contracts import MissingTool
+from compress.contracts import MissingTool, Model
 from compress.hashing import artifact_sha256
+from compress.measuring import _Latencies
 from compress.pipeline import plan, run
 from compress.recipe import load_recipe
 
@@ -37,7 +38,17 @@ def recipe(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> Path:
     return path
 
 
-def test_a_resumed_run_and_the_bundles_recipe(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_and_the_bundles_recipe(
+    recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = _Latencies.__call__
+
+    def bytes_for_milliseconds(self: _Latencies, models: Sequence[Model]) -> list[float]:
+        """The files are timed, but what is compared falls with every channel on every machine."""
+        assert min(timed(self, models)) > 0
+        return [float(self._file(model).stat().st_size) for model in models]
+
+    monkeypatch.setattr(_Latencies, "__call__", bytes_for_milliseconds)
     manifest = run(load_recipe(recipe), tmp_path / "first")
     assert manifest is not None
     said = capfd.readouterr().err
@@ -46,8 +57,7 @@ def test_a_resumed_run_and_the_bundles_recipe(recipe: Path, tmp_path: Path, capf
     assert any(place.startswith("shuffle:") for place in artifact["plan"])
     lines = [json.loads(line) for line in (tmp_path / "first/metrics.jsonl").read_text().splitlines()]
     (pruned,) = [line for line in lines if line["stage"] == "prune"]
-    # How much goes depends on the times of this machine, and may be nothing.
-    assert pruned["latency"] == 0.999 and 0 < pruned["ratio"] < 1 and pruned["params"] <= pruned["params_before"]
+    assert pruned["latency"] == 0.999 and 0 < pruned["ratio"] < 1 and pruned["params"] < pruned["params_before"]
 
     bundled = load_recipe(tmp_path / "first/recipe.yaml")
     assert bundled.exports[0].plan == artifact["plan"]
