@@ -31,8 +31,8 @@ OTHERS = {
 
 # Data set -> (network before, runs of the same weights made smaller).
 SMALLER = {
-    "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned", "pruned_distilled")),
-    "CIFAR-10": ("alnet_cifar10", ("quantized", "qat", "pruned", "pruned_distilled")),
+    "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned")),
+    "CIFAR-10": ("alnet_cifar10", ("quantized", "qat", "pruned")),
 }
 # Run -> (system, data set, metric).
 SYSTEMS = {
@@ -122,6 +122,7 @@ def smaller(runs: Path) -> list[str] | None:
                 _megabytes(entry["bytes"]),
                 _percent(entry["retrieval"]["mAP"]),
                 f"{round(100 * (start - entry['retrieval']['mAP']), 2) + 0.0:.2f}",
+                f"{entry['parity']['min_cosine']:.4f}",
                 entry["evidence"],
             ]
             for variant, bundle in (("", original), *found)
@@ -129,7 +130,7 @@ def smaller(runs: Path) -> list[str] | None:
             if entry["retrieval"] and (entry["precision"] != "fp32" or entry["format"] == "tflite")
             if variant not in ("quantized", "qat") or entry["precision"] not in ("fp32", "fp16")
         ]
-    titles = ["data", "how", "file", "MACs", "size", "mAP", "points lost", "evidence"]
+    titles = ["data", "how", "file", "MACs", "size", "mAP", "points lost", "least cosine", "evidence"]
     return list(_markdown(titles, rows))
 
 

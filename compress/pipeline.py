@@ -89,17 +89,16 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
 def assist(recipe: Recipe) -> None:
     """Take this process's part in whatever the first of several ``processes``, which calls ``run``, trains.
 
+    What stages do around their training is the first one's.
+
     Raises:
         BadInput: the data are others than those of the first.
     """
-    from compress.stages.train import Train
-
     data = load_data(recipe.data, recipe.seed)
-    for stage, model, seed, fingerprint in processes.tasks():
+    for stage, model, teacher, seed, fingerprint in processes.tasks():
         if fingerprint != data.fingerprint:
             raise BadInput(f"data.root={recipe.data.root}: other images than those of the first process; copy them")
-        # What stages do around their training is the first process's.
-        Train.run(stage, model, data, seed=seed, scratch=Path(os.devnull))
+        stage.fit(model, data, seed=seed, scratch=Path(os.devnull), teacher=teacher)
     processes.leave()
 
 

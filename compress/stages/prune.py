@@ -22,7 +22,7 @@ from compress.pruning.plan import Prunable, Scope, choose_share, choose_size, la
 from compress.pruning.probing import with_gradients
 from compress.pruning.sensitivity import sensitivity
 from compress.pruning.shapes import changed_shapes
-from compress.stages.train import Train
+from compress.stages.finetune import Finetune
 
 Share = Annotated[float, Ge(0), Lt(1)]
 Size = Annotated[float, Gt(0)]
@@ -52,7 +52,8 @@ class Prune(Stage):
         multiple_of: each layer keeps a multiple of so many channels, where it has at least twice as many.
         prune_embedding: let values of the embedding go, too.
         steps: times to prune and fine-tune, with the target approached in equal parts.
-        finetune: options of ``train`` for the epochs after each step; none leaves the network as it was cut.
+        finetune: options of ``finetune`` for the epochs after each step; none leaves the network as it was cut. With an
+            objective, the network that enters the stage teaches.
         taylor_images: training images whose gradients ``taylor`` uses.
         sensitivity: shares to prune each layer by, alone and without training, to see what it does; written to the
             metrics before anything is pruned.
@@ -71,7 +72,7 @@ class Prune(Stage):
     multiple_of: Annotated[int, Ge(1)] = 8
     prune_embedding: bool = False
     steps: Annotated[int, Ge(1)] = 1
-    finetune: Train | None = only_field("stages", "train")
+    finetune: Finetune | None = only_field("stages", "finetune")
     taylor_images: Annotated[int, Ge(1)] = 512
     sensitivity: tuple[Annotated[float, Gt(0), Lt(1)], ...] = ()
     sensitivity_images: Annotated[int, Ge(1)] = 500
@@ -116,8 +117,8 @@ class Prune(Stage):
         return replace(self, ratio=least_ratio(latency, limit, most, f"latency: {limit}"))
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        unpruned, size = model, model.preprocess.size
         found = start = self._ranked(model, data)
-        size = model.preprocess.size
         lines = sensitivity(found, model, data.validation, self.sensitivity, self.sensitivity_images)
         model = _logged(model, *lines)
         for step in range(1, self.steps + 1):
@@ -129,7 +130,7 @@ class Prune(Stage):
             model = _logged(model, {"step": step, **self._target(), **sizes, **before})
             say(f"prune: step {step}/{self.steps}  {sizes['params']:,} parameters, {sizes['macs']:,} MACs")
             if self.finetune is not None:
-                model = _finetuned(self.finetune, model, data, seed, scratch / f"step-{step}", step)
+                model = _finetuned(self.finetune, model, unpruned, data, seed, scratch / f"step-{step}", step)
         return model
 
     def _target(self) -> dict[str, Any]:
@@ -184,11 +185,13 @@ def _logged(model: Model, *lines: Mapping[str, Any]) -> Model:
     return replace(model, history=(*model.history, *({"stage": "prune", **line} for line in lines)))
 
 
-def _finetuned(train: Train, model: Model, data: Data, seed: int, scratch: Path, step: int) -> Model:
+def _finetuned(
+    finetune: Finetune, model: Model, unpruned: Model, data: Data, seed: int, scratch: Path, step: int
+) -> Model:
     """Train the smaller network; ``scratch`` holds its progress, so that a killed run goes on within this step."""
     scratch.mkdir(exist_ok=True)
     known = len(model.history)
-    trained = train.run(model, data, seed=seed, scratch=scratch)
+    trained = finetune.fit(model, data, seed=seed, scratch=scratch, teacher=unpruned)
     lines = [{**line, "stage": "prune", "step": step} for line in trained.history[known:]]
     return replace(trained, history=(*model.history, *lines))
 

@@ -14,7 +14,7 @@ from compress.contracts import BadInput, Model
 from compress.quantization import kind, stored_values, traced
 from compress.stages._graph import TrainingGraph
 from compress.stages._schedules import Schedule
-from compress.stages.train import Train
+from compress.stages.finetune import Finetune
 
 _LEAST = 1e-3
 """Of a range, as the exporters have it."""
@@ -24,21 +24,21 @@ _SIGMOID = (0.0, 255 / 256)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Qat(Train):
-    """Train as ``train`` does while weights and activations are rounded to 8 bits; gradients pass the rounding.
+class Qat(Finetune):
+    """Train as ``finetune`` does while weights and activations are rounded to 8 bits; gradients pass the rounding.
 
     Weights are rounded symmetrically with one scale per output channel, which is the same before and after batch
     normalisation is folded, activations asymmetrically with one range per value. The ranges are moving averages of each
     batch's smallest and largest value (section 3.1), and travel with the weights: the ``w8a8`` exporters use them in
     place of calibrated ones until a later stage changes the network. Batch normalisation keeps the statistics it comes
     with, as they are what exporters fold. The weights stay float: every other precision exports them as ever. The
-    classifier is no part of the files and is not rounded. The other options are those of ``train``.
+    classifier is no part of the files and is not rounded. An objective lets the network as it was, in float, teach
+    the rounded one. The other options are those of ``finetune``.
 
     Attributes:
         range_momentum: share of the newest batch in the moving averages.
     """
 
-    trains: ClassVar[bool] = False
     parallel: ClassVar[bool] = False  # the ranges are those of one process's images
 
     epochs: Annotated[int, Ge(1)] = 2
@@ -47,12 +47,13 @@ class Qat(Train):
     range_momentum: Annotated[float, Gt(0), Le(1)] = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.precision != "32-true":
             raise BadInput(f"precision: {self.precision} rounds more than a w8a8 file does; qat needs 32-true")
 
-    def _graph(self, model: Model) -> TrainingGraph:
+    def _graph(self, model: Model, teacher: Model | None) -> TrainingGraph:
         simulated = _Simulated(model.network, self.range_momentum)
-        return TrainingGraph(replace(model, network=simulated), self._augmentation(), self.loss)
+        return self._taught_graph(replace(model, network=simulated), teacher or model)
 
     def _ranges(self, graph: TrainingGraph) -> Mapping[str, tuple[float, float]]:
         return {

@@ -105,7 +105,13 @@ class Train(Stage):
         return model
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        return self.fit(model, data, seed=seed, scratch=scratch)
+
+    def fit(self, model: Model, data: Data, *, seed: int, scratch: Path, teacher: Model | None = None) -> Model:
         """Train ``model`` in place of fresh weights and return it with the best weights.
+
+        Args:
+            teacher: what ``model`` was before the stage changed it that has it trained by this one.
 
         Raises:
             BadInput: the loss stopped being a finite number, or the processes cannot share a batch evenly.
@@ -118,12 +124,12 @@ class Train(Stage):
                 f"{self.component_name()}.batch_size: {self._batch(data)} images cannot be shared evenly by "
                 f"{team.count} processes; make it a multiple of {team.count}"
             )
-        team.call((self, model, seed, data.fingerprint))
+        team.call((self, model, teacher, seed, data.fingerprint))
         options = team.fabric_options(self.loss.classifies)
         fabric = Fabric(accelerator=self.accelerator, precision=self.precision, **options)
         fabric.launch()
         torch.manual_seed(seed)  # weights of the objective
-        graph = self._graph(model)
+        graph = self._graph(model, teacher)
         graph.team = team
         graph.prepare(data.train)
         graph.freeze(self._frozen(model.network))
@@ -153,7 +159,7 @@ class Train(Stage):
             ranges=self._ranges(graph),
         )
 
-    def _graph(self, model: Model) -> TrainingGraph:
+    def _graph(self, model: Model, teacher: Model | None) -> TrainingGraph:
         return TrainingGraph(model, self._augmentation(), self.loss)
 
     def _frozen(self, network: nn.Module) -> list[nn.Module]:

@@ -27,7 +27,7 @@ from compress.losses.cross_entropy import CrossEntropy
 from compress.model import model_sha256, space_id
 from compress.recipe import load_recipe, parse_recipe
 from compress.reference import embed
-from compress.stages import distill
+from compress.stages import _taught
 from compress.stages._schedules import learning_rate
 from compress.stages.distill import Distill
 from compress.stages.prune import Prune
@@ -105,13 +105,13 @@ def test_a_student_ranks_as_its_teacher_unless_the_outputs_are_those_of_other_im
     (tmp_path / "misled").mkdir()
     taught = stage.run(fresh(data), data, seed=0, scratch=tmp_path / "taught")
 
-    answer = distill._Teacher.__call__
+    answer = _taught._Teacher.__call__
 
     def of_the_next_image(self: Any, images: torch.Tensor) -> Outputs:
         right = answer(self, images)
         return Outputs(right.embeddings.roll(1, 0), right.logits.roll(1, 0))
 
-    monkeypatch.setattr(distill._Teacher, "__call__", of_the_next_image)
+    monkeypatch.setattr(_taught._Teacher, "__call__", of_the_next_image)
     misled = stage.run(fresh(data), data, seed=0, scratch=tmp_path / "misled")
     right = load_model(teacher)
     values = [agreement(student, right, data) for student in (fresh(data), taught, misled)]
@@ -150,8 +150,8 @@ def test_the_teacher_sees_the_students_images_in_its_own_normalisation(data: Dat
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (other.mean, other.std))
     seen = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
     expected = embed(right, images)
-    assert distill._Teacher(right, other)(seen).embeddings.numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
-    unaware = distill._Teacher(right, data.preprocess)(seen).embeddings.numpy()
+    assert _taught._Teacher(right, other)(seen).embeddings.numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    unaware = _taught._Teacher(right, data.preprocess)(seen).embeddings.numpy()
     assert unaware != pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
@@ -172,7 +172,7 @@ def test_an_imagenet_network_teaches_students_of_other_classes_in_its_own_normal
     network = EfficientNetLite0(pretrained=True).build().eval()
     with torch.no_grad():
         expected, unaware = (network(shown).numpy() for shown in ((images - 127) / 128, (images / 255 - 0.1) / 0.3))
-    found = distill._Teacher(right, grey)((images / 255 - 0.1) / 0.3).embeddings.numpy()
+    found = _taught._Teacher(right, grey)((images / 255 - 0.1) / 0.3).embeddings.numpy()
     assert found == pytest.approx(expected, abs=1e-3)
     assert found != pytest.approx(unaware, abs=1e-2)
     (line,) = stage.run(student, small, seed=0, scratch=tmp_path).history

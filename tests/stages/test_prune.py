@@ -26,6 +26,7 @@ from compress.pruning.measures import measure
 from compress.recipe import parse_recipe
 from compress.reference import embed
 from compress.stages._schedules import learning_rate
+from compress.stages.finetune import Finetune
 from compress.stages.prune import Prune, prune_model
 from compress.stages.train import Train
 from exporters import export_model
@@ -63,6 +64,10 @@ def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def train(**options: Any) -> Train:
     return Train(**{"epochs": 2, "batch_size": 50, "schedule": "one_cycle", "loss": CrossEntropy(), **options})
+
+
+def finetune(**options: Any) -> Finetune:
+    return Finetune(**{"epochs": 2, "batch_size": 50, "schedule": "one_cycle", "loss": CrossEntropy(), **options})
 
 
 def images(data: Data, count: int = 20) -> np.ndarray:
@@ -228,7 +233,7 @@ def test_classifier_and_embedding_shrink_together(trained: Model) -> None:
 def test_steps_approach_the_target_and_training_brings_accuracy_back(
     trained: Model, data: Data, tmp_path: Path
 ) -> None:
-    stage = Prune(macs=0.4, steps=3, multiple_of=1, finetune=train())
+    stage = Prune(macs=0.4, steps=3, multiple_of=1, finetune=finetune())
     pruned = stage.run(trained, data, seed=0, scratch=tmp_path)
     lines = pruned.history[len(trained.history) :]
     sizes = [line["macs"] for line in lines if "macs" in line]
@@ -260,7 +265,7 @@ def test_ratio_steps_end_where_one_step_does(trained: Model, data: Data, tmp_pat
 def test_killed_in_the_second_step_it_ends_with_the_same_weights(
     trained: Model, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Prune(ratio=0.4, steps=2, finetune=train(random_crop=1), importance="taylor", taylor_images=50)
+    stage = Prune(ratio=0.4, steps=2, finetune=finetune(random_crop=1), importance="taylor", taylor_images=50)
     for folder in ("whole", "parts"):
         (tmp_path / folder).mkdir()
     whole = stage.run(trained, data, seed=1, scratch=tmp_path / "whole")

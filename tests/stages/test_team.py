@@ -66,7 +66,11 @@ name: two
 data: {{dataset: image_folder, root: "{tmp_path / "photos"}", image_size: 32}}
 model: {{architecture: alnet, widths: [16, 24], strides: [2, 2], expansions: [1, 3], head_width: 32}}
 train: {{epochs: 2, batch_size: 8, lr: 0.05, accelerator: cpu}}
-compress: [{{prune: {{ratio: 0.3, multiple_of: 1, finetune: {{epochs: 1, batch_size: 8, accelerator: cpu}}}}}}]
+compress:
+  - prune:
+      ratio: 0.3
+      multiple_of: 1
+      finetune: {{epochs: 1, batch_size: 8, accelerator: cpu, embedding: {{weight: 2.0}}}}
 export: [torchscript: {{}}]
 """,
         encoding="utf-8",
@@ -76,7 +80,7 @@ export: [torchscript: {{}}]
     assert [line.partition("  ")[0] for line in done.stderr.splitlines() if ": epoch" in line] == [
         "train: epoch 1/2",
         "train: epoch 2/2",
-        "train: epoch 1/1",
+        "finetune: epoch 1/1",
     ]
     assert done.stdout.count("stopped after '1-prune'") == 1
     run(load_recipe(recipe), tmp_path / "alone", until="1-prune")
