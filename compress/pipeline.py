@@ -40,7 +40,8 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         The manifest that stands in ``folder/bundle.json``, or None when ``until`` stopped earlier.
     """
     until = until or recipe.steps[-1]
-    check_recipe(recipe, exports=until in ("export", "validate"))
+    exporting = until in ("export", "validate")
+    check_recipe(recipe, exports=exporting)
     work = Workspace(folder, recipe.name, fresh=fresh)
     data = load_data(recipe.data, recipe.seed, progress=True)
     gallery = "" if data.leave_one_out else f", a gallery of {len(data.gallery):,}"
@@ -48,7 +49,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     if until == "data":
         return None
     model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))
-    check_model(recipe, model, training=len(data.train), gallery=len(data.gallery))
+    check_model(recipe, model, training=len(data.train), gallery=len(data.gallery), exports=exporting)
     # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
     with work:
         if not recipe.stages:

@@ -26,19 +26,22 @@ def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
     _check_scales(recipe)
 
 
-def check_model(recipe: Recipe, model: Model, *, training: int, gallery: int) -> None:
+def check_model(recipe: Recipe, model: Model, *, training: int, gallery: int, exports: bool = True) -> None:
     """What the data tell.
 
     Args:
         model: the one that the first stage will get.
         training, gallery: numbers of images.
+        exports: the run is to reach its exports.
 
     Raises:
         BadInput: the data, the network and the options do not fit.
         MissingTool: the gallery's index cannot be built here.
     """
     _need_training_images(recipe, training)
-    _check_stages(recipe, model)
+    model = _after_stages(recipe, model)
+    if exports:
+        _check_exports(recipe, model)
     _check_index(recipe, gallery)
 
 
@@ -69,13 +72,23 @@ def _need_training_images(recipe: Recipe, images: int) -> None:
         )
 
 
-def _check_stages(recipe: Recipe, model: Model) -> None:
-    """Raises BadInput where a stage cannot do what its options say with the model that will reach it."""
+def _after_stages(recipe: Recipe, model: Model) -> Model:
+    """The model's shapes; raises BadInput where a stage cannot do what its options say with the one that reaches it."""
     for step, stage in recipe.stages:
         try:
             model = stage.check(model)
         except BadInput as error:
             raise BadInput(f"{step}: {error}") from error
+    return model
+
+
+def _check_exports(recipe: Recipe, model: Model) -> None:
+    """Raises BadInput where a format has nothing of a precision to give the model that will reach it."""
+    for number, exporter in enumerate(recipe.exports):
+        try:
+            exporter.check(model)
+        except BadInput as error:
+            raise BadInput(f"export.{number}.{exporter.component_name()}.{error}") from error
 
 
 def _check_index(recipe: Recipe, images: int) -> None:

@@ -11,13 +11,12 @@ import torch
 
 from exporters._palette import palette
 
-SPARED = 2048
-"""Weights of at most so many values stay in half precision: coremltools' default, below which a table costs more."""
-
 _BLOCK = 32
 
 
-def add_compression(passes: ct.PassPipeline, precision: str, program: torch.export.ExportedProgram) -> frozenset[str]:
+def add_compression(
+    passes: ct.PassPipeline, precision: str, program: torch.export.ExportedProgram, spared: int
+) -> frozenset[str]:
     """Append to ``passes`` the one that stores weights as ``precision`` says: w8, p8, p6, p4 or w4.
 
     Run inside the conversion: applied to a finished model, coremltools converts it a second time with its default
@@ -25,16 +24,17 @@ def add_compression(passes: ct.PassPipeline, precision: str, program: torch.expo
 
     Args:
         program: what will be converted.
+        spared: weights of at most so many values stay in half precision.
 
     Returns:
-        Names of larger weights than ``SPARED`` that stay in half precision none the less.
+        Names of larger weights that stay in half precision none the less.
     """
     config: Any
     own: dict[str, Any] = {}
     if precision.startswith("p"):
         nearest = partial(palette, bits=int(precision[1:]))
         name, config = "palettize_weights", cto.OpPalettizerConfig(mode="custom", lut_function=nearest)
-        own = dict.fromkeys(_mostly_zero(program))
+        own = dict.fromkeys(_mostly_zero(program, spared))
     elif precision == "w8":
         name, config = "linear_quantize_weights", cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
     else:
@@ -62,7 +62,7 @@ def _blocks(program: torch.export.ExportedProgram) -> dict[str, int]:
     }
 
 
-def _mostly_zero(program: torch.export.ExportedProgram) -> list[str]:
+def _mostly_zero(program: torch.export.ExportedProgram, spared: int) -> list[str]:
     """Names of weights that are many for the zeros alone which a rewrite wrote between the groups of a small layer.
 
     Rounding the early layers' few weights moves ALNet's embeddings more than that of all others together.
@@ -70,7 +70,7 @@ def _mostly_zero(program: torch.export.ExportedProgram) -> list[str]:
     return [
         name
         for name, weights in _weights(program).items()
-        if weights.numel() > SPARED and int(weights.count_nonzero()) <= SPARED
+        if weights.numel() > spared and int(weights.count_nonzero()) <= spared
     ]
 
 

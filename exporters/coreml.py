@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from compress.contracts import BadInput, DeployGraph, Exporter
+from compress.contracts import BadInput, DeployGraph, Exporter, Model
+
+SPARED = 2048
+"""Weights of at most so many values stay in half precision: coremltools' default, below which a table costs more."""
 
 _FIRST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "p8": 16, "p6": 16, "p4": 16, "w4": 18}
+_PALETTES = ("p8", "p6", "p4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,13 @@ class CoreML(Exporter):
         """The iOS that the file is made for."""
         return self.minimum_ios or max(16, _FIRST_IOS[self.precision])
 
+    def check(self, model: Model) -> None:
+        layers = (p.numel() for name, p in model.network.named_parameters() if not name.startswith("classifier."))
+        if self.precision in _PALETTES and max(layers, default=0) <= SPARED:
+            raise BadInput(
+                f"precision: {self.precision} saves nothing, as no layer has more than {SPARED} weights; export fp16"
+            )
+
     def write(self, graph: DeployGraph, path: Path) -> None:
         from exporters._deploy import as_text, optimized
         from exporters._quiet import quiet
@@ -77,7 +88,6 @@ class CoreML(Exporter):
                 model.save(str(saved))
                 rewritten(saved, package)
 
-            from exporters._coreml_compress import SPARED
             from exporters._coreml_stored import KINDS, stored
             from exporters._stored import require
 
@@ -105,7 +115,7 @@ class CoreML(Exporter):
         if self.precision not in ("fp32", "fp16"):
             from exporters._coreml_compress import add_compression
 
-            exempt = add_compression(passes, self.precision, program)
+            exempt = add_compression(passes, self.precision, program, SPARED)
         target = {15: ct.target.iOS15, 16: ct.target.iOS16, 17: ct.target.iOS17, 18: ct.target.iOS18}
         model = ct.convert(
             program,

@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from compress.contracts.components import Component
 from compress.contracts.errors import BadInput
+from compress.contracts.models import Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,6 +126,15 @@ class Exporter(Component):
                 f"calibration_images: {self.format} {self.precision} uses no calibration images (precisions that do: "
                 f"{with_images}); leave it away"
             )
+
+    def check(self, model: Model) -> None:
+        """Refuse, before anything trains, a precision that the format cannot give this model.
+
+        ``model`` has the right shapes and any weights.
+
+        Raises:
+            BadInput: with the remedy.
+        """
 
     def write(self, graph: DeployGraph, path: Path) -> None:
         """Convert and write one artifact at ``path``; the same graph gives the same bytes.

@@ -11,6 +11,9 @@ import coremltools as ct
 import numpy as np
 import pytest
 
+from compress.contracts import BadInput
+from compress.pipeline import plan
+from compress.recipe import parse_recipe
 from tests.exporters.conftest import SIZE
 from validators.mlprogram.execute import Executor
 from validators.mlprogram.program import Operation, load
@@ -109,3 +112,21 @@ def test_metadata(spec: Any) -> None:
     assert json.loads(metadata.userDefined["std"]) == [0.229, 0.224, 0.225]
     assert metadata.userDefined["distance"] == "l2"
     assert not [key for key in metadata.userDefined if "date" in key]
+
+
+@pytest.mark.parametrize(("head_width", "refused"), [(64, True), (256, False)])
+def test_palettes_that_save_nothing_are_refused_before_anything_trains(head_width: int, refused: bool) -> None:
+    model = {"architecture": "alnet", "stem_stride": 2, "widths": [16], "strides": [2], "expansions": [1]}
+    document = {
+        "name": "small",
+        "data": {"dataset": "digits"},
+        "model": {**model, "stem_width": 16, "head_width": head_width},
+        "train": {},
+        "export": [{"coreml": {"precision": "w8"}}, {"coreml": {"precision": "p6"}}],
+    }
+    recipe = parse_recipe(document, "small.yaml")
+    if refused:
+        with pytest.raises(BadInput, match=r"^export\.1\.coreml\.precision: p6 saves nothing, as no layer has more"):
+            plan(recipe)
+    else:
+        assert "export: coreml p6" in plan(recipe)

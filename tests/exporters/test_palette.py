@@ -78,7 +78,7 @@ def test_zeros_between_groups_bring_no_layer_under_a_palette(
         16384: "palette4",
     }
 
-    monkeypatch.setattr(_coreml_compress, "_mostly_zero", lambda program: [])
+    monkeypatch.setattr(_coreml_compress, "_mostly_zero", lambda program, spared: [])
     other = export_model(grouped, tmp_path / "other.mlpackage", input_size=32, precision="p4")
     assert {each.values: each.kind.weights for each in stored(other)}[4096] == "palette4"
     assert 1 - min_cosine(run(path, images), right) < 0.8 * (1 - min_cosine(run(other, images), right))
