@@ -48,7 +48,7 @@ _LIMITS = {
     "w8": {"min_cosine": 0.995, "mAP_drop": 0.005, "golden_neighbours": 0.9},
     "p8": {"min_cosine": 0.995, "mAP_drop": 0.005, "golden_neighbours": 0.9},
     "p6": {"min_cosine": 0.97, "mAP_drop": 0.005, "golden_neighbours": 0.8},
-    "w8a32": {"min_cosine": 0.97, "mAP_drop": 0.005, "golden_neighbours": 0.8},
+    "w8a32": {"min_cosine": 0.9, "mAP_drop": 0.005, "golden_neighbours": 0.8},
     "w8a8": {"min_cosine": 0.9, "mAP_drop": 0.005, "golden_neighbours": 0.8},
     "w4": {"min_cosine": 0.9, "mAP_drop": 0.01, "golden_neighbours": 0.75},
     "p4": {"min_cosine": 0.85, "mAP_drop": 0.01, "golden_neighbours": 0.6},
@@ -68,11 +68,13 @@ def default_limits(precision: str, file_format: str | None = None, kind: Embeddi
     and one weight of a million made 10 % larger gave more than 1e-4 in two cases of three. fp16 may differ by
     half-precision rounding of every activation.
 
-    The others leave about a factor of three to what ALNet lost, trained on MNIST and on CIFAR-10 (1,000 test images
-    each): worst of min_cosine, mAP_drop and golden_neighbours over both data sets and all formats
+    The others leave something, mostly a factor of three, to what ALNet lost, trained on Fashion-MNIST and on CIFAR-10
+    (10,000 test images each): worst of min_cosine, mAP_drop and golden_neighbours over both data sets and all formats
 
-        w8 0.9990 0.0001 0.977 · p8 0.9997 0.0001 0.984 · p6 0.9927 0.0002 0.945 · w8a32 0.9911 0.0003 0.948
-        w8a8 0.940 0.0014 0.917 · w4 0.963 0.0014 0.908 · p4 0.928 0.0019 0.716
+        w8 0.9979 0.0003 0.975 · p8 0.9997 0.0001 0.981 · p6 0.9927 0.0003 0.933 · w8a32 0.936 0.0005 0.933
+        w8a8 0.929 0.0005 0.878 · w4 0.918 0.0033 0.844 · p4 0.922 0.0014 0.745
+
+    Where activations are rounded, too, single images are much further off than all others (mean cosine of w8a32 0.9994).
 
     Of the bits of codes (a narrow ALNet's 16 on 500 digits) fp32 flipped none, fp16 0.01 %, w8 0.34 % and w8a8 1.4 %.
 
