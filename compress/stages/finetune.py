@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Gt
 
 from compress.contracts import BadInput, Model
 from compress.stages._graph import TrainingGraph
+from compress.stages._schedules import Schedule
 from compress.stages._taught import Taught
 
 
@@ -17,7 +21,11 @@ class Finetune(Taught):
     an objective only the labels teach. The other options are those of ``train``.
     """
 
-    trains = False
+    trains: ClassVar[bool] = False
+
+    epochs: Annotated[int, Ge(1)] = 20
+    lr: Annotated[float, Gt(0)] = 0.05
+    schedule: Schedule = "one_cycle"
 
     def __post_init__(self) -> None:
         if not self.hard_weight and not self._objectives():

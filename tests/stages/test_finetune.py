@@ -27,7 +27,14 @@ from compress.stages.qat import Qat
 from compress.stages.train import Train
 
 SMALL = ALNet(stem_stride=2, stem_width=16, widths=(16,), strides=(2,), expansions=(1,), head_width=32)
-OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 20, "lr": 0.05, "loss": CrossEntropy(), "clip_norm": 5.0}
+OPTIONS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 20,
+    "lr": 0.05,
+    "schedule": "step",
+    "loss": CrossEntropy(),
+    "clip_norm": 5.0,
+}
 TAUGHT: dict[str, Any] = {**OPTIONS, "embedding": Embedding(weight=4.0), "hard_weight": 0.1}
 
 

@@ -376,7 +376,7 @@ def test_a_resolved_recipe_reads_as_the_same_recipe() -> None:
     again = parse_recipe(recipe.resolved, "again")
     assert again == recipe
     (stage,) = [stage for _, stage in again.stages if isinstance(stage, Prune)]
-    assert stage.finetune is not None and (stage.finetune.epochs, stage.finetune.lr) == (3, 0.1)
+    assert stage.finetune is not None and (stage.finetune.epochs, stage.finetune.lr) == (3, 0.05)
     assert parse_recipe(document({"prune": {"ratio": 0.5}}), "r").resolved["compress"][0]["prune"]["finetune"] is None
 
 
