@@ -31,7 +31,7 @@ OTHERS = {
 
 # Data set -> (network before, runs of the same weights made smaller).
 SMALLER = {
-    "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned")),
+    "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned", "fast")),
     "CIFAR-10": ("alnet_cifar10", ("quantized", "qat", "pruned")),
 }
 # Run -> (system, data set, metric).
