@@ -69,7 +69,7 @@ class TaughtGraph(TrainingGraph):
         super().__init__(model, augmentation, loss)
         self.hard_weight = hard_weight
         self.spec = model.embedding
-        self.teacher = _Teacher(teacher, model.preprocess)
+        self.teacher = _Teacher(teacher, model.preprocess) if objectives else None
         self.weights = [objective.weight for objective in objectives]
         self.objectives = nn.ModuleList(o.build(model.embedding.dim, teacher.embedding.dim) for o in objectives)
 
@@ -77,6 +77,8 @@ class TaughtGraph(TrainingGraph):
         self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
         total = self.hard_weight * super().objective(normalised, embeddings, logits, labels)
+        if self.teacher is None:
+            return total
         own = Outputs(_compared(embeddings, self.spec), logits)
         taught = self.teacher(normalised)
         right = Outputs(self.team.gathered(taught.embeddings), self.team.gathered(taught.logits))

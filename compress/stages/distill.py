@@ -21,12 +21,10 @@ from compress.stages._taught import Taught
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(Taught):
-    """Train as ``train`` does, with the teacher's outputs beside the labels.
+    """Train as ``train`` does, with the outputs of another network, the teacher, beside the labels (see ``Taught``).
 
-    Every step minimises ``hard_weight`` times the loss on the labels plus the weighted sum of the objectives given.
-    Student and teacher see the same augmented images. The other options are those of ``train``. Kept are the weights
-    with the best validation accuracy; in the teacher's space, or where nothing teaches the classifier, those of the
-    epoch with the lowest loss.
+    In the teacher's space the weights of the epoch with the lowest loss are kept. The other options are those of
+    ``train``.
 
     Attributes:
         teacher: ``checkpoint`` names a .safetensors file that Compress wrote, or the folder of a finished run;

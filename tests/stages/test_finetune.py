@@ -75,7 +75,17 @@ def test_taught_by_what_it_was_it_stays_near(data: Data, trained: Model, tmp_pat
     assert np.array_equal(embed(trained, data.queries.images[:20]), before)
 
 
-def test_the_labels_alone_teach_as_train_does(data: Data, trained: Model, tmp_path: Path) -> None:
+def test_the_labels_alone_teach_as_train_does(
+    data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no teacher is asked for what nobody uses."""
+
+    def made(*_: Any) -> None:
+        raise AssertionError("a teacher")
+
+    monkeypatch.setattr(_taught._Teacher, "__init__", made)
+    with pytest.raises(AssertionError, match="a teacher"):
+        run(Finetune(**TAUGHT), trained, data, tmp_path / "taught")
     on = run(Train(**OPTIONS), trained, data, tmp_path / "train")
     assert apart(run(Finetune(**OPTIONS), trained, data, tmp_path / "finetune"), on, data) == 0
 
