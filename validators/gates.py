@@ -68,8 +68,9 @@ def default_limits(precision: str, file_format: str | None = None, kind: Embeddi
     and one weight of a million made 10 % larger gave more than 1e-4 in two cases of three. fp16 may differ by
     half-precision rounding of every activation.
 
-    The others leave something, mostly a factor of three, to what ALNet lost, trained on Fashion-MNIST and on CIFAR-10
-    (10,000 test images each): worst of min_cosine, mAP_drop and golden_neighbours over both data sets and all formats
+    The others leave something to what ALNet lost, trained on Fashion-MNIST and on CIFAR-10 (10,000 test images each):
+    for min_cosine a factor of about three from 6-bit weights on, less where weights have 4 bits or activations are
+    rounded. Worst of min_cosine, mAP_drop and golden_neighbours over both data sets and all formats:
 
         w8 0.9982 0.0003 0.975 · p8 0.9997 0.0001 0.981 · p6 0.9927 0.0003 0.933 · w8a32 0.936 0.0005 0.933
         w8a8 0.929 0.0005 0.878 · w4 0.918 0.0033 0.844 · p4 0.922 0.0014 0.745
