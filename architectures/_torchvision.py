@@ -11,7 +11,7 @@ from torch import nn
 
 from architectures._network import PooledNetwork
 from compress.contracts import MissingTool, Normalisation
-from compress.torchvision_compat import import_torchvision
+from compress.system.torchvision import import_torchvision
 
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """What torchvision's weights were trained with."""

@@ -13,7 +13,7 @@ from torch import fx, nn
 from architectures._network import PooledNetwork, linear_classifier
 from compress.contracts import Architecture, BadInput, MissingTool, Normalisation
 from compress.plugins import did_you_mean
-from compress.torchvision_compat import import_torchvision
+from compress.system.torchvision import import_torchvision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import Data, ImageSet
-from compress.data import load_data
-from compress.recipe import load_recipe
+from compress.data.load import load_data
+from compress.recipe.reader import load_recipe
 from validators.metrics import evaluate_retrieval
 
 METRICS = ("mAP", "mAP@5", "P@1")

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from architectures.alnet import ALNet
-from compress.checkpoint import save_model
 from compress.contracts import Data, ImageSet, Model, Stage
-from compress.data import load_data
-from compress.model import initial_model
-from compress.recipe import Recipe, load_recipe
-from compress.reference import embed
+from compress.data.load import load_data
+from compress.model.checkpoint import save_model
+from compress.model.reference import embed
+from compress.model.start import initial_model
+from compress.recipe.reader import Recipe, load_recipe
 from compress.stages.distill import Distill
 from compress.stages.train import Train
 from validators.metrics import evaluate_retrieval

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from compress.contracts import Index
+from compress.gallery.recall import K, exhaustive, recall
 from compress.indexes.flat import Flat
 from compress.indexes.hnsw import Hnsw
 from compress.indexes.ivf import Ivf
 from compress.indexes.lsh import Lsh
-from compress.recall import K, exhaustive, recall
 from validators.metrics import nearest_neighbours
 
 FEW, ALL = (10_000, 100_000), (10_000, 100_000, 1_000_000)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from architectures import create_model
-from compress.bench import Subject, Timing, side_by_side
+from compress.commands.bench import Subject, Timing, side_by_side
 from compress.contracts import DeployGraph, EmbeddingSpec, Preprocess
 from exporters import export_model, find_exporter
 from exporters._deploy import describe

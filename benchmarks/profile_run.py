@@ -50,7 +50,10 @@ def main(recipe_file: Path, changes: list[str]) -> None:
     watch = Stopwatch()
     watch.watch("loading libraries", builtins, "__import__")
 
-    from compress import assess, pipeline, recipe, reference
+    from compress import pipeline
+    from compress.model import reference
+    from compress.recipe import reader as recipe
+    from compress.run import assess
     from validators import measure
 
     checked = recipe.load_recipe(recipe_file, changes)

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from architectures.alnet import ALNet
 from benchmarks._timing import medians
-from compress.batches import batches
 from compress.contracts import Data, EmbeddingSpec, ImageSet, Model, Preprocess
+from compress.data.batches import batches
 from compress.losses.cross_entropy import CrossEntropy
 from compress.stages.train import Train
 

@@ -47,10 +47,13 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check recipe, data and tools; do nothing")] = False,
 ) -> None:
     """Train, export and check: from a recipe to a verified bundle."""
-    from compress import manifest, pipeline, processes
+    from compress import pipeline
+    from compress.bundle import manifest
+    from compress.commands.tables import index_line
     from compress.contracts import BadInput
-    from compress.recipe import load_recipe
-    from compress.table import index_line
+    from compress.recipe.reader import load_recipe
+    from compress.run.plan import plan
+    from compress.system import processes
 
     checked = load_recipe(recipe, set_ or [])
     if until is not None and until not in checked.steps:
@@ -60,7 +63,7 @@ def run(
             pipeline.assist(checked)
         return
     if dry_run:
-        print("\n".join(pipeline.plan(checked)))
+        print("\n".join(plan(checked)))
         return
     folder = out or Path("runs") / checked.name
     bundle = pipeline.run(checked, folder, until=until, fresh=fresh)
@@ -86,8 +89,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Check a bundle again on the runtimes installed here: hashes, golden images, gates."""
-    from compress.table import verified_index_line
-    from compress.verify import verify as verify_bundle
+    from compress.commands.tables import verified_index_line
+    from compress.commands.verify import verify as verify_bundle
 
     result = verify_bundle(folder, runtime)
     if as_json:
@@ -109,8 +112,8 @@ def bench(
     profile: Annotated[bool, typer.Option("--profile", help="show where the time goes, operator by operator")] = False,
 ) -> None:
     """Latency of every artifact side by side, on this machine."""
-    from compress.bench import bench as bench_bundle
-    from compress.table import print_operators, print_timings
+    from compress.commands.bench import bench as bench_bundle
+    from compress.commands.tables import print_operators, print_timings
 
     timings = bench_bundle(folder, runtime, threads, profile)
     print_timings(timings, threads)
@@ -132,8 +135,8 @@ def search(
     exact: Exact = False,
 ) -> None:
     """The K nearest gallery images of a photograph, by one artifact."""
-    from compress.query import query
-    from compress.table import print_matches
+    from compress.commands.search import query
+    from compress.commands.tables import print_matches
 
     answer = query(folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact)
     by = "" if answer.index is None else f" by {answer.index}"
@@ -148,8 +151,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Two bundles side by side: size, latency, parity, mAP."""
-    from compress.compare import compare as compare_bundles
-    from compress.table import print_comparison
+    from compress.commands.compare import compare as compare_bundles
+    from compress.commands.tables import print_comparison
 
     comparison = compare_bundles(first, second)
     if as_json:
@@ -188,29 +191,29 @@ def list_components(
     ] = None,
 ) -> None:
     """What a recipe can name."""
-    from compress import catalogue
+    from compress.commands.list import lines
 
-    print("\n".join(catalogue.lines(kind)))
+    print("\n".join(lines(kind)))
 
 
 @app.command()
 def doctor() -> None:
     """What is installed here, at which version, and what cannot run."""
-    from compress import catalogue
+    from compress.commands.doctor import lines
 
-    print("\n".join(catalogue.doctor()))
+    print("\n".join(lines()))
 
 
 @app.command()
 def schema() -> None:
     """The recipe's JSON schema, for editors and CI."""
-    from compress.schema import json_schema
+    from compress.recipe.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
 
 def _show(title: str, entries: Sequence[dict[str, Any]], source: dict[str, Any] | None = None) -> None:
-    from compress.table import notes, print_table
+    from compress.commands.tables import notes, print_table
 
     print_table(title, entries, source)
     for line in notes(entries):

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress import environment, processes
-from compress.assess import Assessor, chosen_runtimes
-from compress.bundle import write_bundle
-from compress.calibration import calibration_images
-from compress.checkpoint import load_model, save_model
-from compress.contracts import Artifact, BadInput, Data, Exporter, HeldOut, Model, Preprocess, Stage
-from compress.data import load_data
-from compress.golden import choose_probes, make_golden, write_golden
-from compress.measuring import measured_export, measured_stage
-from compress.model import initial_model, model_sha256, space_id
-from compress.preflight import check_model, check_recipe
-from compress.progress import say
-from compress.recipe import Recipe
-from compress.reference import embed
+from compress.bundle.golden import choose_probes, make_golden, write_golden
+from compress.bundle.write import write_bundle
+from compress.contracts import BadInput, HeldOut
+from compress.data.load import load_data
+from compress.model.checkpoint import save_model
+from compress.model.reference import embed
+from compress.model.start import initial_model
+from compress.recipe.reader import Recipe
 from compress.report import write_report
-from compress.workspace import Workspace
+from compress.run.assess import Assessor
+from compress.run.measured_choices import measured_stage
+from compress.run.preflight import check_model, check_recipe
+from compress.run.steps import export, run_stage, teacher_of
+from compress.run.workspace import Workspace
+from compress.system import processes
+from compress.system.progress import say
 
 GOLDEN_IMAGES = 64
 
@@ -57,19 +54,19 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         stages, exports = [], []
         for step, stage in recipe.stages:
             stages.append((step, measured_stage(work, step, stage, model, data)))
-            model = _run_stage(work, *stages[-1], model, data, recipe.seed)
+            model = run_stage(work, *stages[-1], model, data, recipe.seed)
             if until == step:
                 return None
         artifacts = []
         for exporter in recipe.exports:
-            artifact, chosen = _export(work, exporter, model, recipe, data)
+            artifact, chosen = export(work, exporter, model, recipe, data)
             artifacts.append(artifact)
             exports.append(chosen)
         if until == "export":
             return None
         probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
         held_out = HeldOut(data.queries, data.gallery, probes, data.ground_truths, recipe.gallery.scales)
-        assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint, _teacher(recipe, model))
+        assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint, teacher_of(recipe, model))
         index = assessor.gallery(recipe.gallery, recipe.name)
         golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out)
         write_golden(folder / "golden", golden, model.classes, index, recipe.data.images_license or recipe.license)
@@ -101,98 +98,3 @@ def assist(recipe: Recipe) -> None:
             raise BadInput(f"data.root={recipe.data.root}: other images than those of the first process; copy them")
         stage.fit(model, data, seed=seed, scratch=Path(os.devnull), teacher=teacher)
     processes.leave()
-
-
-def plan(recipe: Recipe) -> list[str]:
-    """What ``run`` would do, one line per step, after finding the data and building the network.
-
-    Raises:
-        BadInput, MissingTool: what would stop the run before its last step.
-    """
-    from architectures import complexity
-
-    check_recipe(recipe)
-    splits = recipe.data.splits(recipe.seed)
-    size = (recipe.data.image_size, recipe.data.image_size)
-    preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
-    model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
-    check_model(recipe, model, training=len(splits.train), gallery=len(splits.gallery or splits.test))
-    counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
-    if splits.gallery is not None:
-        counts += f", a gallery of {len(splits.gallery):,}"
-    sizes = complexity(model.network, size)
-    name = model.architecture.component_name()
-    return [
-        f"data: {recipe.data.component_name()}, {counts}",
-        f"model: {name}, {sizes.params:,} parameters, {sizes.macs:,} MACs, {model.embedding.dim}-d embedding",
-        *(f"{step}: {json.dumps(stage.options())}" for step, stage in recipe.stages),
-        *(f"export: {exporter.component_name()} {exporter.precision}" for exporter in recipe.exports),
-        *(_execution(recipe, file_format) for file_format in dict.fromkeys(e.format for e in recipe.exports)),
-        *([f"gallery: {json.dumps(recipe.gallery.options()['index'])}"] if recipe.gallery.index else []),
-    ]
-
-
-def _execution(recipe: Recipe, file_format: str) -> str:
-    runtimes = chosen_runtimes(recipe.validation, file_format)
-    where = [f"{r.component_name()} ({r.unavailable() or r.evidence})" for r in runtimes]
-    return f"validate: {file_format} on {', '.join(where)}"
-
-
-def _teacher(recipe: Recipe, model: Model) -> Model | None:
-    """The model in whose embedding space ``model`` lives, if that is not its own and a stage names it."""
-    named = [stage.space_of() for _, stage in recipe.stages]
-    return next((found for found in reversed(named) if found is not None and model.space == space_id(found)), None)
-
-
-def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:
-    output = work.folder / "checkpoints" / f"{step}.safetensors"
-    key = {
-        "stage": stage.component_name(),
-        "options": stage.options(),
-        "model": model_sha256(model),
-        "data": data.fingerprint,
-        "seed": seed,
-        "versions": environment.versions(["torch", "lightning-fabric"]),
-        **stage.inputs(),
-    }
-
-    def build(scratch: Path) -> None:
-        save_model(stage.run(model, data, seed=seed, scratch=scratch), output)
-
-    work.reuse(step, key, [output], build)
-    return load_model(output)
-
-
-def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, data: Data) -> tuple[Artifact, Exporter]:
-    """The artifact, and the exporter with what it measured."""
-    from exporters import deploy
-
-    images = calibration_images(exporter, data.train, recipe.seed)
-    calibration = {}
-    if images is not None:
-        calibration["calibration"] = {"images": len(images), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}
-    output = work.folder / "artifacts" / f"{recipe.name}.{exporter.precision}{exporter.suffix}"
-    key = {
-        "exporter": exporter.component_name(),
-        "options": exporter.options(),
-        "model": model_sha256(model),
-        "preprocess": asdict(model.preprocess),
-        "embedding": asdict(model.embedding),
-        "name": recipe.name,
-        "license": recipe.license,
-        "versions": environment.versions(["torch", *exporter.requires]),
-        **calibration,
-    }
-
-    graph = deploy(model, name=recipe.name, license=recipe.license, calibration=images)
-    exporter = measured_export(work, exporter, graph, output.name, key)
-
-    def build(scratch: Path) -> Any:
-        say(f"export: {output.name}")
-        output.parent.mkdir(exist_ok=True)
-        exporter.write(graph, output)
-        return exporter.details(output)
-
-    details = work.reuse(f"export-{output.name}", {**key, "options": exporter.options()}, [output], build)
-    plan = {"plan": exporter.plan} if exporter.plan is not None else {}
-    return Artifact(output, exporter.format, exporter.precision, {**details, **plan, **calibration}), exporter

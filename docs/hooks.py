@@ -23,11 +23,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from compress import plugins
-from compress.contracts import Component, Dataset
-from compress.gallery import GalleryOptions
+from compress.contracts import Component, Dataset, GalleryOptions
 from compress.options import options_model
-from compress.recipe import check_sections
-from compress.schema import json_schema
+from compress.recipe.reader import check_sections
+from compress.recipe.schema import json_schema
 from validators.gates import DIRECTIONS, default_limits
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from compress import environment, plugins
+from compress import plugins
 from compress.contracts import (
     BadInput,
     DeployGraph,
@@ -19,6 +19,7 @@ from compress.contracts import (
     Preprocess,
     Timer,
 )
+from compress.system import environment
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ import torch
 from torch import fx
 
 from compress.contracts import CompressError, LearnedRange, Model
-from compress.quantization import stored_values, traced
+from compress.model.quantized_values import stored_values, traced
 from exporters._mixed import evenly
 
 PROBES = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import coremltools as ct
 
-from compress.hashing import artifact_sha256
+from compress.system.files import artifact_sha256
 
 
 def rewritten(saved: Path, package: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from compress.contracts import BadInput, DeployGraph, Exporter, Timer
-from compress.hashing import artifact_bytes
+from compress.system.files import artifact_bytes
 from exporters._deploy import rewritten
 from exporters.rewrites._choice import Cheapest, Form
 from exporters.rewrites._costs import costs

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.contracts import EmbeddingSpec, ImageSet
-from compress.gallery import Gallery, GalleryOptions, read_gallery, write_gallery
+from compress.contracts import EmbeddingSpec, GalleryOptions, ImageSet
+from compress.gallery.store import Gallery, read_gallery, write_gallery
 
 CLASSES = tuple(f"digit {digit}" for digit in range(10))
 FLOAT = EmbeddingSpec(dim=49)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import bag_of_features
 from compress.contracts import ImageSet
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from compress.verify import verify
+from compress.commands.verify import verify
 from tests._command import REPOSITORY, compress
 from tests.conftest import Finished
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.checkpoint import load_model
+from compress.commands.search import query
+from compress.commands.verify import verify
 from compress.contracts import BadInput, Data, ImageSet, Model
-from compress.data import load_data
-from compress.gallery import GALLERY, read_gallery
-from compress.model import initial_model
+from compress.data.load import load_data
+from compress.gallery.store import GALLERY, read_gallery
+from compress.model.checkpoint import load_model
+from compress.model.reference import embed
+from compress.model.start import initial_model
 from compress.pipeline import run
-from compress.query import query
-from compress.recipe import Recipe, parse_recipe
-from compress.reference import embed
-from compress.verify import verify
+from compress.recipe.reader import Recipe, parse_recipe
 from validators.metrics import binarize, evaluate_retrieval
 
 TRUNK = {"alnet": {"widths": [16, 16, 24], "strides": [2, 2, 1], "expansions": [1, 3, 3], "head_width": 64}}

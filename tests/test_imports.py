@@ -1,4 +1,4 @@
-"""Imports go one way, so that a reader can start anywhere: contracts and helpers, components, recipe, pipeline, cli."""
+"""Imports go one way, so that a reader can start anywhere: each room uses only the rooms before it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,32 @@ from compress import plugins
 from tests._command import REPOSITORY
 
 PACKAGES = ("compress", "architectures", "exporters", "validators")
-TOP = (
-    "compress.recipe",
-    "compress.pipeline",
-    "compress.cli",
-    "compress.assess",
-    "compress.bundle",
-    "compress.schema",
-    "compress.preflight",
+ORDER = (
+    ("compress.contracts",),
+    ("compress.plugins", "compress.system"),
+    ("compress.options",),
+    ("compress.data", "validators"),
+    ("architectures",),
+    ("compress.pruning",),
+    ("compress.model",),
+    (
+        "compress.gallery",
+        "compress.datasets",
+        "compress.stages",
+        "compress.losses",
+        "compress.distillation",
+        "compress.indexes",
+        "exporters",
+    ),
+    ("compress.recipe",),
+    ("compress.bundle",),
+    ("compress.run", "compress.commands", "compress.report"),
+    ("compress.demo",),
+    ("compress.pipeline",),
+    ("compress.cli",),
+    ("compress.__main__",),
 )
-COMPONENTS = tuple(package for package, _ in plugins.FOLDERS.values())
+"""Each room may use those on the lines before its own, and none beside it."""
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -48,26 +64,36 @@ def inside(name: str, folder: str) -> bool:
     return name == folder or name.startswith(folder + ".")
 
 
-def test_contracts_know_nobody() -> None:
-    trees = [tree for name, tree in modules() if inside(name, "compress.contracts")]
-    assert len(trees) > 1
-    ours = {name for tree in trees for name in imported(tree) if name.partition(".")[0] in PACKAGES}
-    assert not {name for name in ours if not inside(name, "compress.contracts")}
+def room(name: str) -> tuple[int, str] | None:
+    """Line of ``ORDER`` and room that a module lies in; None for the packages themselves, which hold no code."""
+    found = [(line, each) for line, rooms in enumerate(ORDER) for each in rooms if inside(name, each)]
+    return found[0] if found else None
 
 
-def test_components_know_neither_recipe_nor_pipeline_nor_the_other_folders() -> None:
-    wrong = []
+def test_every_module_lies_in_a_room() -> None:
+    assert [name for name, _ in modules() if room(name) is None] == ["compress"]
+
+
+def test_rooms_use_only_the_rooms_before_them() -> None:
+    wrong, seen = [], 0
     for name, tree in modules():
-        home = next((folder for folder in COMPONENTS if inside(name, folder)), None)
-        if home is None:
-            continue
-        others = [folder for folder in COMPONENTS if folder != home and not inside(home, folder)]
-        wrong += [
-            f"{name} imports {target}"
-            for target in imported(tree)
-            if any(inside(target, folder) for folder in (*TOP, *others))
-        ]
-    assert not wrong
+        home = room(name)
+        for target in sorted(imported(tree)):
+            other = room(target)
+            if home is None or other is None or other == home:
+                continue
+            seen += 1
+            if other[0] >= home[0]:
+                wrong.append(f"{name} imports {target}")
+    assert seen > 500
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_wrong_direction_would_be_found() -> None:
+    late, early = room("compress.cli"), room("compress.contracts.models")
+    assert late is not None and early is not None and late[0] > early[0]
+    assert room("compress.gallery.store") != room("compress.stages.train")
+    assert room("validators.measure") != room("compress.data.load")
 
 
 def test_only_the_command_line_knows_the_command_line() -> None:

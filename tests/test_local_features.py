@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.checkpoint import load_model
+from compress.commands.search import query
+from compress.commands.verify import verify
 from compress.contracts import BadInput, EmbeddingSpec, HeldOut, ImageSet, Observation
-from compress.gallery import GALLERY, read_gallery
-from compress.pipeline import plan, run
-from compress.query import query
-from compress.recipe import Recipe, parse_recipe
-from compress.reference import embed
-from compress.verify import verify
+from compress.gallery.store import GALLERY, read_gallery
+from compress.model.checkpoint import load_model
+from compress.model.reference import embed
+from compress.pipeline import run
+from compress.recipe.reader import Recipe, parse_recipe
+from compress.run.plan import plan
 from validators.checks.feature_parity import FeatureParity
 from validators.checks.retrieval_map import RetrievalMap
 from validators.gates import default_limits, evaluate_gates

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from architectures.mobilenet_v1 import MobileNetV1
 from compress.contracts import BadInput, EmbeddingSpec, HeldOut, ImageSet, Model, Preprocess
-from compress.pipeline import plan
-from compress.recipe import load_recipe
-from compress.reference import embed, observe
+from compress.model.reference import embed, observe
+from compress.recipe.reader import load_recipe
+from compress.run.plan import plan
 from exporters import export_model
 from tests._pooled import images
 from validators import runtimes_for

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from compress.contracts import BadInput, Preprocess
-from compress.hashing import artifact_sha256
-from compress.images import read_image
+from compress.data.images import read_image
 from compress.pipeline import run
-from compress.recipe import load_recipe
+from compress.recipe.reader import load_recipe
+from compress.system.files import artifact_sha256
 from tests._command import REPOSITORY, compress, compress_here, start
 from tests.conftest import Finished
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.checkpoint import load_model
 from compress.contracts import EmbeddingSpec, HeldOut, ImageSet
-from compress.controls import judge
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.roxford5k import Roxford5k
-from compress.reference import embed
+from compress.model.checkpoint import load_model
+from compress.model.reference import embed
+from compress.run.controls import judge
 from tests._command import compress_here
 from validators.checks.feature_parity import FeatureParity
 from validators.checks.retrieval_map import RetrievalMap

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from compress.checkpoint import load_model
+from compress.model.checkpoint import load_model
 from compress.pipeline import run
-from compress.recipe import load_recipe
+from compress.recipe.reader import load_recipe
 
 RECIPE = """
 name: integers

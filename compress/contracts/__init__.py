@@ -24,6 +24,7 @@ from compress.contracts.data import (
     TestShare,
 )
 from compress.contracts.errors import BadInput, CompressError, MissingTool
+from compress.contracts.gallery import GalleryOptions
 from compress.contracts.indexes import Index, OpenIndex
 from compress.contracts.models import (
     LOCAL_DIM,
@@ -62,6 +63,7 @@ __all__ = [
     "EmbeddingSpec",
     "Evidence",
     "Exporter",
+    "GalleryOptions",
     "Gate",
     "GroundTruth",
     "HeldOut",

@@ -20,8 +20,8 @@ class OpenIndex(Protocol):
         """The nearest images it finds for queries float32 [Q, D], nearest first.
 
         Returns:
-            Distances float32 [Q, k], in the units of ``compress.search.Match``, and the images' ids int64 [Q, k];
-            infinity and -1 in the places for which it found none.
+            Distances float32 [Q, k], in the units of ``compress.gallery.nearest.Match``, and the images' ids
+            int64 [Q, k]; infinity and -1 where it found fewer than k.
         """
 
 

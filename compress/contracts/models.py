@@ -55,8 +55,8 @@ class Model:
         pruned: what ``architecture.build`` must be told to give the network's shapes: layer name -> attribute -> value.
             Empty where nothing was removed.
         space: ``space_id`` of the teacher whose embedding space the network was taught; None: a space of its own.
-        ranges: smallest and largest value that 8-bit files are to store, by node of ``compress.quantization``; learnt
-            with these weights. Empty where calibration is to find them.
+        ranges: smallest and largest value that 8-bit files are to store, by node of
+            ``compress.model.quantized_values``; learnt with these weights. Empty where calibration is to find them.
     """
 
     architecture: Architecture

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.contracts import MissingTool
-from compress.torchvision_compat import import_torchvision
+from compress.system.torchvision import import_torchvision
 
 
 def download(name: str, root: Path, **options: Any) -> None:

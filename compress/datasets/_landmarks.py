@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from compress.contracts import BadInput, Splits
+from compress.data.splits import random_split
 from compress.datasets._files import file_samples, find_images, not_found, pick
-from compress.splits import random_split
 
 
 def landmark_splits(

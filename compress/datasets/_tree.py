@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from compress.contracts import BadInput, Samples, Splits
+from compress.data.splits import stratified_split
 from compress.datasets._files import class_images, drop_duplicates, file_samples, pick, stable_id, subfolders
-from compress.splits import stratified_split
 
 VALIDATION_NAMES = ("validation", "val", "valid")
 

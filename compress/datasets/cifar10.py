@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 
 from compress.contracts import BadInput, ChannelMean, ChannelStd, Dataset, ImageSize, Samples, Splits
+from compress.data.splits import even_choice
 from compress.datasets._download import download
 from compress.datasets._files import array_samples, join, not_found, pick
 from compress.datasets._pickle import read_pickle
 from compress.datasets._tree import read_divided, split_folders
-from compress.splits import even_choice
 
 _FOLDER = "cifar-10-batches-py"
 _BATCH = "a CIFAR-10 batch"

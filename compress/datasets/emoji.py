@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from compress.contracts import BadInput, Dataset, ImageSize, Samples, Splits, TestShare
+from compress.data.splits import random_split
 from compress.datasets._files import drop_duplicates, file_samples, not_found
-from compress.splits import random_split
 
 Vendor = Literal["google", "twitter"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.contracts import BadInput, Dataset, Splits, TestShare
+from compress.data.splits import random_split
 from compress.datasets._download import download
 from compress.datasets._files import drop_duplicates, file_samples, find_images, not_found, pick, stable_id, subfolders
-from compress.splits import random_split
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,12 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp
 
 import compress
+from compress.commands.search import open_bundle
 from compress.contracts import CompressError, MissingTool
+from compress.data.images import TooManyPixelsError, UndecodableImageError, read_image
 from compress.demo.engines import Engine, engines, find
 from compress.demo.guard import Guard
-from compress.gallery import GALLERY, read_thumbnail
-from compress.images import TooManyPixelsError, UndecodableImageError, read_image
-from compress.query import open_bundle
+from compress.gallery.store import GALLERY, read_thumbnail
 
 MAX_BYTES = 25_000_000
 MAX_PIXELS = 40_000_000
@@ -117,7 +117,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
     """The application for one bundle; with ``exact`` its index is not used.
 
     Raises:
-        BadInput, MissingTool: as ``compress.query.open_bundle``.
+        BadInput, MissingTool: as ``compress.commands.search.open_bundle``.
     """
     bundle = open_bundle(folder, exact=exact)
     rows = {name: row for row, name in enumerate(bundle.gallery.names)}

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from compress.commands.search import Searchable
 from compress.contracts import MissingTool, Runtime
-from compress.query import Searchable
 from validators.resident import Resident
 
 

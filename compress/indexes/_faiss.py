@@ -88,8 +88,8 @@ def _load() -> Any:
     Its wheels bring an OpenMP of their own, as PyTorch's do. On macOS loading both ends the process (OMP: Error #15,
     faiss-wheels#73); on Linux each starts its threads, and these spin against each other (building HNSW with torch
     loaded took four times as long on two threads as on one). So faiss is imported where it works, never in a process
-    that trains (``compress.indexing`` starts one of its own), and on one thread, which also makes HNSW's graph the
-    same every time.
+    that trains (``compress.bundle.gallery_index`` starts one of its own), and on one thread, which also makes HNSW's
+    graph the same every time.
     """
     import faiss
 

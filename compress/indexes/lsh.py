@@ -30,8 +30,8 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge, Le
 
-from compress import database
 from compress.contracts import BadInput, Distance, Index, OpenIndex
+from compress.system import sqlite as database
 
 _SCHEMA = 1
 _TABLES = """

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from compress import environment
 from compress.contracts import Distance, Loss, MissingTool
+from compress.system import environment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from compress.batches import batches
 from compress.contracts import ImageSet, Model
+from compress.data.batches import batches
 
 _BATCH = 64
 

@@ -10,9 +10,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.bundle.manifest import MANIFEST, failures
+from compress.bundle.rankings import RANKINGS
 from compress.contracts import BadInput
-from compress.manifest import MANIFEST, failures
-from compress.rankings import RANKINGS
 from compress.report.artifacts import Row, rows
 from compress.report.compatibility import heat_map
 from compress.report.numbers import megabytes, score
@@ -23,7 +23,7 @@ from compress.report.source import Source, read_source
 from compress.report.tradeoffs import tradeoff_charts
 from compress.report.training import training_charts
 from compress.report.worst import worst_images
-from compress.workspace import write_text
+from compress.system.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.bundle.manifest import entries, read_manifest
+from compress.bundle.rankings import RANKINGS
 from compress.contracts import BadInput
-from compress.gallery import GALLERY
-from compress.manifest import entries, read_manifest
-from compress.rankings import RANKINGS
+from compress.gallery.store import GALLERY
 
 
 @dataclass(frozen=True)

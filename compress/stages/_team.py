@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from compress import processes
+from compress.system import processes
 
 
 @dataclass(frozen=True)

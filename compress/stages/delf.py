@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from compress.batches import batches
 from compress.contracts import LOCAL_DIM, BadInput, Data, ImageSet, Model
-from compress.progress import say
+from compress.data.batches import batches
 from compress.stages._graph import per_channel
 from compress.stages.train import Train
+from compress.system.progress import say
 
 _BATCH = 50
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import torch
 
-from compress.checkpoint import last_checkpoint, load_model
 from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model
-from compress.hashing import artifact_sha256
-from compress.model import space_id
+from compress.model.checkpoint import last_checkpoint, load_model
+from compress.model.identity import space_id
 from compress.options import build_named
 from compress.stages._graph import TrainingGraph
 from compress.stages._taught import Taught
+from compress.system.files import artifact_sha256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ from torch import nn
 
 from compress import plugins
 from compress.contracts import BadInput, Data, Latencies, Model, Stage, only_field
-from compress.progress import say
 from compress.pruning.bundles import Bundle
 from compress.pruning.importance import Criterion
 from compress.pruning.latency import least_ratio
@@ -23,6 +22,7 @@ from compress.pruning.probing import with_gradients
 from compress.pruning.sensitivity import sensitivity
 from compress.pruning.shapes import changed_shapes
 from compress.stages.finetune import Finetune
+from compress.system.progress import say
 
 Share = Annotated[float, Ge(0), Lt(1)]
 Size = Annotated[float, Gt(0)]

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from torch import fx, nn
 
 from compress.contracts import BadInput, Model
-from compress.quantization import kind, stored_values, traced
+from compress.model.quantized_values import kind, stored_values, traced
 from compress.stages._graph import TrainingGraph
 from compress.stages._schedules import Schedule
 from compress.stages.finetune import Finetune

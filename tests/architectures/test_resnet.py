@@ -13,7 +13,7 @@ import torch
 from architectures import create_model
 from architectures.resnet import ResNet
 from compress.contracts import MissingTool
-from compress.torchvision_compat import import_torchvision
+from compress.system.torchvision import import_torchvision
 
 Pictures = Callable[..., torch.Tensor]
 

@@ -15,7 +15,7 @@ from torch import nn
 from architectures import create_model
 from architectures.timm import Timm
 from compress.contracts import BadInput, MissingTool
-from compress.torchvision_compat import import_torchvision
+from compress.system.torchvision import import_torchvision
 
 import_torchvision()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from architectures import count_parameters, create_model
-from compress.torchvision_compat import import_torchvision
+from compress.system.torchvision import import_torchvision
 
 SAME: list[tuple[str, dict[str, Any], str, int]] = [
     ("mobilenet_v2", {}, "mobilenet_v2", 3_504_872),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from compress.contracts import BadInput
-from compress.data import describe, load_data
+from compress.data.load import describe, load_data
 from compress.datasets.cifar10 import Cifar10
 
 CLASSES = ["airplane", "automobile", "bird"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compress.contracts import BadInput, Samples
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.emoji import Emoji
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from compress.contracts import BadInput, MissingTool
 from compress.datasets.mnist import Mnist
-from compress.torchvision_compat import import_torchvision
+from compress.system.torchvision import import_torchvision
 
 
 def test_images_and_labels_match(tmp_path: Path, write_idx: Callable[..., Path], digit_images: np.ndarray) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compress.contracts import BadInput
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.places import Places
 
 

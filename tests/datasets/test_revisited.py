@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from compress.contracts import BadInput, Boxed, Dataset
-from compress.data import load_data
+from compress.data.images import read_image
+from compress.data.load import load_data
 from compress.datasets.roxford5k import Roxford5k
 from compress.datasets.rparis6k import Rparis6k
-from compress.images import read_image
 
 
 class Hostile:

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from compress.commands.search import query
 from compress.demo import app as demo
 from compress.demo.guard import is_own_host
-from compress.query import query
 from tests.conftest import Finished
 
 ONNX = {"artifact": "tiny.fp32.onnx"}

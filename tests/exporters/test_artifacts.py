@@ -15,7 +15,7 @@ from torch import nn
 from architectures import create_model, list_models
 from compress import plugins
 from compress.contracts import Exporter
-from compress.hashing import artifact_sha256
+from compress.system.files import artifact_sha256
 from exporters import export_model
 from tests.exporters._runners import FORMATS, MEAN, QUANTIZED, STD, min_cosine, reference, run
 from tests.exporters.conftest import SIZE

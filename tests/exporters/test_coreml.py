@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from compress.contracts import BadInput
-from compress.pipeline import plan
-from compress.recipe import parse_recipe
+from compress.recipe.reader import parse_recipe
+from compress.run.plan import plan
 from tests.exporters.conftest import SIZE
 from validators.mlprogram.execute import Executor
 from validators.mlprogram.program import Operation, load

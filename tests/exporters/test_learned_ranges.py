@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from architectures.alnet import ALNet
 from compress.contracts import CompressError, EmbeddingSpec, LearnedRange, Model, Preprocess
-from compress.quantization import stored_values, traced
+from compress.model.quantized_values import stored_values, traced
 from compress.stages.qat import _Simulated
 from exporters import deploy
 from exporters._learned_ranges import fingerprint, match, summary

@@ -19,7 +19,7 @@ import torch
 
 import exporters
 from architectures import create_model
-from compress.hashing import artifact_sha256
+from compress.system.files import artifact_sha256
 from exporters import export_model
 from tests.conftest import Finished
 

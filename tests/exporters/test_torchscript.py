@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.jit.mobile import _export_operator_list, _get_model_bytecode_version, _load_for_lite_interpreter
 
-from compress.hashing import artifact_sha256
+from compress.system.files import artifact_sha256
 from exporters import export_model
 from tests.exporters.conftest import SIZE
 

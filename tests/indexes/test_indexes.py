@@ -12,15 +12,15 @@ import pytest
 
 from compress import plugins
 from compress.contracts import BadInput, Distance, Index
+from compress.gallery.recall import recall
 from compress.indexes.binary_flat import BinaryFlat
 from compress.indexes.flat import Flat
 from compress.indexes.hnsw import Hnsw
 from compress.indexes.ivf import Ivf
 from compress.indexes.lsh import Lsh
-from compress.pipeline import plan
-from compress.recall import recall
-from compress.recipe import load_recipe
-from compress.schema import json_schema
+from compress.recipe.reader import load_recipe
+from compress.recipe.schema import json_schema
+from compress.run.plan import plan
 from tests._command import REPOSITORY, compress
 from tests.indexes._galleries import brute_force, distance_of, features
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from compress import environment
 from compress.contracts import Loss, MissingTool
 from compress.losses.arcface import ArcFace
 from compress.losses.contrastive import Contrastive
 from compress.losses.triplet import Triplet
+from compress.system import environment
 
 DIM = 5
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from compress.contracts import HeldOut, Observation
-from compress.gallery import GALLERY, GalleryOptions, read_gallery, write_gallery
-from compress.manifest import file_hashes
-from compress.rankings import RANKINGS, Rankings
+from compress.bundle.manifest import file_hashes
+from compress.bundle.rankings import RANKINGS, Rankings
+from compress.contracts import GalleryOptions, HeldOut, Observation
+from compress.gallery.store import GALLERY, read_gallery, write_gallery
 from tests import _pooled
 
 CLASSES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', *(f"digit {digit}" for digit in range(2, 10)))

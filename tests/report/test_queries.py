@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compress.gallery import GALLERY, read_gallery
+from compress.gallery.store import GALLERY, read_gallery
 from compress.report.queries import Examples, examples
 from compress.report.retrieval import models
 from compress.report.source import Source, read_source

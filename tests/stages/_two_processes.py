@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from architectures.alnet import ALNet
-from compress import processes
 from compress.contracts import Data, EmbeddingSpec, ImageSet, Model, Preprocess
 from compress.losses.contrastive import Contrastive
 from compress.losses.cross_entropy import CrossEntropy
 from compress.stages._schedules import learning_rate
 from compress.stages._team import Team
 from compress.stages.train import Train
+from compress.system import processes
 
 SMALL = ALNet(stem_stride=2, widths=(16, 24), strides=(2, 2), expansions=(1, 3), head_width=32)
 # In double precision, because a few dozen steps make a hundredth out of float32's rounding.

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from compress.contracts import BadInput, Data, Model
-from compress.data import load_data
-from compress.model import initial_model
-from compress.recipe import Recipe, parse_recipe
+from compress.data.load import load_data
+from compress.model.start import initial_model
+from compress.recipe.reader import Recipe, parse_recipe
 from compress.stages.delf import _fit_pca
 
 TRUNK = {"mobilenet_v1": {"width": 0.25}}

@@ -16,17 +16,17 @@ from scipy.stats import spearmanr
 from architectures.alnet import ALNet
 from architectures.efficientnet_lite0 import EfficientNetLite0
 from architectures.projected import Projected
-from compress.checkpoint import last_checkpoint, load_model, save_model
 from compress.contracts import Architecture, BadInput, Data, EmbeddingSpec, HeldOut, ImageSet, Model, Outputs
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.distillation.embedding import Embedding
 from compress.distillation.logits import Logits
 from compress.distillation.relational import Relational
 from compress.losses.cross_entropy import CrossEntropy
-from compress.model import model_sha256, space_id
-from compress.recipe import load_recipe, parse_recipe
-from compress.reference import embed
+from compress.model.checkpoint import last_checkpoint, load_model, save_model
+from compress.model.identity import model_sha256, space_id
+from compress.model.reference import embed
+from compress.recipe.reader import load_recipe, parse_recipe
 from compress.stages import _taught
 from compress.stages._schedules import learning_rate
 from compress.stages.distill import Distill

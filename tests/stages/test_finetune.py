@@ -13,13 +13,13 @@ import torch
 
 from architectures.alnet import ALNet
 from compress.contracts import BadInput, Data, EmbeddingSpec, Model, Outputs
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.distillation.embedding import Embedding
 from compress.distillation.logits import Logits
 from compress.losses.cross_entropy import CrossEntropy
-from compress.recipe import parse_recipe
-from compress.reference import embed
+from compress.model.reference import embed
+from compress.recipe.reader import parse_recipe
 from compress.stages import _taught
 from compress.stages.finetune import Finetune
 from compress.stages.prune import Prune

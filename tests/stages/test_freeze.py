@@ -11,7 +11,7 @@ import torch
 from architectures.alnet import ALNet
 from architectures.projected import Projected
 from compress.contracts import BadInput, Data, EmbeddingSpec, Model
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.stages.train import Train

@@ -13,11 +13,11 @@ import torch
 from architectures.alnet import ALNet
 from architectures.gem import GeM
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.losses.triplet import Triplet
-from compress.reference import embed
+from compress.model.reference import embed
 from compress.stages.train import Train
 from validators.metrics import evaluate_retrieval
 
@@ -65,7 +65,7 @@ def test_every_step_sees_so_many_of_each_class(data: Data, tmp_path: Path, monke
     seen: list[np.ndarray] = []
 
     def spy(*arguments: Any) -> Any:
-        from compress.batches import batches
+        from compress.data.batches import batches
 
         for images, labels in batches(*arguments):
             seen.append(labels)

@@ -10,7 +10,7 @@ import torch
 from architectures.alnet import ALNet
 from architectures.netvlad import NetVLAD
 from compress.contracts import EmbeddingSpec, Model
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.stages.train import Train

@@ -16,15 +16,15 @@ from architectures import complexity
 from architectures._blocks import ChannelPermutation
 from architectures.alnet import ALNet
 from compress import plugins
-from compress.checkpoint import load_model, save_model
 from compress.contracts import Architecture, BadInput, Data, EmbeddingSpec, ImageSet, Model
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
-from compress.model import model_sha256
+from compress.model.checkpoint import load_model, save_model
+from compress.model.identity import model_sha256
+from compress.model.reference import embed
 from compress.pruning.measures import measure
-from compress.recipe import parse_recipe
-from compress.reference import embed
+from compress.recipe.reader import parse_recipe
 from compress.stages._schedules import learning_rate
 from compress.stages.finetune import Finetune
 from compress.stages.prune import Prune, prune_model
@@ -92,8 +92,8 @@ RELOAD = """
 import sys
 from pathlib import Path
 import numpy as np
-from compress.checkpoint import load_model
-from compress.reference import embed
+from compress.model.checkpoint import load_model
+from compress.model.reference import embed
 folder = Path(sys.argv[1])
 for file in folder.glob("*.safetensors"):
     np.save(file.with_suffix(".npy"), embed(load_model(file), np.load(folder / "images.npy")))

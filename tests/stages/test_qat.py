@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from architectures.alnet import ALNet
-from compress.checkpoint import load_model, save_model
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
-from compress.model import model_sha256
-from compress.quantization import stored_values, traced
+from compress.model.checkpoint import load_model, save_model
+from compress.model.identity import model_sha256
+from compress.model.quantized_values import stored_values, traced
 from compress.stages._schedules import learning_rate
 from compress.stages.prune import Prune
 from compress.stages.qat import Qat, _LearnedRange, _Simulated

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from compress import processes
-from compress.checkpoint import load_model
 from compress.contracts import BadInput
+from compress.model.checkpoint import load_model
 from compress.pipeline import run
-from compress.recipe import load_recipe
+from compress.recipe.reader import load_recipe
 from compress.stages._team import Team, _SynchronisedBatchNorm
+from compress.system import processes
 from tests._command import REPOSITORY
 from tests.stages._two_processes import CASES, data_of, trained
 

@@ -12,12 +12,12 @@ import torch
 from torch.nn import functional as F
 
 from architectures.alnet import ALNet
-from compress.checkpoint import load_model, save_model
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
-from compress.reference import embed
+from compress.model.checkpoint import load_model, save_model
+from compress.model.reference import embed
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._schedules import learning_rate
 from compress.stages.train import Train

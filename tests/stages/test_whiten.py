@@ -12,9 +12,9 @@ import torch
 from architectures.alnet import ALNet
 from architectures.gem import GeM
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
-from compress.data import load_data
+from compress.data.load import load_data
 from compress.datasets.digits import Digits
-from compress.reference import embed
+from compress.model.reference import embed
 from compress.stages.whiten import Whiten, whitening_of
 
 TRUNK = ALNet(widths=(16, 16), strides=(2, 2), expansions=(1, 3), cbam=False, head_width=32)

@@ -65,7 +65,7 @@ def passed(
     for check in (FeatureParity(), RetrievalMap(metrics=("mAP",))):
         values |= check.run(reference, candidate, held_out, spec)
     limits = default_limits(precision) | {"min_centered_cosine": 0.99, "top10_overlap": 0.9, "max_rel_error": 0.01}
-    del limits["golden_neighbours"]  # measured beside the checks, see compress.neighbours
+    del limits["golden_neighbours"]  # measured beside the checks, see compress.bundle.neighbours
     return {gate.name: gate.passed for gate in evaluate_gates(limits, values)}
 
 

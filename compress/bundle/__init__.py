@@ -1,0 +1,1 @@
+"""The folder an app team receives: its manifest and the files beside it."""

@@ -1,0 +1,173 @@
+"""The golden pack: real images, the embeddings every artifact must give for them, and what these must find.
+
+``golden/images/NNN.png`` are the uint8 RGB images after resizing, exactly what an artifact takes, and
+``golden/images.u8`` are the same pixels one after the other (NHWC), for apps without a PNG decoder;
+``golden/embeddings.f32`` holds the PyTorch model's embeddings, little-endian float32, row by row;
+``golden/golden.json`` names all of them, with each image's nearest neighbours in the gallery and, for hash codes, the
+code, so that Python, Kotlin and Swift read the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from compress.contracts import BadInput, ImageSet
+from compress.data.splits import round_robin
+from compress.gallery.nearest import Match, nearest
+from compress.gallery.store import Gallery
+from compress.system.files import write_json
+from validators.metrics import binarize
+
+NEIGHBOURS = 10
+
+_FLOAT = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The pack, P images.
+
+    Attributes:
+        images: uint8 [P, H, W, 3].
+        labels: int64 [P].
+        embeddings: float32 [P, D], the PyTorch model's.
+        sources: the data set's name of each image.
+        neighbours: of each image, nearest first, in the bundle's gallery index and with the PyTorch model's features.
+        leave_one_out: a neighbour is never the image's own source.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    embeddings: np.ndarray
+    sources: tuple[str, ...]
+    neighbours: tuple[tuple[Match, ...], ...]
+    leave_one_out: bool
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Relative to the pack's folder."""
+        return tuple(f"images/{number:03d}.png" for number in range(len(self.sources)))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What ``search.nearest`` takes as ``without``."""
+        return self.sources if self.leave_one_out else ()
+
+
+def choose_probes(images: ImageSet, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Up to ``count`` held-out images, evenly over the classes: images uint8 [P, H, W, 3], labels, ids.
+
+    Grey images are tinted: in grey, a file that swaps red and blue gives the right answer.
+    """
+    random = np.random.Generator(np.random.PCG64(seed))
+    chosen = round_robin(images.labels, random.permutation(len(images)), count)
+    probes = np.array(images.images[chosen])
+    grey = (probes[..., :1] == probes).all(axis=(1, 2, 3))
+    tints = random.permuted(np.tile([0.35, 0.7, 1.0], (len(probes), 1)), axis=1)
+    tinted = np.rint(probes * tints[:, None, None, :]).astype(np.uint8)
+    return np.where(grey[:, None, None, None], tinted, probes), images.labels[chosen], [images.ids[i] for i in chosen]
+
+
+def make_golden(
+    images: np.ndarray,
+    labels: np.ndarray,
+    sources: Sequence[str],
+    embeddings: np.ndarray,
+    gallery: Gallery,
+    leave_one_out: bool,
+) -> Golden:
+    """The pack of these images, with their neighbours in ``gallery``."""
+    left_out = tuple(sources) if leave_one_out else ()
+    found = nearest(gallery, embeddings, NEIGHBOURS, left_out)
+    # Six digits: what a sum in another order, on another processor, still gives.
+    neighbours = tuple(
+        tuple(Match(match.name, match.label, float(f"{match.distance:.6g}")) for match in matches) for matches in found
+    )
+    return Golden(images, labels, embeddings, tuple(sources), neighbours, leave_one_out)
+
+
+def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: Gallery, license: str) -> None:
+    """Write the pack into ``folder``, without images of an earlier pack there; ``golden.json`` comes last.
+
+    Args:
+        license: of the images.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for stray in set((folder / "images").iterdir()) - {folder / file for file in golden.files}:
+        stray.unlink()
+    entries = []
+    for number, (file, image) in enumerate(zip(golden.files, golden.images, strict=True)):
+        Image.fromarray(image).save(folder / file, optimize=False)
+        label = int(golden.labels[number])
+        entry = {"file": file, "source": golden.sources[number], "label": classes[label], "class": label}
+        if gallery.embedding.kind == "binary":
+            entry["code"] = binarize(golden.embeddings[number]).tobytes().hex()
+        entries.append({**entry, "neighbours": [asdict(match) for match in golden.neighbours[number]]})
+    (folder / "images.u8").write_bytes(golden.images.tobytes())
+    (folder / "embeddings.f32").write_bytes(golden.embeddings.astype(_FLOAT).tobytes())
+    write_json(
+        folder / "golden.json",
+        {
+            "license": license,
+            "images": entries,
+            "tensors": {"file": "images.u8", "dtype": "uint8", "layout": "NHWC", "shape": list(golden.images.shape)},
+            "embeddings": {
+                "file": "embeddings.f32",
+                "dtype": "float32 little-endian",
+                "shape": list(golden.embeddings.shape),
+            },
+            "gallery": {
+                "file": "../gallery/gallery.sqlite",
+                "kind": gallery.embedding.kind,
+                "distance": gallery.embedding.distance,
+                "neighbours": NEIGHBOURS,
+                "leave_one_out": golden.leave_one_out,
+            },
+            "note": "grey source images are tinted, so that a file that swaps colour channels is found out; "
+            "an image's neighbours are those of the tinted image, and with leave_one_out never its own source",
+        },
+    )
+
+
+def read_golden(folder: Path) -> Golden:
+    """Read a pack back.
+
+    Raises:
+        BadInput: a file is missing or damaged, or two of them disagree; the message names it.
+    """
+    index = folder / "golden.json"
+    try:
+        content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        entries = content["images"]
+        embeddings = np.fromfile(folder / "embeddings.f32", dtype=_FLOAT).reshape(content["embeddings"]["shape"])
+        images = np.fromfile(folder / "images.u8", dtype=np.uint8).reshape(content["tensors"]["shape"])
+        golden = Golden(
+            images,
+            np.array([entry["class"] for entry in entries]),
+            embeddings,
+            tuple(entry["source"] for entry in entries),
+            tuple(tuple(_match(match) for match in entry["neighbours"]) for entry in entries),
+            bool(content["gallery"]["leave_one_out"]),
+        )
+        if not len(images) == len(embeddings) == len(entries):
+            raise ValueError(f"{len(entries)} images, {len(images)} tensors, {len(embeddings)} embeddings")
+        for file, entry, pixels, embedding in zip(golden.files, entries, images, embeddings, strict=True):
+            if not np.array_equal(np.asarray(Image.open(folder / file).convert("RGB")), pixels):
+                raise ValueError(f"{file} and images.u8 hold other pixels")
+            if content["gallery"]["kind"] == "binary" and entry["code"] != binarize(embedding).tobytes().hex():
+                raise ValueError(f"the code of {file} is not that of its embedding, first bit most significant")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{index}: the golden pack is damaged ({error})") from error
+    return golden
+
+
+def _match(values: dict[str, Any]) -> Match:
+    """Raises ValueError, KeyError or TypeError for what is no neighbour."""
+    return Match(str(values["name"]), str(values["label"]), float(values["distance"]))

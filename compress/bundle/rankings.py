@@ -1,0 +1,121 @@
+"""What each model found: precision over recall, average precision by class and the first ten images of some queries.
+
+``rankings.json`` in a bundle holds it, for the report and for people who want to know where an mAP comes from:
+
+    recall      the recall levels of every ``precision``
+    classes     class names; every ``class_ap`` has their order
+    measured    {queries, of}: precision and class_ap are over so many queries, spread evenly over the classes
+    gallery     {images, of}: the images of the bundle's gallery index, in which the first ten were searched
+    queries     [{name, class, picture}], a picture being a JPEG in base64; where the data set lists what is relevant,
+                also ``relevant``, ids in the gallery index
+    models      [{path, runtime, precision, class_ap, top}], the PyTorch model first with runtime null; ``top`` has one
+                row for each of ``queries``: ids in the gallery index, nearest first, never the query itself. A model
+                whose output cannot be ranked has {path, runtime, problem} instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from compress.bundle.manifest import json_values
+from compress.contracts import EmbeddingSpec, GalleryOptions, HeldOut, Observation
+from compress.gallery.store import Gallery, chosen_rows
+from validators._sampling import affordable
+from validators.curves import RECALL, curves, spread
+from validators.metrics import nearest_neighbours
+
+RANKINGS = "rankings.json"
+"""Where they lie in a bundle."""
+
+MEASURED, MEASURED_PER_CLASS, SHOWN, TOP = 1000, 10, 100, 10
+"""Queries behind the curves, at least and of each class where there are so many; queries with pictures; images each."""
+
+
+class Rankings:
+    """Ranks for one model after the other, always with the same queries.
+
+    Args:
+        gallery: the bundle's index; the first ten are of its images.
+    """
+
+    def __init__(self, held_out: HeldOut, gallery: Gallery, classes: tuple[str, ...], embedding: EmbeddingSpec) -> None:
+        self._held_out = held_out
+        self._classes = classes
+        self._embedding = embedding
+        self._indexed = chosen_rows(gallery.meta["of"], GalleryOptions(max_images=gallery.meta["images"]))
+        labels = held_out.queries.labels
+        present = len(np.unique(labels))
+        measured = affordable(MEASURED, embedding)
+        least = MEASURED_PER_CLASS if measured == MEASURED else 1
+        self._measured = spread(labels, max(least, -(-measured // present)))
+        # A query without its picture in the index would have no place to leave itself out of.
+        shown = spread(labels, -(-SHOWN // present), self._indexed if held_out.leave_one_out else None)
+        self._shown = shown[np.linspace(0, len(shown) - 1, min(SHOWN, len(shown))).astype(np.int64)]
+
+    def of(self, observation: Observation) -> dict[str, Any]:
+        """One model's ``precision``, ``class_ap`` and ``top``, or ``problem``, as JSON values."""
+        itself = np.searchsorted(self._indexed, self._shown) if self._held_out.leave_one_out else None
+        try:
+            measured = curves(observation, self._measured, self._held_out, self._embedding)
+            top = nearest_neighbours(
+                observation.queries[self._shown],
+                observation.gallery[self._indexed],
+                TOP,
+                distance=self._embedding.distance,
+                itself=itself,
+            )
+        except ValueError as error:
+            return {"problem": str(error)}
+        labels = self._held_out.queries.labels[self._measured]
+        by_class = [_mean(measured.average_precision[labels == label]) for label in range(len(self._classes))]
+        values: dict[str, Any] = json_values(
+            {"precision": _rounded(measured.precision), "class_ap": _rounded(np.array(by_class)), "top": top.tolist()}
+        )
+        return values
+
+    def about(self, thumbnail: int) -> dict[str, Any]:
+        """All but ``models``, as JSON values; the longer side of the queries' pictures has ``thumbnail`` pixels."""
+        queries, gallery = self._held_out.queries, self._held_out.gallery
+        return {
+            "recall": list(RECALL),
+            "classes": list(self._classes),
+            "measured": {"queries": len(self._measured), "of": len(queries)},
+            "gallery": {"images": len(self._indexed), "of": len(gallery)},
+            "queries": [
+                {
+                    "name": queries.ids[row],
+                    "class": int(queries.labels[row]),
+                    **self._relevant(row),
+                    "picture": self._picture(row, thumbnail),
+                }
+                for row in self._shown.tolist()
+            ],
+        }
+
+    def _relevant(self, row: int) -> dict[str, list[int]]:
+        truth = self._held_out.ground_truth
+        if truth is None:
+            return {}
+        return {"relevant": truth.among(np.array([row]), self._indexed).relevant[0].tolist()}
+
+    def _picture(self, row: int, thumbnail: int) -> str:
+        picture = Image.fromarray(np.asarray(self._held_out.queries.images[row : row + 1])[0])
+        picture.thumbnail((thumbnail, thumbnail))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=85)
+        return base64.b64encode(file.getvalue()).decode()
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of a class's queries; NaN where none has a relevant item."""
+    answered = values[~np.isnan(values)]
+    return float(answered.mean()) if len(answered) else float("nan")
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in values]

@@ -1,0 +1,123 @@
+"""Latency of every artifact of a bundle, side by side: interleaved rounds, so that all meet the same noise."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from compress import plugins
+from compress.bundle.golden import read_golden
+from compress.bundle.manifest import read_manifest
+from compress.contracts import BadInput, MissingTool, OperatorTime, Runtime
+from compress.system.progress import say, ticker
+
+ROUNDS, WARM_UP, TIMED = 5, 20, 100
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file to be timed, on the runtime that executes it."""
+
+    name: str
+    runtime: Runtime
+    file: Path
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One artifact on one runtime: milliseconds per single image.
+
+    Attributes:
+        median: of the rounds' medians.
+        p95: of the rounds' 95th percentiles, their median.
+        peak_bytes: most memory of the child process, interpreter and libraries included.
+        reason: why nothing was timed; the numbers are then 0.
+        operators: where the time goes, the slowest operator first, or in one line why the runtime cannot tell; None
+            where it was not asked for.
+    """
+
+    path: str
+    runtime: str
+    median: float = 0.0
+    p95: float = 0.0
+    peak_bytes: int = 0
+    reason: str | None = None
+    operators: Sequence[OperatorTime] | str | None = None
+
+
+def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: bool = False) -> list[Timing]:
+    """Time every artifact on the golden images, each round in a fresh child process.
+
+    Args:
+        runtime: time on this one only.
+        threads: of the runtime.
+        profile: ask the runtimes where the time goes, too.
+
+    Raises:
+        BadInput: no bundle, no such runtime, or fewer than one thread.
+        MissingTool: the named runtime, or every runtime, cannot run here.
+    """
+    from validators import runtimes_for
+
+    if threads < 1:
+        raise BadInput(f"--threads {threads}: give 1 or more")
+    manifest = read_manifest(folder)
+    images = read_golden(folder / "golden").images
+    pairs: list[tuple[str, Runtime]] = []
+    for artifact in manifest["artifacts"]:
+        # A reference executor's time says nothing about any runtime.
+        known = [each for each in runtimes_for(artifact["format"]) if each.evidence != "reference"]
+        pairs += [(artifact["path"], each) for each in known if runtime in (None, each.component_name())]
+    if runtime is not None and runtime not in plugins.names("runtimes"):
+        plugins.find("runtimes", runtime)  # says which there are
+    reasons = {pair: pair[1].unavailable() for pair in pairs}
+    able = [pair for pair in pairs if reasons[pair] is None]
+    if not able:
+        why = next(iter(reasons.values()), f"no artifact of this bundle runs on {runtime}")
+        raise MissingTool(f"{folder}: nothing can be timed here ({why})")
+    return side_by_side([Subject(path, each, folder / path) for path, each in able], images[:1], threads, profile)
+
+
+def side_by_side(
+    subjects: Sequence[Subject], image: np.ndarray, threads: int = 1, profile: bool = False
+) -> list[Timing]:
+    """Time files in turn, round after round, each in a fresh child process: all meet the same noise.
+
+    Args:
+        image: uint8 [1, H, W, 3].
+        profile: ask the runtimes where the time goes, too.
+    """
+    from validators.isolation import Execution, execute
+    from validators.operators import operators
+
+    rounds: list[list[Execution]] = [[] for _ in subjects]
+    with ticker("bench", ROUNDS * len(subjects), "runs") as bar:
+        for _ in range(ROUNDS):
+            for subject, done in zip(subjects, rounds, strict=True):
+                latency = (WARM_UP, TIMED)
+                done.append(execute(subject.runtime, subject.file, {"images": image}, threads=threads, latency=latency))
+                bar.advance(1, subject.name)
+    timings = [_timing(subject.name, subject.runtime, done) for subject, done in zip(subjects, rounds, strict=True)]
+    if not profile:
+        return timings
+    return [
+        timing
+        if timing.reason is not None
+        else replace(timing, operators=operators(subject.runtime, subject.file, image, threads))
+        for subject, timing in zip(subjects, timings, strict=True)
+    ]
+
+
+def _timing(path: str, runtime: Runtime, rounds: Sequence) -> Timing:
+    name = runtime.component_name()
+    failure = next((r.failure for r in rounds if r.failure is not None), None)
+    if failure is not None:
+        say(f"bench: {failure}")
+        return Timing(path, name, reason=failure)
+    medians, tails = ([getattr(r.latency, field) for r in rounds] for field in ("median", "p95"))
+    peak = max(r.peak_bytes or 0 for r in rounds)
+    return Timing(path, name, statistics.median(medians), statistics.median(tails), peak)

@@ -1,0 +1,25 @@
+"""``compress list``: the components a recipe can name."""
+
+from __future__ import annotations
+
+from compress import plugins
+from compress.commands.tables import columns
+from compress.contracts import BadInput
+
+
+def lines(kind: str | None) -> list[str]:
+    """Names with one line of explanation each; all kinds under headings when ``kind`` is None."""
+    kinds = [*plugins.FOLDERS, "metrics"]
+    if kind is None:
+        return [line for each in kinds for line in (f"{each}:", *(f"  {entry}" for entry in lines(each)))]
+    if kind not in kinds:
+        raise BadInput(f"list {kind}: there are {', '.join(kinds)}{plugins.did_you_mean(kind, kinds)}")
+    return columns(
+        _metrics() if kind == "metrics" else {name: plugins.summary(kind, name) for name in plugins.names(kind)}
+    )
+
+
+def _metrics() -> dict[str, str]:
+    from validators.metrics import list_metrics
+
+    return dict(list_metrics())

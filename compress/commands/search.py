@@ -1,0 +1,183 @@
+"""Search a bundle's gallery with a photograph, as an app does: preprocess, embed with one artifact, rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress import plugins
+from compress.bundle.gallery_index import open_index
+from compress.bundle.manifest import MANIFEST, read_manifest
+from compress.contracts import BadInput, CompressError, MissingTool, OpenIndex, Preprocess, Runtime
+from compress.data.images import UndecodableImageError, read_image
+from compress.gallery.nearest import Match, nearest
+from compress.gallery.store import GALLERY, Gallery, read_gallery
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a photograph found.
+
+    Attributes:
+        artifact: its path in the bundle.
+        gallery: how many images were searched.
+        index: the name of the index that was used; None: every image was compared.
+        matches: nearest first.
+    """
+
+    artifact: str
+    runtime: str
+    distance: str
+    gallery: int
+    index: str | None
+    matches: tuple[Match, ...]
+
+
+def query(
+    folder: Path,
+    image: Path,
+    *,
+    top: int,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    exact: bool = False,
+) -> Answer:
+    """Find the ``top`` nearest gallery images of a photograph.
+
+    Args:
+        folder: a bundle.
+        image: any file that Pillow reads; it is prepared as the bundle's ``preprocess`` says.
+        artifact: file name, e.g. ``quickstart.fp32.onnx``; by default the first that can run here.
+        runtime: by default the artifact's best one installed here.
+        exact: compare with every image also where the bundle has an index.
+
+    Raises:
+        BadInput: no bundle, no gallery in it or one of another model, no image, no such artifact or runtime.
+        MissingTool: nothing that could embed the image, or search the index, can run here.
+        ArtifactError: the artifact did not run.
+    """
+    from validators import run_artifact
+
+    if top < 1:
+        raise BadInput(f"--top {top}: give 1 or more")
+    bundle = open_bundle(folder, exact=exact)
+    try:
+        pixels = read_image(image, bundle.preprocess)
+    except UndecodableImageError as error:
+        raise BadInput(f"{image}: cannot be searched with: {error}") from error
+    path, chosen = _choose(folder, _named(bundle, artifact), runtime)
+    name = chosen.component_name()
+    embedding = run_artifact(folder / path, pixels[None], runtime=name)
+    matches = bundle.rank(path, embedding, top)
+    distance = bundle.gallery.embedding.distance
+    return Answer(path, name, distance, len(bundle.gallery.names), bundle.index_name, matches)
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """A bundle ready to be searched.
+
+    Attributes:
+        artifacts: entries of the manifest by file name.
+        index: what finds the nearest images; None compares with all of them.
+        index_name: of its component.
+    """
+
+    folder: Path
+    name: str
+    gallery: Gallery
+    preprocess: Preprocess
+    artifacts: Mapping[str, Mapping[str, Any]]
+    index: OpenIndex | None = None
+    index_name: str | None = None
+
+    def rank(self, path: str, embedding: np.ndarray, top: int) -> tuple[Match, ...]:
+        """The ``top`` nearest gallery images of an embedding, float32 [1, D], that the artifact at ``path`` gave.
+
+        Raises:
+            ArtifactError: it is no embedding of this space.
+        """
+        from validators import ArtifactError
+
+        try:
+            (matches,) = nearest(self.gallery, embedding, top, index=self.index)
+        except ValueError as error:
+            raise ArtifactError(f"{self.folder / path}: its embedding cannot be ranked ({error})") from error
+        return tuple(matches)
+
+
+def open_bundle(folder: Path, *, exact: bool = False) -> Searchable:
+    """Read what a search needs; with ``exact`` no index, where there is one.
+
+    Raises:
+        BadInput: no bundle, no gallery in it or one of another model, or a damaged index.
+        MissingTool: the index needs a library that is not installed.
+    """
+    manifest = read_manifest(folder)
+    artifacts = {Path(entry["path"]).name: entry for entry in manifest["artifacts"]}
+    gallery = _gallery(folder, manifest)
+    bundle = Searchable(folder, manifest["name"], gallery, _preprocess(folder, manifest), artifacts)
+    name = (manifest.get("gallery") or {}).get("index")
+    if exact or name is None:
+        return bundle
+    try:
+        return replace(bundle, index=open_index(folder, manifest, gallery), index_name=name)
+    except CompressError as error:
+        raise type(error)(f"{error}; or compare with every image (--exact)") from error
+
+
+def _gallery(folder: Path, manifest: Mapping[str, Any]) -> Gallery:
+    gallery = read_gallery(folder / GALLERY)
+    space = manifest["embedding"].get("space_id")
+    if gallery.meta.get("space_id") != space:
+        raise BadInput(
+            f"{folder / GALLERY}: made in the embedding space {gallery.meta.get('space_id')}, the bundle's is {space}; "
+            "take the gallery of the same run"
+        )
+    return gallery
+
+
+def _preprocess(folder: Path, manifest: Mapping[str, Any]) -> Preprocess:
+    values = manifest["preprocess"]
+    try:
+        height, width = values["resize"]
+        return Preprocess((height, width), values["crop"], tuple(values["mean"]), tuple(values["std"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{folder / MANIFEST}: damaged (preprocess: {error})") from error
+
+
+def _named(bundle: Searchable, name: str | None) -> list[Mapping[str, Any]]:
+    """The artifact of this file name, or all of them."""
+    known = bundle.artifacts
+    if name is None:
+        return list(known.values())
+    if name not in known:
+        near = plugins.did_you_mean(name, list(known))
+        raise BadInput(f"--artifact {name}: {bundle.folder} has {', '.join(known) or 'no artifacts'}{near}")
+    return [known[name]]
+
+
+def _choose(folder: Path, artifacts: Sequence[Mapping[str, Any]], runtime: str | None) -> tuple[str, Runtime]:
+    """The first of ``artifacts`` that can run here, and on what."""
+    from validators import choose_runtime
+
+    if runtime is not None:
+        formats: frozenset[str] = getattr(plugins.find("runtimes", runtime), "formats", frozenset())
+        able = [entry for entry in artifacts if entry["format"] in formats]
+        if not able:
+            has = ", ".join(sorted({entry["format"] for entry in artifacts}))
+            raise BadInput(f"--runtime {runtime}: runs {', '.join(sorted(formats))}, not {has}")
+        artifacts = able
+    reasons = []
+    for entry in artifacts:
+        try:
+            return entry["path"], choose_runtime(entry["format"], runtime)
+        except MissingTool as error:
+            reasons.append(str(error))
+    if not reasons:
+        raise BadInput(f"{folder / MANIFEST}: the bundle has no artifact that could embed an image")
+    raise MissingTool(f"{folder}: {reasons[0]}")

@@ -1,0 +1,209 @@
+"""The bundle as a table for people: format x precision -> size, latency, parity, mAP, evidence, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.commands.bench import Timing
+    from compress.commands.compare import Comparison, Difference
+    from compress.gallery.nearest import Match
+
+_COLUMNS = ("artifact", "size", "latency", "cosine", "mAP", "evidence", "gates")
+
+
+def print_table(title: str, entries: Iterable[Mapping[str, Any]], source: Mapping[str, Any] | None = None) -> None:
+    """Print to stdout, at most 80 columns wide; without colour where stdout is not a terminal or NO_COLOR is set.
+
+    Args:
+        entries: as in bundle.json, one per artifact and runtime.
+        source: the PyTorch model's scores, for the first row.
+    """
+    table = _table(title, _COLUMNS, numbers=range(1, 5))
+    if source is not None:
+        table.add_row("PyTorch", "", "", "", _score(source.get("mAP")), "reference", "")
+    for entry in entries:
+        table.add_row(*_row(entry))
+    _print(table)
+
+
+def print_timings(timings: Sequence[Timing], threads: int) -> None:
+    """Print latencies, the fastest first, each with its ratio to the fastest."""
+    timed = sorted((timing for timing in timings if timing.reason is None), key=lambda timing: timing.median)
+    table = _table(
+        f"{threads} thread(s), one image", ("artifact", "runtime", "median", "p95", "ratio", "memory"), range(2, 6)
+    )
+    for timing in timed:
+        numbers = (f"{timing.median:.3f} ms", f"{timing.p95:.3f} ms", f"{timing.median / timed[0].median:.2f}")
+        table.add_row(timing.path.rpartition("/")[2], timing.runtime, *numbers, f"{timing.peak_bytes / 1e6:.0f} MB")
+    _print(table)
+
+
+def print_operators(timings: Sequence[Timing], most: int = 8) -> None:
+    """Print the ``most`` slowest operators of every profiled artifact, or why there is no profile."""
+    for timing in timings:
+        if timing.operators is None:
+            continue
+        name = f"{timing.path.rpartition('/')[2]} on {timing.runtime}"
+        if isinstance(timing.operators, str):
+            print(f"{name}: {timing.operators}")
+            continue
+        total = sum(each.milliseconds for each in timing.operators)
+        print(f"{name}, by operator:")  # as a title it would be wrapped to the table's width
+        table = _table("", ("operator", "uses", "time", "share"), range(1, 4))
+        for each in timing.operators[:most]:
+            share = f"{each.milliseconds / total:.0%}" if total else "-"
+            table.add_row(each.operator, str(each.uses), f"{each.milliseconds:.3f} ms", share)
+        _print(table)
+
+
+def print_matches(matches: Sequence[Match]) -> None:
+    """Print rank, distance, label and name, one gallery image a line and none cut short, for eyes and for awk."""
+    width = max((len(match.label) for match in matches), default=0)
+    for rank, match in enumerate(matches, start=1):
+        print(f"{rank:>4}  {match.distance:>10.6g}  {match.label:<{width}}  {match.name}")
+
+
+def index_line(gallery: Mapping[str, Any]) -> str:
+    """What bundle.json says about the gallery's index, as a line under the table."""
+    times, whole = gallery["latency_ms"], gallery["whole_gallery"]
+    in_all = "" if whole is None else f" ({whole['recall@10']:.3f} in all {whole['images']:,})"
+    return (
+        f"index: {gallery['index']}, recall@10 {gallery['recall@10']:.3f} in {gallery['images']:,} images{in_all}, "
+        f"{gallery['bytes'] / 1e6:.2f} MB, {times['query']:.3f} ms a query, {times['exact']:.3f} without it"
+    )
+
+
+def verified_index_line(index: Mapping[str, Any]) -> str:
+    """What ``verify`` found out about the gallery's index."""
+    if index["reason"] is not None:
+        return f"index: {index['index']} was not searched: {index['reason']}"
+    return f"index: {index['index']}, finds {index['golden_recall@10']:.3f} of the golden images' neighbours"
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print two bundles side by side, A and B, with what changed; warnings come last."""
+    for letter, name, folder in zip("AB", comparison.names, comparison.folders, strict=True):
+        print(f"{letter}  {name}: {folder}")
+    table = _table("", ("artifact", "", "A", "B", "change"), numbers=range(2, 5))
+    _compare_rows(table, "PyTorch", comparison.model)
+    for pair in comparison.pairs:
+        _compare_rows(table, f"{pair.artifact} {pair.precision}", pair.values)
+        found = [value or "-" for value in pair.evidence]
+        table.add_row(f"  {pair.runtime}", "evidence", *found, "" if found[0] == found[1] else "changed")
+        if any(pair.failed):
+            table.add_row("", "gates", *(f"{len(failed)} FAILED" if failed else "passed" for failed in pair.failed), "")
+    _print(table)
+    for warning in comparison.warnings:
+        print(warning)
+    print("each bundle was timed when it was made; 'compress bench' times again")
+
+
+def _compare_rows(table: Table, title: str, values: Sequence[Difference]) -> None:
+    for number, value in enumerate(values):
+        write = _WRITERS.get(value.what, _score)
+        both = [write(each) if each is not None else "-" for each in (value.first, value.second)]
+        table.add_row(title if number == 0 else "", _WORDS.get(value.what, value.what), *both, _change(value))
+
+
+def _change(value: Difference) -> str:
+    """In percent for what has a unit, as a difference for scores."""
+    if value.change is None:
+        return ""
+    if value.what in _WRITERS and value.what != "min_cosine":
+        percent = round(100 * value.change / value.first) if value.first else 0
+        return f"{percent:+d}%" if percent else "0"
+    digits = 6 if value.what == "min_cosine" else 4
+    return f"{round(value.change, digits) + 0.0:+.{digits}f}" if round(value.change, digits) else "0"
+
+
+def _table(title: str, columns: Sequence[str], numbers: range) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position in numbers else "left", no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 80
+    console.print(table)
+
+
+def _row(entry: Mapping[str, Any]) -> list[str]:
+    parity, retrieval, latency = (entry.get(key) or {} for key in ("parity", "retrieval", "latency_ms"))
+    gates = entry["gates"]
+    failed = [gate["name"] for gate in gates if not gate["passed"]]
+    # Their names would push the other columns out of 80; they stand in the lines below the table.
+    verdict = f"{len(failed)} FAILED" if failed else (f"{len(gates)} passed" if entry["evidence"] != "not-run" else "-")
+    suffix = entry["path"].rpartition(".")[2]
+    return [
+        f".{suffix} {entry['precision']}",
+        _size(entry["bytes"]),
+        _milliseconds(latency["median"]) if latency else "-",
+        f"{parity['min_cosine']:.6f}" if parity.get("min_cosine") is not None else "-",
+        _score(retrieval.get("mAP")),
+        entry["evidence"],
+        verdict,
+    ]
+
+
+def _size(count: int) -> str:
+    return f"{_three_digits(count / 1e6)} MB"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{_three_digits(value)} ms"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+_WORDS = {
+    "params": "parameters",
+    "macs": "MACs",
+    "dim": "values",
+    "bytes": "size",
+    "latency_ms": "latency",
+    "min_cosine": "cosine",
+}
+_WRITERS: Mapping[str, Callable[[float], str]] = {
+    "params": lambda value: f"{value:,}",
+    "macs": lambda value: f"{value:,}",
+    "dim": lambda value: f"{value:,}",
+    "bytes": lambda value: _size(int(value)),
+    "latency_ms": lambda value: _milliseconds(value),
+    "min_cosine": lambda value: f"{value:.6f}",
+}
+"""How a value of a comparison is written; scores as in the table of a run."""
+
+
+def notes(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why artifacts were not executed, what a runtime noticed and what PyTorch Mobile would refuse, one line each."""
+    return [f"{entry['path']}: {words}" for entry in entries for words in _notes(entry)]
+
+
+def _notes(entry: Mapping[str, Any]) -> list[str]:
+    found = [f"not run: {entry['reason']}"] if entry.get("reason") else list(entry.get("notes", []))
+    mobile = entry.get("pytorch_mobile") or {"problems": []}
+    return found + [f"PyTorch Mobile would refuse it: {problem}" for problem in mobile["problems"]]
+
+
+def columns(entries: dict[str, str]) -> list[str]:
+    """One line per entry: the names padded to one width, then the texts."""
+    width = max((len(name) for name in entries), default=0)
+    return [f"{name:<{width}}  {text}" for name, text in entries.items()]

@@ -1,0 +1,1 @@
+"""The gallery: its SQLite file and the search for the nearest images."""

@@ -1,0 +1,180 @@
+"""The gallery as an index that an app opens offline: names, labels, thumbnails and features in one SQLite file.
+
+``gallery/gallery.sqlite`` holds two tables:
+
+``meta (key TEXT PRIMARY KEY, value TEXT)``, each value being JSON:
+    schema        1
+    name          the recipe's name
+    space_id      the embedding space; features of another space must not be compared with these
+    model_sha256  the PyTorch model that made the features
+    dim, kind, distance   as ``embedding`` in bundle.json
+    dtype         of the feature column: "float32 little-endian", or "bits, most significant first" for kind binary
+    images        rows of the table below
+    of            images in the data set's gallery; more than ``images`` where the recipe's ``gallery.max_images`` cut
+
+``images (id INTEGER PRIMARY KEY, name TEXT UNIQUE, label TEXT, class INTEGER, width INTEGER, height INTEGER,
+thumbnail BLOB, feature BLOB)``, ``id`` counting from 0:
+    thumbnail     JPEG of ``width`` x ``height`` pixels
+    feature       ``dim`` float32 as the model gives them (so L2-normalised where the distance is cosine); for kind
+                  binary the code of ceil(dim / 8) bytes, bit i being activation i > 0.5 and the first bit the most
+                  significant one, unused low bits 0
+
+The same rows give the same bytes with the same versions of SQLite and Pillow. Where the recipe names one of the
+``indexes``, its file lies beside this one and holds ids of ``images``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from compress.contracts import BadInput, EmbeddingSpec, GalleryOptions, ImageSet
+from compress.system import sqlite as database
+from validators.metrics import binarize
+
+SCHEMA = 1
+GALLERY = Path("gallery/gallery.sqlite")
+"""Where the index lies in a bundle."""
+
+_FLOAT = np.dtype("<f4")
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, label TEXT NOT NULL, class INTEGER NOT NULL,
+  width INTEGER NOT NULL, height INTEGER NOT NULL, thumbnail BLOB NOT NULL, feature BLOB NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """An index in memory, without its thumbnails.
+
+    Attributes:
+        meta: the table of that name.
+        names, labels: of each image, G of them.
+        features: float32 [G, D]; the bits as 0 and 1 where the kind is binary.
+    """
+
+    meta: Mapping[str, Any]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    features: np.ndarray
+
+    @property
+    def embedding(self) -> EmbeddingSpec:
+        return EmbeddingSpec(**{key: self.meta[key] for key in ("dim", "kind", "distance")})
+
+
+def chosen_rows(count: int, options: GalleryOptions) -> np.ndarray:
+    """int64, which of ``count`` gallery images the index holds."""
+    kept = min(count, options.max_images)
+    return np.arange(kept) * count // kept
+
+
+def write_gallery(
+    path: Path,
+    images: ImageSet,
+    features: np.ndarray,
+    class_names: tuple[str, ...],
+    embedding: EmbeddingSpec,
+    options: GalleryOptions,
+    about: Mapping[str, Any],
+) -> None:
+    """Write the index atomically.
+
+    Args:
+        images: the whole gallery, G images.
+        features: float32 [G, D], the PyTorch model's; activations in [0, 1] where the kind is binary.
+        about: further keys of ``meta``: name, space_id, model_sha256.
+    """
+    rows = chosen_rows(len(images), options)
+    binary = embedding.kind == "binary"
+    meta = {
+        "schema": SCHEMA,
+        **about,
+        **asdict(embedding),
+        "dtype": "bits, most significant first" if binary else "float32 little-endian",
+        "images": len(rows),
+        "of": len(images),
+    }
+    packed = binarize(features[rows]) if binary else features[rows].astype(_FLOAT)
+    with database.written(path, _TABLES) as file:
+        file.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(meta[key])) for key in sorted(meta)])
+        file.executemany(
+            "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(images, rows, packed, class_names, options)
+        )
+
+
+def _rows(
+    images: ImageSet, rows: np.ndarray, packed: np.ndarray, class_names: tuple[str, ...], options: GalleryOptions
+) -> Iterator[tuple[Any, ...]]:
+    for number, row in enumerate(rows.tolist()):
+        label = int(images.labels[row])
+        picture = Image.fromarray(np.asarray(images.images[row : row + 1])[0])
+        picture.thumbnail((options.thumbnail, options.thumbnail))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=85)
+        code = packed[number].tobytes()
+        yield number, images.ids[row], class_names[label], label, *picture.size, file.getvalue(), code
+
+
+def read_gallery(path: Path) -> Gallery:
+    """Read an index.
+
+    Raises:
+        BadInput: it is missing, damaged or of a newer schema; the message names it.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: the bundle has no gallery; make it with 'compress run' of this version")
+    try:
+        with closing(database.opened(path)) as file:
+            meta = {key: json.loads(value) for key, value in file.execute("SELECT key, value FROM meta")}
+            if meta["schema"] > SCHEMA:
+                raise BadInput(f"{path}: schema {meta['schema']} is newer than {SCHEMA}; upgrade Compress")
+            rows = file.execute("SELECT id, name, label, feature FROM images ORDER BY id").fetchall()
+        if [row[0] for row in rows] != list(range(meta["images"])) or not rows:
+            raise ValueError(f"ids are not 0 to {meta['images'] - 1}")
+        features = _unpacked([row[3] for row in rows], meta)
+    except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: the gallery is damaged ({error})") from error
+    return Gallery(meta, tuple(row[1] for row in rows), tuple(row[2] for row in rows), features)
+
+
+def read_thumbnail(path: Path, number: int) -> bytes | None:
+    """The JPEG of image ``number`` of an index, or None where it has no such image.
+
+    Raises:
+        BadInput: the index is damaged.
+    """
+    try:
+        with closing(database.opened(path)) as file:
+            row = file.execute("SELECT thumbnail FROM images WHERE id = ?", (number,)).fetchone()
+    except sqlite3.Error as error:
+        raise BadInput(f"{path}: the gallery is damaged ({error})") from error
+    return None if row is None else bytes(row[0])
+
+
+def _unpacked(blobs: list[bytes], meta: Mapping[str, Any]) -> np.ndarray:
+    dim, binary = meta["dim"], meta["kind"] == "binary"
+    size = (dim + 7) // 8 if binary else dim * _FLOAT.itemsize
+    wrong = [number for number, blob in enumerate(blobs) if len(blob) != size]
+    if wrong:
+        raise ValueError(f"the feature of image {wrong[0]} has {len(blobs[wrong[0]])} bytes instead of {size}")
+    joined = b"".join(blobs)
+    if binary:
+        bits = np.unpackbits(np.frombuffer(joined, np.uint8).reshape(-1, size), axis=1, bitorder="big")
+        return bits[:, :dim].astype(np.float32)
+    features = np.frombuffer(joined, _FLOAT).reshape(-1, dim).astype(np.float32)
+    if not np.isfinite(features).all():
+        raise ValueError("a feature holds NaN or infinity")
+    return features

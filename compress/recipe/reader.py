@@ -1,0 +1,360 @@
+"""YAML -> frozen Recipe. Every error in the file is collected; they are raised once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress import plugins
+from compress.contracts import (
+    Architecture,
+    BadInput,
+    Check,
+    Component,
+    Dataset,
+    Distance,
+    Exporter,
+    GalleryOptions,
+    Index,
+    MissingTool,
+    Runtime,
+    Stage,
+)
+from compress.recipe.overrides import apply_override, yaml_reader
+
+SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "gallery", "validate")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+DISTANCES: tuple[Distance, ...] = typing.get_args(Distance)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How artifacts are checked.
+
+    Attributes:
+        checks: what is measured, in order.
+        runtimes: names of the runtimes that must execute each format they can; empty means every native one.
+        gates: limits that replace or extend the defaults of each precision.
+    """
+
+    checks: tuple[Check, ...]
+    runtimes: tuple[Runtime, ...]
+    gates: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe.
+
+    Attributes:
+        checkpoint: weights to start from instead of fresh ones.
+        distance: how two embeddings are compared; cosine puts an L2 normalisation into the artifacts.
+        license: the licence of the weights, written into every artifact.
+        stages: (step name, stage) in order; ``train`` first, then ``1-prune`` and so on.
+        resolved: the whole recipe as plain values with every default filled in.
+    """
+
+    name: str
+    seed: int
+    license: str
+    data: Dataset
+    architecture: Architecture
+    checkpoint: Path | None
+    distance: Distance
+    stages: tuple[tuple[str, Stage], ...]
+    exports: tuple[Exporter, ...]
+    gallery: GalleryOptions
+    validation: Validation
+    resolved: Mapping[str, Any]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe; reading it again gives an equal recipe."""
+        stream = io.StringIO()
+        yaml_reader().dump(dict(self.resolved), stream)
+        return stream.getvalue()
+
+    def measured(self, stages: Sequence[tuple[str, Stage]], exports: Sequence[Exporter]) -> Recipe:
+        """The same recipe with what its stages and exporters measured: running that measures nothing."""
+        resolved = {**self.resolved, **_resolved(stages, exports)}
+        return dataclasses.replace(self, stages=tuple(stages), exports=tuple(exports), resolved=resolved)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What ``--until`` accepts, in order."""
+        return ("data", *(name for name, _ in self.stages), "export", "validate")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe file.
+
+    Args:
+        path: a YAML 1.2 file.
+        overrides: ``a.b.0.c=value`` as given to ``--set``; values are YAML.
+
+    Raises:
+        BadInput: one line that names the file and every wrong key, its value and the remedy.
+        MissingTool: a named component needs a library that is not installed.
+    """
+    from ruamel.yaml.error import YAMLError
+
+    if not path.is_file():
+        raise BadInput(f"{path}: no such recipe file (looked at {path.resolve()})")
+    try:
+        document = yaml_reader().load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: a recipe is a mapping with the keys {', '.join(SECTIONS)}")
+    for override in overrides:
+        apply_override(document, override)
+    return parse_recipe(document, str(path))
+
+
+def parse_recipe(document: Mapping[str, Any], source: str) -> Recipe:
+    """Check plain values; ``source`` opens the error message. Raises as ``load_recipe`` does."""
+    reader = _Reader()
+    recipe = reader.recipe(document)
+    if reader.missing_tools and len(reader.missing_tools) == len(reader.errors):
+        raise reader.missing_tools[0]
+    if recipe is None or reader.errors:
+        raise BadInput(f"{source}: " + "; ".join(reader.errors))
+    return recipe
+
+
+def check_sections() -> dict[str, str]:
+    """Key under ``validate`` -> name of the check component."""
+    return {typing.cast(type[Check], plugins.find("checks", name)).section: name for name in plugins.names("checks")}
+
+
+def _resolved(stages: Sequence[tuple[str, Stage]], exports: Sequence[Exporter]) -> dict[str, Any]:
+    return {
+        "train": next((stage.options() for step, stage in stages if step == "train"), None),
+        "compress": [{stage.component_name(): stage.options()} for step, stage in stages if step != "train"],
+        "export": [{exporter.component_name(): exporter.options()} for exporter in exports],
+    }
+
+
+class _Reader:
+    """Builds components and remembers what was wrong with each."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.missing_tools: list[MissingTool] = []
+
+    def recipe(self, document: Mapping[str, Any]) -> Recipe | None:
+        self._known(document, SECTIONS, "")
+        name = self._value(document, "name", str, None)
+        if isinstance(name, str) and not NAME_PATTERN.fullmatch(name):
+            self.errors.append(
+                f"name: '{name}' must start with a letter or digit and hold only letters, digits, '_', '-' and '.'"
+            )
+        seed = self._value(document, "seed", int, 0)
+        if isinstance(seed, int) and seed < 0:
+            self.errors.append(f"seed: {seed} must be 0 or more")
+        license_name = self._value(document, "license", str, "unspecified")
+
+        data = self._chosen(document, "data", "dataset", "datasets", {})
+        model_keys: dict[str, Any] = {"checkpoint": None, "distance": None}
+        architecture = self._chosen(document, "model", "architecture", "architectures", model_keys)
+        checkpoint = model_keys["checkpoint"]
+        model_keys["distance"] = distance = self._distance(model_keys["distance"], architecture)
+        if checkpoint is not None and not isinstance(checkpoint, str):
+            self.errors.append(f"model.checkpoint: {checkpoint!r} must be the path of a .safetensors file")
+
+        stages: list[tuple[str, Stage]] = []
+        if document.get("train") is not None:
+            train = self.component("stages", "train", document["train"], "train")
+            if train is not None:
+                stages.append(("train", typing.cast(Stage, train)))
+        known_errors = len(self.errors)
+        for number, stage in enumerate(self._list(document, "compress", "stages"), start=1):
+            stages.append((f"{number}-{stage.component_name()}", typing.cast(Stage, stage)))
+        trained = document.get("train") is not None or checkpoint is not None or (stages and stages[0][1].trains)
+        if not trained and len(self.errors) == known_errors:
+            self.errors.append(
+                "train: missing; give it options (or {}), set model.checkpoint to trained weights, or begin 'compress' "
+                "with 'distill'"
+            )
+        exports = self._list(document, "export", "exporters")
+        self._no_twins(exports)
+        gallery = self._gallery(document.get("gallery"))
+        validation = self._validation(document.get("validate") or {})
+        self._index(gallery, validation, distance)
+
+        if self.errors or validation is None or gallery is None:
+            return None
+        resolved = {
+            "name": name,
+            "seed": seed,
+            "license": license_name,
+            "data": {"dataset": data.component_name(), **data.options()},
+            "model": {"architecture": architecture.component_name(), **model_keys, **architecture.options()},
+            **_resolved(stages, typing.cast(list[Exporter], exports)),
+            "gallery": gallery.options(),
+            "validate": {
+                **{key: check.options() for key, check in zip(check_sections(), validation.checks, strict=True)},
+                "runtimes": [{runtime.component_name(): runtime.options()} for runtime in validation.runtimes],
+                "gates": dict(validation.gates),
+            },
+        }
+        return Recipe(
+            name=name,
+            seed=seed,
+            license=license_name,
+            data=typing.cast(Dataset, data),
+            architecture=typing.cast(Architecture, architecture),
+            checkpoint=Path(checkpoint) if checkpoint else None,
+            distance=distance,
+            stages=tuple(stages),
+            exports=tuple(typing.cast(list[Exporter], exports)),
+            gallery=gallery,
+            validation=validation,
+            resolved=resolved,
+        )
+
+    def component(self, kind: str, name: str, options: Any, where: str) -> Component | None:
+        """One component, or None after its errors were noted."""
+        from compress.options import build_component
+
+        return self._noted(lambda: build_component(kind, name, options, where))
+
+    def _named(self, kind: str, entry: Any, where: str) -> Component | None:
+        """``name`` or ``{name: options}``."""
+        from compress.options import build_named
+
+        return self._noted(lambda: build_named(kind, entry, where))
+
+    def _noted(self, make: Callable[[], Component]) -> Component | None:
+        """What ``make`` gives, or None after its errors were noted."""
+        from compress.options import BadOptions
+
+        try:
+            return make()
+        except BadOptions as error:
+            self.errors += error.problems
+        except MissingTool as error:
+            self.errors.append(str(error))
+            self.missing_tools.append(error)
+        return None
+
+    def _chosen(self, document: Mapping[str, Any], section: str, key: str, kind: str, beside: dict[str, Any]) -> Any:
+        """A section in which ``key`` names the component and the other keys are its options."""
+        options = document.get(section)
+        if not isinstance(options, Mapping) or not isinstance(options.get(key), str):
+            self.errors.append(f"{section}: must be a mapping with the key '{key}' ({', '.join(plugins.names(kind))})")
+            return None
+        beside.update({name: options[name] for name in beside if name in options})
+        rest = {name: value for name, value in options.items() if name != key and name not in beside}
+        return self.component(kind, options[key], rest, section)
+
+    def _list(self, document: Mapping[str, Any], section: str, kind: str) -> list[Component]:
+        entries = document.get(section) or []
+        if not isinstance(entries, list):
+            self.errors.append(f"{section}: must be a list of 'name: {{options}}' ({', '.join(plugins.names(kind))})")
+            return []
+        components = [self._named(kind, entry, f"{section}.{number}") for number, entry in enumerate(entries)]
+        return [component for component in components if component is not None]
+
+    def _gallery(self, options: Any) -> GalleryOptions | None:
+        from compress.options import build
+
+        if options is not None and not isinstance(options, Mapping):
+            self.errors.append(f"gallery: {options!r} must be a mapping of options")
+            return None
+        built = self._noted(lambda: build(GalleryOptions, options or {}, "gallery"))
+        return typing.cast(GalleryOptions | None, built)
+
+    def _index(self, gallery: GalleryOptions | None, validation: Validation | None, distance: Distance) -> None:
+        """An index that cannot search by the model's distance, or a gate of one that is not there."""
+        from validators.gates import INDEX_RECALL
+
+        if gallery is None:
+            return
+        if gallery.index is None and validation is not None and INDEX_RECALL in validation.gates:
+            self.errors.append(f"validate.gates.{INDEX_RECALL}: the gallery has no index; set gallery.index")
+        if gallery.index is not None and distance not in gallery.index.distances:
+            able = [
+                name
+                for name in plugins.names("indexes")
+                if distance in typing.cast(type[Index], plugins.find("indexes", name)).distances
+            ]
+            self.errors.append(
+                f"gallery.index: '{gallery.index.component_name()}' cannot search by the model's distance {distance}; "
+                f"take {' or '.join(able) or 'none'}"
+            )
+
+    def _distance(self, given: Any, architecture: Architecture | None) -> Distance:
+        """The architecture's own where the recipe gives none."""
+        known = DISTANCES if architecture is None else architecture.distances
+        if given is None:
+            return known[0]
+        if given not in known:
+            name = "" if architecture is None else f" for {architecture.component_name()}"
+            self.errors.append(f"model.distance: {given!r} must be one of {', '.join(known)}{name}")
+        return typing.cast(Distance, given)
+
+    def _validation(self, section: Any) -> Validation | None:
+        if not isinstance(section, Mapping):
+            self.errors.append(f"validate: {section!r} must be a mapping")
+            return None
+        checks = check_sections()
+        self._known(section, (*checks, "runtimes", "gates"), "validate.")
+        built = [self.component("checks", name, section.get(key), f"validate.{key}") for key, name in checks.items()]
+        runtimes = self._list({"validate.runtimes": section.get("runtimes")}, "validate.runtimes", "runtimes")
+        gates = section.get("gates") or {}
+        if not isinstance(gates, Mapping) or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in gates.values()
+        ):
+            self.errors.append(f"validate.gates: {gates!r} must map gate names to numbers")
+        else:
+            from validators.gates import check_names
+
+            try:
+                check_names(gates)
+            except BadInput as error:
+                self.errors.append(f"validate.gates: {error}")
+        if None in built or self.errors:
+            return None
+        return Validation(
+            checks=tuple(typing.cast(list[Check], built)),
+            runtimes=tuple(typing.cast(list[Runtime], runtimes)),
+            gates={name: float(limit) for name, limit in gates.items()},
+        )
+
+    def _no_twins(self, exports: Sequence[Component]) -> None:
+        """Two exports of one format and precision would be one file."""
+        seen: set[tuple[str, str]] = set()
+        for number, exporter in enumerate(typing.cast(Sequence[Exporter], exports)):
+            if (twin := (exporter.component_name(), exporter.precision)) in seen:
+                self.errors.append(
+                    f"export.{number}: {twin[0]} with precision {twin[1]} stands there twice; remove one"
+                )
+            seen.add(twin)
+
+    def _known(self, mapping: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
+        for key in mapping:
+            if key not in known:
+                near = plugins.did_you_mean(str(key), list(known))
+                self.errors.append(f"{prefix}{key}: unknown key{near} (there are: {', '.join(known)})")
+
+    def _value(self, document: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+        value = document.get(key, default)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            self.errors.append(
+                f"{key}: missing"
+                if value is None
+                else f"{key}: {value!r} must be {'text' if kind is str else 'a whole number'}"
+            )
+            return None
+        return value

@@ -1,0 +1,1 @@
+"""The steps of one run and the folder that remembers which are finished."""

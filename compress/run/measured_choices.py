@@ -1,0 +1,104 @@
+"""What a recipe leaves to measurement, found once and recorded, so that the steps themselves are reproducible."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compress import plugins
+from compress.contracts import Candidates, Data, DeployGraph, Exporter, Model, Stage, Timer
+from compress.model.identity import model_sha256
+from compress.run.workspace import Workspace
+from compress.system.progress import say
+
+
+def need_timers(stages: Sequence[Stage], exports: Sequence[Exporter]) -> None:
+    """Raises MissingTool where nothing here can time what the recipe wants measured."""
+    for stage in stages:
+        if stage.measures() is not None:
+            _timer(_exporter(str(stage.measures())))
+    for exporter in exports:
+        if _measures(exporter):
+            _timer(exporter)
+
+
+def measured_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data) -> Stage:
+    """The stage with what it must measure filled in, now or by an earlier run."""
+    from compress.options import build_component
+
+    file_format = stage.measures()
+    if file_format is None:
+        return stage
+    key = {"stage": stage.options(), "model": model_sha256(model), "data": data.fingerprint}
+
+    def measure(scratch: Path) -> dict[str, Any]:
+        say(f"{step}: measures latency on the runtime of {file_format}")
+        with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+            return stage.measured(model, data, _Latencies(file_format, Path(folder))).options()
+
+    options = work.reuse(f"{step}-measured", key, [], measure)
+    found = build_component("stages", stage.component_name(), options, step)
+    assert isinstance(found, Stage)
+    return found
+
+
+def measured_export(work: Workspace, exporter: Exporter, graph: DeployGraph, name: str, key: Any) -> Exporter:
+    """The exporter with the plan it must measure, or find for its limit in bytes, now or in an earlier run.
+
+    Args:
+        name: of the file.
+        key: everything that the file depends on.
+    """
+    from exporters import planned
+
+    def plan(scratch: Path) -> Any:
+        say(f"export: chooses the forms of {name}")
+        return planned(exporter, graph, _timer(exporter) if _measures(exporter) else None).plan
+
+    if exporter.plan is not None or not (_measures(exporter) or exporter.max_bytes is not None):
+        return exporter
+    return dataclasses.replace(exporter, plan=work.reuse(f"plan-{name}", key, [], plan))
+
+
+class _Latencies:
+    """Milliseconds of models' fp32 files, measured in turn."""
+
+    def __init__(self, file_format: str, folder: Path) -> None:
+        self.exporter = _exporter(file_format)
+        self.timer, self.folder = _timer(self.exporter), folder
+        self.files: list[tuple[Model, Path]] = []
+
+    def __call__(self, models: Sequence[Model]) -> list[float]:
+        size = models[0].preprocess.size
+        (times,) = self.timer([Candidates(size, tuple(self._file(model) for model in models))])
+        return times
+
+    def _file(self, model: Model) -> Path:
+        from exporters import deploy
+
+        known = next((path for known, path in self.files if known is model), None)
+        if known is not None:
+            return known
+        path = self.folder / f"{len(self.files)}{self.exporter.suffix}"
+        self.exporter.write(deploy(model, name="measured", license="unspecified"), path)
+        self.files.append((model, path))
+        return path
+
+
+def _measures(exporter: Exporter) -> bool:
+    return exporter.optimize == "measured" and exporter.plan is None
+
+
+def _exporter(name: str) -> Exporter:
+    found = plugins.find("exporters", name)()
+    assert isinstance(found, Exporter)
+    return found
+
+
+def _timer(exporter: Exporter) -> Timer:
+    from validators.timing import timer
+
+    return timer(exporter.format)

@@ -1,0 +1,46 @@
+"""``--dry-run``: what a run would do, after everything that could stop it was checked."""
+
+from __future__ import annotations
+
+import json
+
+from compress.contracts import Preprocess
+from compress.model.start import initial_model
+from compress.recipe.reader import Recipe
+from compress.run.assess import chosen_runtimes
+from compress.run.preflight import check_model, check_recipe
+
+
+def plan(recipe: Recipe) -> list[str]:
+    """What ``pipeline.run`` would do, one line per step, after finding the data and building the network.
+
+    Raises:
+        BadInput, MissingTool: what would stop the run before its last step.
+    """
+    from architectures import complexity
+
+    check_recipe(recipe)
+    splits = recipe.data.splits(recipe.seed)
+    size = (recipe.data.image_size, recipe.data.image_size)
+    preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
+    model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
+    check_model(recipe, model, training=len(splits.train), gallery=len(splits.gallery or splits.test))
+    counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
+    if splits.gallery is not None:
+        counts += f", a gallery of {len(splits.gallery):,}"
+    sizes = complexity(model.network, size)
+    name = model.architecture.component_name()
+    return [
+        f"data: {recipe.data.component_name()}, {counts}",
+        f"model: {name}, {sizes.params:,} parameters, {sizes.macs:,} MACs, {model.embedding.dim}-d embedding",
+        *(f"{step}: {json.dumps(stage.options())}" for step, stage in recipe.stages),
+        *(f"export: {exporter.component_name()} {exporter.precision}" for exporter in recipe.exports),
+        *(_execution(recipe, file_format) for file_format in dict.fromkeys(e.format for e in recipe.exports)),
+        *([f"gallery: {json.dumps(recipe.gallery.options()['index'])}"] if recipe.gallery.index else []),
+    ]
+
+
+def _execution(recipe: Recipe, file_format: str) -> str:
+    runtimes = chosen_runtimes(recipe.validation, file_format)
+    where = [f"{r.component_name()} ({r.unavailable() or r.evidence})" for r in runtimes]
+    return f"validate: {file_format} on {', '.join(where)}"

@@ -1,0 +1,102 @@
+"""What would stop a run, found before anything trains."""
+
+from __future__ import annotations
+
+from compress.contracts import BadInput, Model
+from compress.model.checkpoint import read_description
+from compress.recipe.reader import Recipe
+from compress.run.measured_choices import need_timers
+
+
+def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
+    """What the recipe and this machine tell.
+
+    Args:
+        exports: the run is to reach its exports.
+
+    Raises:
+        BadInput: a checkpoint or an option does not fit.
+        MissingTool: a converter or a runtime is not installed.
+    """
+    if exports:
+        _need_converters(recipe)
+        need_timers([stage for _, stage in recipe.stages], recipe.exports)
+    if recipe.checkpoint is not None:
+        read_description(recipe.checkpoint)
+    _check_scales(recipe)
+
+
+def check_model(recipe: Recipe, model: Model, *, training: int, gallery: int, exports: bool = True) -> None:
+    """What the data tell.
+
+    Args:
+        model: the one that the first stage will get.
+        training, gallery: numbers of images.
+        exports: the run is to reach its exports.
+
+    Raises:
+        BadInput: the data, the network and the options do not fit.
+        MissingTool: the gallery's index cannot be built here.
+    """
+    _need_training_images(recipe, training)
+    model = _after_stages(recipe, model)
+    if exports:
+        _check_exports(recipe, model)
+    _check_index(recipe, gallery)
+
+
+def _need_converters(recipe: Recipe) -> None:
+    from exporters import require_converter
+
+    for exporter in recipe.exports:
+        require_converter(exporter)
+
+
+def _check_scales(recipe: Recipe) -> None:
+    """Raises BadInput where there is no scale, or embeddings of which no mean can be compared with another one."""
+    scales = recipe.gallery.scales
+    if not scales or len(set(scales)) < len(scales):
+        raise BadInput(f"gallery.scales: {list(scales)} must hold one scale or several different ones")
+    if scales != (1.0,) and recipe.distance != "cosine":
+        raise BadInput(f"gallery.scales: {list(scales)} needs embeddings compared by cosine; set it as model.distance")
+
+
+def _need_training_images(recipe: Recipe, images: int) -> None:
+    """Raises BadInput where something must train or be calibrated and the data set only tests."""
+    steps = [step for step, _ in recipe.stages]
+    calibrated = [f"export {e.format} {e.precision}" for e in recipe.exports if e.precision in e.calibrated]
+    if not images and (needing := [*steps, *calibrated]):
+        raise BadInput(
+            f"data: {recipe.data.component_name()} has no training images, which {needing[0]} needs; name some in "
+            f"data.train, or remove {needing[0]}"
+        )
+
+
+def _after_stages(recipe: Recipe, model: Model) -> Model:
+    """The model's shapes; raises BadInput where a stage cannot do what its options say with the one that reaches it."""
+    for step, stage in recipe.stages:
+        try:
+            model = stage.check(model)
+        except BadInput as error:
+            raise BadInput(f"{step}: {error}") from error
+    return model
+
+
+def _check_exports(recipe: Recipe, model: Model) -> None:
+    """Raises BadInput where a format has nothing of a precision to give the model that will reach it."""
+    for number, exporter in enumerate(recipe.exports):
+        try:
+            exporter.check(model)
+        except BadInput as error:
+            raise BadInput(f"export.{number}.{exporter.component_name()}.{error}") from error
+
+
+def _check_index(recipe: Recipe, images: int) -> None:
+    """Raises BadInput where the index does not fit so many gallery images, MissingTool where it cannot be built."""
+    index, kept = recipe.gallery.index, min(images, recipe.gallery.max_images)
+    if index is None:
+        return
+    try:
+        index.check(kept)
+    except BadInput as error:
+        raise BadInput(f"gallery.index: {error}") from error

@@ -1,0 +1,117 @@
+"""The run folder: which steps are finished, what they gave, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from compress.contracts import BadInput
+from compress.system.files import artifact_sha256, json_sha256, write_json
+
+_STATE = ".compress"
+
+
+class Workspace:
+    """One recipe's folder; a context manager that keeps other runs out.
+
+    A finished step leaves ``.compress/steps/<step>.json`` with its key (content, options, tool versions), its
+    JSON result and the sha256 of each file it wrote. The same key and intact files mean it need not run again.
+    Work that survives a kill halfway lies in ``.compress/scratch/<step>-<key>``.
+
+    Attributes:
+        folder: the bundle's folder.
+        state: what the run itself needs and no app does.
+    """
+
+    def __init__(self, folder: Path, recipe_name: str, *, fresh: bool = False) -> None:
+        """Claim ``folder``.
+
+        Args:
+            fresh: forget the finished steps of this recipe.
+
+        Raises:
+            BadInput: the folder holds something else, or another recipe's run.
+        """
+        self.folder = folder
+        self.state = folder / _STATE
+        self._recipe_name = recipe_name
+        self._fresh = fresh
+        self._lock: IO[str] | None = None
+        if folder.exists() and not folder.is_dir():
+            raise BadInput(f"--out {folder}: this is a file; give a folder")
+        owner = self._owner()
+        if owner is None and folder.exists() and any(folder.iterdir()):
+            raise BadInput(f"--out {folder}: the folder is not empty and no run of Compress made it; choose another")
+        if owner is not None and owner != recipe_name:
+            raise BadInput(
+                f"--out {folder}: belongs to the recipe '{owner}', not '{recipe_name}'; choose another folder"
+            )
+
+    def _owner(self) -> str | None:
+        marker = self.state / "run.json"
+        if not marker.is_file():
+            return None
+        try:
+            return str(json.loads(marker.read_text(encoding="utf-8"))["recipe"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{marker}: damaged; delete {self.folder} or choose another --out") from error
+
+    def __enter__(self) -> Workspace:
+        self.state.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.state / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise BadInput(
+                f"--out {self.folder}: another run is working in this folder; wait for it or choose another"
+            ) from error
+        if self._fresh:
+            for state in ("steps", "scratch", "embeddings"):
+                shutil.rmtree(self.state / state, ignore_errors=True)
+        write_json(self.state / "run.json", {"recipe": self._recipe_name})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lock is not None
+        self._lock.close()
+
+    def reuse(self, step: str, key: Mapping[str, Any], outputs: Sequence[Path], build: Callable[[Path], Any]) -> Any:
+        """The JSON result of ``build(scratch folder)``, or of an earlier run with the same key.
+
+        ``build`` writes the ``outputs`` (files or folders), each atomically.
+        """
+        digest = json_sha256(key)
+        stamp_file = self.state / "steps" / f"{step}.json"
+        stamp = _read_json(stamp_file)
+        if stamp.get("key") == digest and stamp.get("outputs") == self._hashes(outputs):
+            return stamp["result"]
+        scratch = self.state / "scratch" / f"{step}-{digest[:12]}"
+        for abandoned in scratch.parent.glob(f"{step}-*"):
+            if abandoned != scratch:
+                shutil.rmtree(abandoned)
+        scratch.mkdir(parents=True, exist_ok=True)
+        # Plain JSON values, so that a fresh and a reused result are equal.
+        result = json.loads(json.dumps(build(scratch)))
+        write_json(stamp_file, {"key": digest, "outputs": self._hashes(outputs), "result": result})
+        shutil.rmtree(scratch)
+        return result
+
+    def _hashes(self, outputs: Sequence[Path]) -> dict[str, str | None]:
+        return {str(o.relative_to(self.folder)): artifact_sha256(o) if o.exists() else None for o in outputs}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The file's object; an unreadable stamp is an unfinished step."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""The machine: files, processes, memory, installed libraries, progress on the terminal."""
