@@ -12,8 +12,10 @@ from compress import plugins
 from compress.contracts import BadInput
 from compress.recipe.reader import load_recipe, parse_recipe
 from compress.recipe.schema import json_schema
+from tests._command import REPOSITORY
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+assert len(RECIPES) > 30
 GOOD = """
 name: tiny
 data: {dataset: digits}
