@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from compress.contracts import CompressError
+from compress.contracts import BadInput, CompressError, MissingTool
+from compress.system.output import lasting_streams, line, printable
+
+MAX_LINE = 4000
+"""Characters of an error message; a value from a damaged file can be megabytes."""
 
 app = typer.Typer(
     name="compress",
@@ -50,7 +55,6 @@ def run(
     from compress import pipeline
     from compress.bundle import manifest
     from compress.commands.tables import index_line
-    from compress.contracts import BadInput
     from compress.recipe.reader import load_recipe
     from compress.run.plan import plan
     from compress.system import processes
@@ -63,19 +67,20 @@ def run(
             pipeline.assist(checked)
         return
     if dry_run:
-        print("\n".join(plan(checked)))
+        for step in plan(checked):
+            line(step)
         return
     folder = out or Path("runs") / checked.name
     bundle = pipeline.run(checked, folder, until=until, fresh=fresh)
     processes.leave()
     if bundle is None:
-        print(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
+        line(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
         return
     _show(bundle["name"], list(manifest.entries(bundle)), bundle["source"])
     if bundle["gallery"]["index"] is not None:
-        print(index_line(bundle["gallery"]))
-    print(f"controls: {sum(c['caught'] for c in bundle['controls'])} of {len(bundle['controls'])} adversaries caught")
-    print(f"bundle: {folder}")
+        line(index_line(bundle["gallery"]))
+    line(f"controls: {sum(c['caught'] for c in bundle['controls'])} of {len(bundle['controls'])} adversaries caught")
+    line(f"bundle: {folder}")
     _exit_on(manifest.failures(bundle))
 
 
@@ -98,7 +103,7 @@ def verify(
     else:
         _show(f"{result.name}, golden images", result.entries)
         if result.index is not None:
-            print(verified_index_line(result.index))
+            line(verified_index_line(result.index))
     _exit_on(result.problems)
 
 
@@ -140,7 +145,7 @@ def search(
 
     answer = query(folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact)
     by = "" if answer.index is None else f" by {answer.index}"
-    print(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images{by}")
+    line(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images{by}")
     print_matches(answer.matches)
 
 
@@ -166,7 +171,7 @@ def report(folder: Bundle) -> None:
     """Write a bundle's report.html again."""
     from compress.report import write_report
 
-    print(write_report(folder))
+    line(write_report(folder))
 
 
 @app.command()
@@ -193,7 +198,8 @@ def list_components(
     """What a recipe can name."""
     from compress.commands.list import lines
 
-    print("\n".join(lines(kind)))
+    for name in lines(kind):
+        line(name)
 
 
 @app.command()
@@ -201,7 +207,8 @@ def doctor() -> None:
     """What is installed here, at which version, and what cannot run."""
     from compress.commands.doctor import lines
 
-    print("\n".join(lines()))
+    for tool in lines():
+        line(tool)
 
 
 @app.command()
@@ -216,13 +223,13 @@ def _show(title: str, entries: Sequence[dict[str, Any]], source: dict[str, Any] 
     from compress.commands.tables import notes, print_table
 
     print_table(title, entries, source)
-    for line in notes(entries):
-        print(line)
+    for note in notes(entries):
+        line(note)
 
 
 def _exit_on(problems: list[str] | tuple[str, ...]) -> None:
     for problem in problems:
-        print(f"FAILED {problem}", file=sys.stderr)
+        line(f"FAILED {problem}", sys.stderr)
     if problems:
         raise SystemExit(1)
 
@@ -233,15 +240,31 @@ def main() -> None:
 
     # Waiting OpenMP threads sleep instead of spinning: on a busy machine spinning made training over ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        check_import_names()
-        app()
-    except CompressError as error:
-        print(f"compress: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("compress: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+    with lasting_streams():
+        try:
+            check_import_names()
+            app()
+        except CompressError as error:
+            _end(error, error.exit_code)
+        except OSError as error:
+            _end(_of_system(error), _of_system(error).exit_code)
+        except MemoryError:
+            _end("memory: not enough for this; free some, or use smaller images or batches", MissingTool.exit_code)
+        except KeyboardInterrupt:
+            _end("interrupted; rerun the same command to resume", 130)
+
+
+def _of_system(error: OSError) -> CompressError:
+    """The machine lacks something (room, memory, open files), or a path cannot be used."""
+    reason = error.strerror or str(error)
+    text = f"{error.filename}: {reason}" if error.filename is not None else reason
+    lacking = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO)
+    return MissingTool(text) if error.errno in lacking else BadInput(text)
+
+
+def _end(reason: object, exit_code: int) -> NoReturn:
+    print(f"compress: {printable(reason, most=MAX_LINE)}", file=sys.stderr)
+    raise SystemExit(exit_code) from None
 
 
 if __name__ == "__main__":

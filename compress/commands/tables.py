@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compress.system.output import line, printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,9 +26,9 @@ def print_table(title: str, entries: Iterable[Mapping[str, Any]], source: Mappin
     """
     table = _table(title, _COLUMNS, numbers=range(1, 5))
     if source is not None:
-        table.add_row("PyTorch", "", "", "", _score(source.get("mAP")), "reference", "")
+        _add(table, "PyTorch", "", "", "", _score(source.get("mAP")), "reference", "")
     for entry in entries:
-        table.add_row(*_row(entry))
+        _add(table, *_row(entry))
     _print(table)
 
 
@@ -38,7 +40,7 @@ def print_timings(timings: Sequence[Timing], threads: int) -> None:
     )
     for timing in timed:
         numbers = (f"{timing.median:.3f} ms", f"{timing.p95:.3f} ms", f"{timing.median / timed[0].median:.2f}")
-        table.add_row(timing.path.rpartition("/")[2], timing.runtime, *numbers, f"{timing.peak_bytes / 1e6:.0f} MB")
+        _add(table, timing.path.rpartition("/")[2], timing.runtime, *numbers, f"{timing.peak_bytes / 1e6:.0f} MB")
     _print(table)
 
 
@@ -49,22 +51,23 @@ def print_operators(timings: Sequence[Timing], most: int = 8) -> None:
             continue
         name = f"{timing.path.rpartition('/')[2]} on {timing.runtime}"
         if isinstance(timing.operators, str):
-            print(f"{name}: {timing.operators}")
+            line(f"{name}: {timing.operators}")
             continue
         total = sum(each.milliseconds for each in timing.operators)
-        print(f"{name}, by operator:")  # as a title it would be wrapped to the table's width
+        line(f"{name}, by operator:")  # as a title it would be wrapped to the table's width
         table = _table("", ("operator", "uses", "time", "share"), range(1, 4))
         for each in timing.operators[:most]:
             share = f"{each.milliseconds / total:.0%}" if total else "-"
-            table.add_row(each.operator, str(each.uses), f"{each.milliseconds:.3f} ms", share)
+            _add(table, each.operator, str(each.uses), f"{each.milliseconds:.3f} ms", share)
         _print(table)
 
 
 def print_matches(matches: Sequence[Match]) -> None:
     """Print rank, distance, label and name, one gallery image a line and none cut short, for eyes and for awk."""
-    width = max((len(match.label) for match in matches), default=0)
-    for rank, match in enumerate(matches, start=1):
-        print(f"{rank:>4}  {match.distance:>10.6g}  {match.label:<{width}}  {match.name}")
+    labels = [printable(match.label) for match in matches]
+    width = max(map(len, labels), default=0)
+    for rank, (match, label) in enumerate(zip(matches, labels, strict=True), start=1):
+        line(f"{rank:>4}  {match.distance:>10.6g}  {label:<{width}}  {match.name}")
 
 
 def index_line(gallery: Mapping[str, Any]) -> str:
@@ -87,26 +90,26 @@ def verified_index_line(index: Mapping[str, Any]) -> str:
 def print_comparison(comparison: Comparison) -> None:
     """Print two bundles side by side, A and B, with what changed; warnings come last."""
     for letter, name, folder in zip("AB", comparison.names, comparison.folders, strict=True):
-        print(f"{letter}  {name}: {folder}")
+        line(f"{letter}  {name}: {folder}")
     table = _table("", ("artifact", "", "A", "B", "change"), numbers=range(2, 5))
     _compare_rows(table, "PyTorch", comparison.model)
     for pair in comparison.pairs:
         _compare_rows(table, f"{pair.artifact} {pair.precision}", pair.values)
         found = [value or "-" for value in pair.evidence]
-        table.add_row(f"  {pair.runtime}", "evidence", *found, "" if found[0] == found[1] else "changed")
+        _add(table, f"  {pair.runtime}", "evidence", *found, "" if found[0] == found[1] else "changed")
         if any(pair.failed):
-            table.add_row("", "gates", *(f"{len(failed)} FAILED" if failed else "passed" for failed in pair.failed), "")
+            _add(table, "", "gates", *(f"{len(failed)} FAILED" if failed else "passed" for failed in pair.failed), "")
     _print(table)
     for warning in comparison.warnings:
-        print(warning)
-    print("each bundle was timed when it was made; 'compress bench' times again")
+        line(warning)
+    line("each bundle was timed when it was made; 'compress bench' times again")
 
 
 def _compare_rows(table: Table, title: str, values: Sequence[Difference]) -> None:
     for number, value in enumerate(values):
         write = _WRITERS.get(value.what, _score)
         both = [write(each) if each is not None else "-" for each in (value.first, value.second)]
-        table.add_row(title if number == 0 else "", _WORDS.get(value.what, value.what), *both, _change(value))
+        _add(table, title if number == 0 else "", _WORDS.get(value.what, value.what), *both, _change(value))
 
 
 def _change(value: Difference) -> str:
@@ -124,16 +127,22 @@ def _table(title: str, columns: Sequence[str], numbers: range) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(
+        title=printable(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for position, column in enumerate(columns):
         table.add_column(column, justify="right" if position in numbers else "left", no_wrap=True)
     return table
 
 
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(printable, cells))
+
+
 def _print(table: Table) -> None:
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = 80
     console.print(table)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from compress.system import processes
+from compress.system.output import printable
 
 
 class Ticker(Protocol):
@@ -22,9 +23,9 @@ def say(line: str) -> None:
     if processes.number():
         return
     if _live:
-        _live[-1].console.print(line, highlight=False, markup=False)
+        _live[-1].console.print(printable(line), highlight=False, markup=False, emoji=False)
     else:
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 _live: list = []
@@ -40,7 +41,7 @@ class _Bar:
         self._progress, self._task = progress, task
 
     def advance(self, amount: int, note: str = "") -> None:
-        self._progress.update(self._task, advance=amount, note=note)  # type: ignore[attr-defined]
+        self._progress.update(self._task, advance=amount, note=printable(note))  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -66,12 +67,12 @@ def ticker(title: str, total: int, unit: str) -> Iterator[Ticker]:
             return Text(f"{task.speed:,.0f} {unit}/s" if task.speed else f"- {unit}/s")
 
     columns = (
-        TextColumn(title),
+        TextColumn(printable(title), markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         Throughput(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         _live.append(progress)
