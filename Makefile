@@ -24,7 +24,7 @@ e2e: $(VENV)/e2e.stamp  ## the search page in headless Chromium (apt-get install
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/dev.stamp  ## the timings in benchmarks/README.md; minutes, on an idle machine
+bench: $(VENV)/dev.stamp  ## the timings of docs/results.md; minutes, on an idle machine
 	$(BIN)/python -m benchmarks.quickstart
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.retrieval

@@ -1,9 +1,8 @@
-"""What the documentation takes from the repository when it is built, so that it cannot go stale.
+"""Build the parts of the documentation that come from the code, so that they cannot become outdated.
 
-- ``<!-- README: Heading -->`` in a page becomes that section of README.md, its links to other sections included.
 - ``recipe.md``, every key of a recipe, is made from the components and the recipe's JSON schema.
-- ``architectures-table`` in a page becomes the networks' sizes, counted on the spot.
-- CONTRIBUTING.md, the changelog, the recipes and the examples join the site, so that links to them hold.
+- ``architectures-table`` in a page becomes a table of the networks' sizes, counted during the build.
+- CONTRIBUTING.md, the changelog, the recipes and the examples are added to the site, so that links to them work.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markdown.extensions.toc import slugify
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -31,7 +29,6 @@ from validators.gates import DIRECTIONS, default_limits
 
 ROOT = Path(__file__).parent.parent
 JOINED = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "examples/**/*.*", "recipes/*.yaml")
-README_SECTION = re.compile(r"<!-- README: (.+?) -->")
 SIZES = "<!-- architectures-table -->"
 TOP = {
     "name": "of the run and its files",
@@ -53,31 +50,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put in what the page asks for."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pages = {
-        slugify(heading, "-"): Path(each.src_uri).name
-        for each in files.documentation_pages()
-        for heading in README_SECTION.findall(each.content_string)
-    }
-    whole: str = README_SECTION.sub(lambda found: section(readme, found[1], pages), markdown)
-    return whole.replace(SIZES, sizes()) if SIZES in whole else whole
-
-
-def section(readme: str, heading: str, pages: Mapping[str, str]) -> str:
-    """``## heading`` and its text, with links as pages have them.
-
-    A link to another section leads to the page that ``pages`` has for its anchor.
-
-    Raises PluginError when there is no such heading.
-    """
-    _, *cut = re.split(r"^## (.+)$", readme, flags=re.MULTILINE)
-    parts = dict(zip(cut[::2], cut[1::2], strict=True))
-    if heading not in parts:
-        raise PluginError(f"README.md has no section '{heading}' (there are: {', '.join(parts)})")
-    text = re.sub(r"\]\(#([^)]+)\)", lambda link: f"]({pages.get(link[1], '')}#{link[1]})", parts[heading])
-    text = text.replace("](docs/", "](")
-    return f"## {heading}\n{text.rstrip()}"
+    """Replace the marker for the table of networks."""
+    return markdown.replace(SIZES, sizes()) if SIZES in markdown else markdown
 
 
 def sizes() -> str:

@@ -1,7 +1,7 @@
-"""Write the README's result tables from finished bundles: ``python -m benchmarks.readme runs``.
+"""Write the tables of README.md and docs/results.md from finished bundles: ``python -m benchmarks.results runs``.
 
 Every number comes from a ``bundle.json`` or ``metrics.jsonl`` below the given folder; tables whose bundles are not
-there stay as they are.
+there are not changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 
 # OMCBIR (Zhang et al. 2023), tables 2 and 7, in percent; its mAP@5 is what Compress calls mPC@5.
 PUBLISHED = {
@@ -27,8 +27,6 @@ OTHERS = {
     "alnet_cifar10": "CIFAR-10",
     "alnet_photos": "clothing photographs",
 }
-
-
 # Data set -> (network before, runs of the same weights made smaller).
 SMALLER = {
     "Fashion-MNIST": ("alnet_fashion_mnist", ("quantized", "qat", "pruned", "fast")),
@@ -58,14 +56,17 @@ SYSTEMS = {
 
 
 def main(runs: Path) -> None:
-    text = README.read_text(encoding="utf-8")
-    for name, table in TABLES.items():
+    for name, (page, table) in TABLES.items():
         if (lines := table(runs)) is not None:
-            start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-            head, rest = text.split(start)
-            tail = rest.split(end)[1]
-            text = head + start + "".join(f"{line}\n" for line in lines) + end + tail
-    README.write_text(text, encoding="utf-8")
+            path = ROOT / page
+            path.write_text(replaced(path.read_text(encoding="utf-8"), name, lines), encoding="utf-8")
+
+
+def replaced(text: str, name: str, lines: Sequence[str]) -> str:
+    """``text`` with ``lines`` between the comments ``name`` and ``/name``."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    head, rest = text.split(start)
+    return head + start + "".join(f"{line}\n" for line in lines) + end + rest.split(end)[1]
 
 
 def quickstart(runs: Path) -> list[str] | None:
@@ -157,12 +158,13 @@ def systems(runs: Path) -> list[str] | None:
     return list(_markdown(titles, rows)) if rows else None
 
 
-TABLES: dict[str, Callable[[Path], list[str] | None]] = {
-    "quickstart": quickstart,
-    "mnist": mnist,
-    "others": others,
-    "smaller": smaller,
-    "systems": systems,
+RESULTS = "docs/results.md"
+TABLES: dict[str, tuple[str, Callable[[Path], list[str] | None]]] = {
+    "quickstart": ("README.md", quickstart),
+    "mnist": (RESULTS, mnist),
+    "others": (RESULTS, others),
+    "smaller": (RESULTS, smaller),
+    "systems": (RESULTS, systems),
 }
 _MEASURED = ["epochs", "accuracy", "mAP", "mAP@5", "mPC@5", "parameters", "`.pt`", "`.tflite`: mAP"]
 
