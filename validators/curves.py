@@ -36,7 +36,8 @@ def spread(labels: np.ndarray, per_class: int, rows: np.ndarray | None = None) -
         rows: choose among these indices only.
     """
     among = np.arange(len(labels)) if rows is None else rows
-    members = [among[labels[among] == label] for label in np.unique(labels[among])]
+    order = np.argsort(labels[among], kind="stable")
+    members = np.split(among[order], np.flatnonzero(np.diff(labels[among[order]])) + 1)
     return np.sort(np.concatenate([each[evenly(len(each), per_class)] for each in members]))
 
 

@@ -24,6 +24,7 @@ from PIL import Image
 
 from compress.bundle.manifest import json_values
 from compress.contracts import EmbeddingSpec, GalleryOptions, HeldOut, Observation
+from compress.data.splits import by_class
 from compress.gallery.store import Gallery, chosen_rows
 from validators._sampling import affordable
 from validators.curves import RECALL, curves, spread
@@ -72,9 +73,11 @@ class Rankings:
         except ValueError as error:
             return {"problem": str(error)}
         labels = self._held_out.queries.labels[self._measured]
-        by_class = [_mean(measured.average_precision[labels == label]) for label in range(len(self._classes))]
+        means = np.full(len(self._classes), np.nan)
+        for rows in by_class(labels):
+            means[labels[rows[0]]] = _mean(measured.average_precision[rows])
         values: dict[str, Any] = json_values(
-            {"precision": _rounded(measured.precision), "class_ap": _rounded(np.array(by_class)), "top": top.tolist()}
+            {"precision": _rounded(measured.precision), "class_ap": _rounded(means), "top": top.tolist()}
         )
         return values
 

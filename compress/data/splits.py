@@ -15,6 +15,16 @@ def random_split(count: int, share: float, seed: int) -> tuple[np.ndarray, np.nd
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
+def by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """The indices of each class's samples, int64, ascending; the classes ascending. Linear in the number of classes.
+
+    Args:
+        labels: int64 [N], at least one.
+    """
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
 def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """As ``random_split``, within each class. A class keeps at least one sample on the first side.
 
@@ -24,8 +34,7 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
     """
     stream = np.random.PCG64(seed)
     rest, held_out = [], []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for members in by_class(labels):
         members = members[_shuffled(len(members), stream)]
         count = min(int(share * len(members) + 0.5), len(members) - 1)
         held_out.append(members[:count])
@@ -60,11 +69,10 @@ def round_robin(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray
         labels: int64 [N].
         order: a permutation of 0 to N - 1.
     """
-    turn = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
+    turn = np.empty(len(labels), dtype=np.int64)  # of each sample of ``order``
+    for members in by_class(labels[order]):
         turn[members] = np.arange(len(members))
-    return np.sort(order[np.argsort(turn[order], kind="stable")][:count])
+    return np.sort(order[np.argsort(turn, kind="stable")][:count])
 
 
 def _shuffled(count: int, stream: np.random.PCG64) -> np.ndarray:

@@ -95,18 +95,19 @@ def read_classes(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], li
     Raises:
         BadInput: a folder is none of the classes, holds no image, or there is none.
     """
+    number = {name: label for label, name in enumerate(classes)}
     files: list[Path] = []
     labels: list[int] = []
     for path in subfolders(folder):
         name = stable_id(path, folder)
-        if name not in classes:
+        if name not in number:
             raise BadInput(
                 f"data.root: class folder {path.absolute()} has no counterpart among the training classes "
                 f"({', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}); rename or remove it"
             )
         images = class_images(path)
         files += images
-        labels += [classes.index(name)] * len(images)
+        labels += [number[name]] * len(images)
     if not files:
         raise BadInput(f"data.root: {folder.absolute()} has no class folders")
     return files, labels

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.data.splits import class_split, random_split, stratified_split
+from compress.data.splits import by_class, class_split, random_split, round_robin, stratified_split
+from validators.curves import spread
 
 shares = st.floats(0, 1)
 seeds = st.integers(0, 2**31)
@@ -67,3 +69,39 @@ def test_seeds_matter(split: Callable[..., tuple[np.ndarray, np.ndarray]]) -> No
     first, again, other = split(seed=0)[1], split(seed=0)[1], split(seed=1)[1]
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_by_class_gives_what_one_mask_a_class_gives(labels: list[int]) -> None:
+    array = np.array(labels)
+    masks = [np.flatnonzero(array == label) for label in sorted(set(labels))]
+    assert [rows.tolist() for rows in by_class(array)] == [rows.tolist() for rows in masks]
+
+
+class Counted(np.ndarray):
+    """An array that counts the elements that arithmetic and comparisons go through."""
+
+    touched = 0
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        Counted.touched += self.size
+        plain = [value.view(np.ndarray) if isinstance(value, Counted) else value for value in inputs]
+        return getattr(ufunc, method)(*plain, **options)
+
+
+@pytest.mark.parametrize(
+    ("divide", "linear"),
+    [
+        (lambda labels: stratified_split(labels, 0.5, 0), True),
+        (lambda labels: round_robin(labels, np.arange(len(labels)), 10), True),
+        (lambda labels: spread(labels, 1), True),
+        (lambda labels: [np.flatnonzero(labels == label) for label in np.unique(labels)], False),  # the control
+    ],
+)
+def test_many_classes_cost_no_more_than_few(divide: Callable[[np.ndarray], Any], linear: bool) -> None:
+    touched = []
+    for classes in (4, 400):
+        Counted.touched = 0
+        divide((np.arange(4000) % classes).view(Counted))
+        touched.append(Counted.touched)
+    assert (touched[1] <= 2 * touched[0]) == linear
