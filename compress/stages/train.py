@@ -18,7 +18,7 @@ from compress.data.batches import batches
 from compress.plugins import did_you_mean
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._graph import TrainingGraph, layout
-from compress.stages._order import epoch_order
+from compress.stages._order import epoch_length, epoch_order
 from compress.stages._schedules import Schedule, learning_rate
 from compress.stages._team import Team, all_processes
 from compress.system import memory
@@ -38,9 +38,10 @@ class Train(Stage):
     Attributes:
         epochs: passes over the training images.
         batch_size: images per step; the incomplete last batch of an epoch is left out.
-        per_class: draw a batch as so many images of each of ``batch_size / per_class`` classes, which the losses of
-            metric learning need where a class has few images. A class with fewer repeats some, augmented differently;
-            an epoch goes once over every class's images. None draws images whatever their class.
+        per_class: draw a batch as so many images of each of exactly ``batch_size / per_class`` classes, which the
+            losses of metric learning need. An epoch has as many batches as one pass over all images; where classes
+            differ in size, small ones repeat images, augmented differently, and a very large one shows a part of its
+            images, another one each epoch. None draws images whatever their class.
         lr: peak learning rate.
         momentum: of SGD.
         weight_decay: L2 penalty on every parameter, as published.
@@ -101,6 +102,11 @@ class Train(Stage):
             )
         if self.per_class is not None and self.batch_size % self.per_class:
             raise BadInput(f"per_class: {self.per_class} does not divide batch_size {self.batch_size}; change one")
+        if self.per_class == self.batch_size:
+            raise BadInput(
+                f"per_class: a batch of {self.batch_size} would hold one class alone, which teaches nothing; set "
+                f"batch_size to {2 * self.per_class} or more"
+            )
         self._frozen(model.network)
         return model
 
@@ -191,10 +197,10 @@ class Train(Stage):
 
     def _steps(self, data: Data) -> int:
         """Of an epoch."""
-        return len(epoch_order(data.train.labels, self.per_class, np.random.default_rng(0))) // self._batch(data)
+        return epoch_length(data.train.labels, self._batch(data), self.per_class)
 
     def _batch(self, data: Data) -> int:
-        return min(self.batch_size, len(data.train))
+        return self.batch_size if self.per_class else min(self.batch_size, len(data.train))
 
     def _epoch(
         self,
@@ -210,7 +216,7 @@ class Train(Stage):
         stage, batch_size = self.component_name(), self._batch(data)
         steps = self._steps(data)
         random = np.random.Generator(np.random.PCG64([seed, epoch]))
-        order = epoch_order(data.train.labels, self.per_class, random)[: steps * batch_size]
+        order = epoch_order(data.train.labels, batch_size, self.per_class, random)[: steps * batch_size]
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout
         training.train()
         started, loss_sum = time.monotonic(), torch.zeros((), device=fabric.device)
@@ -232,6 +238,8 @@ class Train(Stage):
         mean_loss = float(loss_sum) / steps
         if not np.isfinite(mean_loss):
             raise BadInput(f"{stage}.lr: {self.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower {stage}.lr")
+        if mean_loss == 0:
+            say(f"{stage}: the loss of epoch {epoch + 1} is 0: nothing was learnt; change {stage}.loss")
         measured = (
             {"validation_mAP": _mean_average_precision(training, data.validation, embedding, fabric.device)}
             if data.open_set or not self.loss.classifies
@@ -298,7 +306,7 @@ class _Progress:
     def finish_epoch(self, line: dict[str, Any], score: float, graph: TrainingGraph) -> None:
         self.epoch += 1
         self.history.append(line)
-        if score > self.best_score:
+        if score >= self.best_score or not self.best_weights:  # of equal epochs the later one has learnt longer
             self.best_score = score
             self.best_weights = {name: t.detach().cpu().clone() for name, t in graph.network.state_dict().items()}
 

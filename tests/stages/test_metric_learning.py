@@ -18,7 +18,9 @@ from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.losses.triplet import Triplet
 from compress.model.reference import embed
-from compress.stages.train import Train
+from compress.stages._augment import Augmentation
+from compress.stages._graph import TrainingGraph
+from compress.stages.train import Train, _Progress
 from validators.metrics import evaluate_retrieval
 
 SMALL = GeM(trunk=ALNet(widths=(16, 16), strides=(2, 2), expansions=(1, 3), cbam=False, head_width=32), dim=16)
@@ -76,6 +78,7 @@ def test_every_step_sees_so_many_of_each_class(data: Data, tmp_path: Path, monke
     training = [labels.reshape(-1, 4) for labels in seen if len(labels) == 32]
     assert len(training) >= 9
     assert all((groups == groups[:, :1]).all() for groups in training)
+    assert all(len(set(groups[:, 0])) == 8 for groups in training)
 
 
 def test_what_does_not_fit_is_refused_before_training(data: Data) -> None:
@@ -85,3 +88,36 @@ def test_what_does_not_fit_is_refused_before_training(data: Data) -> None:
         Train(**OPTIONS).check(fresh(data, "l2"))
     with pytest.raises(BadInput, match=r"^per_class: 5 does not divide batch_size 32; change one$"):
         Train(**{**OPTIONS, "per_class": 5}).check(fresh(data))
+    with pytest.raises(BadInput, match=r"^per_class: a batch of 32 would hold one class alone.*to 64 or more$"):
+        Train(**{**OPTIONS, "per_class": 32}).check(fresh(data))
+
+
+def test_an_epoch_that_teaches_nothing_is_said(data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two copies of a picture are nearest to each other; where a small margin is enough, no triplet loses anything."""
+    rows = np.repeat(np.arange(16), 2)
+    copies = ImageSet(data.train.images[rows], rows.astype(np.int64), tuple(map(str, range(32))))
+    options = {"batch_size": 32, "per_class": 2, "schedule": "constant", "lr": 1e-6, "epochs": 1}
+    for margin, silent in ((1e-3, False), (2.0, True)):
+        (tmp_path / str(margin)).mkdir()
+        stage = Train(**{**options, "loss": Triplet(margin=margin)})
+        stage.run(fresh(data), replace(data, train=copies), seed=0, scratch=tmp_path / str(margin))
+        assert ("the loss of epoch 1 is 0" in capsys.readouterr().err) != silent
+
+
+def test_a_stage_ends_with_weights_even_where_no_score_is_a_number(data: Data, tmp_path: Path) -> None:
+    alone = ImageSet(data.validation.images[np.arange(3)], np.arange(3), data.validation.ids[:3])
+    model = Train(epochs=1, **OPTIONS).run(fresh(data), replace(data, validation=alone), seed=0, scratch=tmp_path)
+    assert np.isnan(model.history[-1]["validation_mAP"])
+    assert all(tensor.isfinite().all() for tensor in model.network.state_dict().values())
+
+
+def test_the_later_of_tied_epochs_wins(data: Data) -> None:
+    graph = TrainingGraph(fresh(data), Augmentation(), Triplet())
+    progress = _Progress()
+    kept = []
+    for score in (0.5, 0.7, 0.7, 0.6):
+        with torch.no_grad():
+            graph.network.pool.p.add_(1)  # type: ignore[operator,union-attr]
+        progress.finish_epoch({}, score, graph)
+        kept.append(progress.best_weights["pool.p"].item())
+    assert kept == [4, 5, 6, 6]
