@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from compress.contracts import DeployGraph
+from compress.system.files import atomic
 from exporters._stored import require
 from exporters._torchscript_w8 import KINDS, stored
-from exporters._write import unfinished
 
 _MANGLED = re.compile(r"\.___torch_mangle_\d+")
 
@@ -52,7 +52,7 @@ def write_archive(saved: bytes, precision: str, path: Path) -> None:
             record = _unmangled(name, reader.get_record(name))
             writer.write_record(re.sub(r"/___torch_mangle_\d+", "", name), record, len(record))
     writer.write_end_of_file()
-    with unfinished(path) as file:
+    with atomic(path) as file:
         file.write_bytes(buffer.getvalue())
         require(stored(file), precision, KINDS, path)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from compress.contracts import BadInput, DeployGraph, Exporter, Model
+from compress.system.files import atomic
 
 SPARED = 2048
 """Weights of at most so many values stay in half precision: coremltools' default, below which a table costs more."""
@@ -66,7 +67,6 @@ class CoreML(Exporter):
     def write(self, graph: DeployGraph, path: Path) -> None:
         from exporters._deploy import as_text, optimized
         from exporters._quiet import quiet
-        from exporters._write import unfinished
 
         graph = optimized(graph, self)
         metadata = as_text(graph.metadata)
@@ -80,7 +80,7 @@ class CoreML(Exporter):
         model.output_description["embedding"] = f"float32, {metadata['embedding_dim']} values"
         model.user_defined_metadata.clear()  # coremltools notes the date of the conversion
         model.user_defined_metadata.update(metadata)
-        with unfinished(path) as package:
+        with atomic(path) as package:
             saved = package.with_name("saved.mlpackage")
             with quiet():
                 from exporters._mlpackage import rewritten

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from compress.contracts import CompressError, DeployGraph, Exporter
+from compress.system.files import atomic
 
 # ONNX Runtime 1.14 (February 2023) is the first to read opset 18, and reads no newer IR version than 8; torch's
 # exporter writes opset 18 natively.
@@ -38,7 +39,6 @@ class Onnx(Exporter):
 
         from exporters._deploy import as_text, optimized
         from exporters._quiet import quiet
-        from exporters._write import unfinished
 
         graph = optimized(graph, self)
         with quiet():
@@ -54,7 +54,7 @@ class Onnx(Exporter):
         model.producer_name, model.producer_version = "compress-retrieval", str(graph.metadata["version"])
         onnx.helper.set_model_props(model, as_text(metadata))
         onnx.checker.check_model(model, full_check=True)
-        with unfinished(path) as file:
+        with atomic(path) as file:
             file.write_bytes(model.SerializeToString(deterministic=True))
 
             from exporters._onnx_stored import KINDS, stored

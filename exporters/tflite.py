@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from compress.contracts import DeployGraph
+from compress.system.files import atomic
 from exporters._mixed import MixedPrecision
 
 
@@ -41,10 +42,9 @@ class TFLite(MixedPrecision):
         from exporters._quiet import quiet
         from exporters._stored import require
         from exporters._tflite_metadata import with_end_names, with_metadata, with_names
-        from exporters._write import unfinished
 
         graph = optimized(graph, self)
-        with unfinished(path) as file:
+        with atomic(path) as file:
             _convert(graph, file)
             content, metadata = with_names(file.read_bytes()), dict(graph.metadata)
             if self.precision != "fp32":

@@ -48,7 +48,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def assert_equal_bundles(one: Path, other: Path) -> None:
     assert hashes(one) == hashes(other)
     assert timeless(manifest(one)) == timeless(manifest(other))
-    assert not [path.name for path in one.rglob("*") if path.name.startswith(".unfinished") or path.suffix == ".tmp"]
+    assert not [path.name for path in one.rglob("*") if path.suffix == ".unfinished"]
     assert not list((one / ".compress/scratch").iterdir())
 
 
@@ -175,10 +175,11 @@ def test_a_finished_run_is_reused_and_a_damaged_file_is_made_again(finished: Fin
     with (folder / "artifacts/tiny.fp32.pt").open("r+b") as file:
         file.seek(100)
         file.write(b"damage")
-    (folder / "artifacts/.unfinished-tiny.fp32.onnx").write_bytes(b"a kill left this")
+    (folder / "artifacts/.tiny.fp32.onnx.unfinished").mkdir()
+    (folder / "artifacts/.tiny.fp32.onnx.unfinished/tiny.fp32.onnx").write_bytes(b"a kill left this")
     (folder / "golden/images/999.png").write_bytes(b"of an earlier recipe with more golden images")
     (folder / "worst/tiny.w8.tflite.litert.png").write_bytes(b"of an artifact that the recipe no longer has")
-    (folder / "gallery/gallery.sqlite.tmp").write_bytes(b"a kill left this too")
+    (folder / "gallery/.gallery.sqlite.unfinished").mkdir()
     again = compress_here("run", finished.recipe, "--out", folder)
     assert again.code == 0, again.stderr
     assert [line for line in again.stderr.splitlines() if line.startswith(("train", "export"))] == [

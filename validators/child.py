@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import Embedder, Latency
+from compress.system.files import atomic, write_text
 
 IMAGES_WRITTEN = b"\n"
 """What the parent writes to stdin, once, when every image file is whole."""
@@ -143,10 +144,8 @@ def peak_bytes() -> int:
 
 def save(path: Path, array: np.ndarray) -> None:
     """Write ``array`` so that ``path`` is either absent or whole."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, array)
-    partial.replace(path)
+    with atomic(path) as unfinished:
+        np.save(unfinished, array)
 
 
 def main() -> int:
@@ -159,9 +158,7 @@ def main() -> int:
         result = run(job)
     except Exception as error:
         result = {"failure": f"{type(error).__name__}: {error}"}
-    partial = Path(job.result).with_suffix(".partial")
-    partial.write_text(json.dumps(result), encoding="utf-8")
-    partial.replace(job.result)
+    write_text(Path(job.result), json.dumps(result))
     return 0 if "failure" not in result else 1
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from compress.contracts import HeldOut
+from compress.system.files import atomic
 
 FOLDER = "worst"
 
@@ -29,8 +30,6 @@ def write_worst(bundle: Path, name: str, worst_image: str | None, held_out: Held
     else:
         pixels = held_out.probes[int(worst_image.removeprefix("probe "))]
     file = bundle / FOLDER / f"{name}.png"
-    file.parent.mkdir(exist_ok=True)
-    unfinished = file.with_name(file.name + ".tmp")
-    Image.fromarray(pixels).save(unfinished, "PNG", optimize=False)
-    unfinished.replace(file)
+    with atomic(file) as unfinished:
+        Image.fromarray(pixels).save(unfinished, "PNG", optimize=False)
     return file.relative_to(bundle).as_posix()

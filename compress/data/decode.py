@@ -27,6 +27,7 @@ from PIL import Image
 
 from compress.contracts import BadInput, Boxed, ImageArray, Preprocess
 from compress.data.images import UndecodableImageError, preprocess_image, read_image
+from compress.system.files import atomic
 
 Sources = Sequence[Path | Boxed] | np.ndarray
 """N files or parts of files, or uint8 [N, h, w] or [N, h, w, 3]."""
@@ -166,26 +167,20 @@ def _open_entry(entry: Path, shape: tuple[int, ...]) -> Decoded | None:
 def _make_entry(
     entry: Path, shape: tuple[int, ...], sources: Sources, preprocess: Preprocess, workers: int, progress: bool
 ) -> None:
-    partial = entry.with_suffix(".partial")
-    for leftover in (partial, entry):
-        shutil.rmtree(leftover, ignore_errors=True)
-    needed, free = int(np.prod(shape)), shutil.disk_usage(entry.parent).free
-    if needed > free:
-        raise OSError(f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
-    partial.mkdir()
-    try:
+    shutil.rmtree(entry, ignore_errors=True)  # it is damaged, and takes room
+    with atomic(entry) as unfinished:
+        needed, free = int(np.prod(shape)), shutil.disk_usage(entry.parent).free
+        if needed > free:
+            raise OSError(f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+        unfinished.mkdir()
         # Written in order rather than through a memory map, where a full disk kills the process without a message.
-        with (partial / "images.npy").open("wb") as file:
+        with (unfinished / "images.npy").open("wb") as file:
             _write_npy_header(file, shape)
             digests, skipped = _decode_all(
                 sources, preprocess, lambda pixels: file.write(pixels.data), workers, progress
             )
-        np.save(partial / "digests.npy", digests)
-        (partial / "skipped.json").write_text(json.dumps(skipped), encoding="utf-8")
-        partial.rename(entry)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        np.save(unfinished / "digests.npy", digests)
+        (unfinished / "skipped.json").write_text(json.dumps(skipped), encoding="utf-8")
 
 
 def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import BadInput, Distance, Index, MissingTool, OpenIndex
+from compress.system.files import atomic
 from validators.metrics import binarize
 
 
@@ -35,10 +36,9 @@ class FaissIndex(Index):
         self.check(len(features))
         faiss = _load()
         index = self.make(faiss, _rows(features, distance), distance, seed)
-        unfinished = path.with_name(path.name + ".tmp")
         write = faiss.write_index_binary if distance == "hamming" else faiss.write_index
-        write(index, str(unfinished))
-        unfinished.replace(path)
+        with atomic(path) as unfinished:
+            write(index, str(unfinished))
 
     def open(self, path: Path, features: np.ndarray, distance: Distance) -> OpenIndex:
         self.check(len(features))

@@ -9,6 +9,7 @@ from typing import Any
 
 from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
 from compress.options import build_component, tuples
+from compress.system.files import atomic
 
 _HEADER = "compress"
 
@@ -31,10 +32,8 @@ def save_model(model: Model, path: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     # One header entry: safetensors writes several in the random order of a hash map.
     payload = save(tensors, metadata={_HEADER: json.dumps(description, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(payload)
-    unfinished.replace(path)
+    with atomic(path) as unfinished:
+        unfinished.write_bytes(payload)
 
 
 def read_description(path: Path) -> dict[str, Any]:

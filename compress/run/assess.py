@@ -26,7 +26,7 @@ from compress.recipe.reader import Validation
 from compress.run.controls import adversaries, judge
 from compress.run.workspace import Workspace
 from compress.system import environment
-from compress.system.files import artifact_bytes, artifact_sha256, write_text
+from compress.system.files import artifact_bytes, artifact_sha256, atomic, write_text
 from compress.system.progress import say
 from validators import runtimes_for
 from validators.compatibility import Sample, compatibility, sample, sample_of
@@ -274,11 +274,8 @@ class Assessor:
 
 
 def _save(path: Path, embeddings: Sample) -> None:
-    path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        np.savez(file, queries=embeddings.queries, gallery=embeddings.gallery)
-    unfinished.replace(path)
+    with atomic(path) as unfinished:
+        np.savez(unfinished, queries=embeddings.queries, gallery=embeddings.gallery)
 
 
 def _load(path: Path) -> Sample:

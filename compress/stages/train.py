@@ -22,6 +22,7 @@ from compress.stages._order import epoch_length, epoch_order
 from compress.stages._schedules import Schedule, learning_rate
 from compress.stages._team import Team, all_processes
 from compress.system import memory
+from compress.system.files import atomic
 from compress.system.progress import Ticker, say, ticker
 from validators.metrics import evaluate_retrieval
 
@@ -311,11 +312,9 @@ class _Progress:
             self.best_weights = {name: t.detach().cpu().clone() for name, t in graph.network.state_dict().items()}
 
     def save(self, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer) -> None:
-        unfinished = path.with_suffix(".tmp")
-        torch.save(
-            {"progress": vars(self), "graph": graph.state_dict(), "optimizer": optimizer.state_dict()}, unfinished
-        )
-        unfinished.replace(path)
+        state = {"progress": vars(self), "graph": graph.state_dict(), "optimizer": optimizer.state_dict()}
+        with atomic(path) as unfinished:
+            torch.save(state, unfinished)
 
     @classmethod
     def restored(

@@ -1,11 +1,19 @@
-"""Files: their sha256 and size, also of .mlpackage folders, and writes that happen whole or not at all."""
+"""Files: their sha256 and size, also of .mlpackage folders, and writes that happen whole or not at all.
+
+A runtime's child process imports this file in an interpreter that may have NumPy alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from compress.contracts.errors import BadInput
 
 
 def artifact_sha256(path: Path) -> str:
@@ -45,7 +53,38 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with atomic(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Write a file or folder so that it appears at ``path`` whole or not at all.
+
+    The block writes to the path it is given, which has the same name in a hidden folder beside ``path``. When the block
+    ends without an error, that becomes ``path``; until then an older file or folder stays. The parent folder is
+    created. The hidden folder's name follows from ``path``, so that the next write removes what a killed one left.
+
+    Raises:
+        BadInput: ``path`` cannot be written, or is a folder where a file is to be written or the other way round.
+    """
+    hidden = path.with_name(f".{path.name}.unfinished")
+    unfinished, replaced = hidden / path.name, hidden / "replaced"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if replaced.exists() and not path.exists():  # killed between the two renames below
+            replaced.rename(path)
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written here ({error.strerror}); choose another path") from error
+    try:
+        yield unfinished
+        if path.exists() and path.is_dir() != unfinished.is_dir():
+            found, expected = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise BadInput(f"{path}: is a {found}, but a {expected} is to be written; delete it or choose another path")
+        if path.is_dir():  # rename(2) does not replace a folder that has content
+            path.rename(replaced)
+        unfinished.replace(path)
+    finally:
+        shutil.rmtree(hidden)

@@ -11,22 +11,20 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from compress.system.files import atomic
+
 
 @contextmanager
 def written(path: Path, tables: str) -> Iterator[sqlite3.Connection]:
     """A database with these empty tables, to fill; it appears at ``path`` when the context ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.unlink(missing_ok=True)
-    with closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
-        # A crash leaves an unfinished file, which the rename below never makes a finished one.
+    with atomic(path) as unfinished, closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
+        # Without a journal: after a crash the unfinished file is deleted, never repaired.
         database.executescript("PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA journal_mode = OFF;")
         database.executescript(tables)
         database.execute("BEGIN")
         yield database
         database.execute("COMMIT")
         database.execute("VACUUM")
-    unfinished.replace(path)
 
 
 def opened(path: Path) -> sqlite3.Connection:

@@ -174,10 +174,10 @@ def test_a_killed_decode_leaves_nothing_that_is_taken_for_finished(sun: Path, ca
     )
     child = subprocess.run([sys.executable, "-c", code, str(sun), str(cache)], check=False)
     assert child.returncode == -signal.SIGKILL
-    assert list(cache.glob("*.partial"))
+    assert list(cache.glob("*.unfinished"))
     data = load(sun, cache)
     assert agrees_with_files(data.train, sun, data.preprocess)
-    assert not list(cache.glob("*.partial"))
+    assert not list(cache.glob("*.unfinished"))
 
 
 def test_threads_give_what_one_gives(sun: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

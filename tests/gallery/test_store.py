@@ -92,7 +92,8 @@ def test_the_same_rows_give_the_same_bytes_and_another_feature_does_not(
     for name in ("one", "two"):
         _pooled.write(tmp_path / name, pictures)
     # What an earlier run was killed over does not matter either.
-    (tmp_path / "three.tmp").write_bytes(b"half a database")
+    (tmp_path / ".three.unfinished").mkdir()
+    (tmp_path / ".three.unfinished/three").write_bytes(b"half a database")
     _pooled.write(tmp_path / "three", pictures)
     one, two, three = ((tmp_path / name).read_bytes() for name in ("one", "two", "three"))
     assert one == two == three
