@@ -36,7 +36,7 @@ _HOMES = {
 
 def list_models() -> list[str]:
     """The names ``create_model`` knows, sorted."""
-    return plugins.names("architectures")
+    return plugins.names(Architecture)
 
 
 def create_model(name: str, num_classes: int = 0, **options: Any) -> nn.Module:
@@ -56,12 +56,10 @@ def create_model(name: str, num_classes: int = 0, **options: Any) -> nn.Module:
     """
     from compress.options import build
 
-    component = plugins.find("architectures", name)
+    component = plugins.find(Architecture, name)
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 0:
         raise BadInput(f"{name}.num_classes: {num_classes!r} must be a whole number, 0 for a headless network")
-    architecture = build(component, options, name)
-    assert isinstance(architecture, Architecture)
-    return architecture.build(num_classes)
+    return build(component, options, name).build(num_classes)
 
 
 def __getattr__(attribute: str) -> Any:

@@ -33,7 +33,7 @@ class DeepHash(Architecture):
 
     distances: ClassVar[tuple[Distance, ...]] = ("hamming",)
 
-    trunk: Architecture = component_field("architectures", default="mobilenet_v1")
+    trunk: Architecture = component_field(Architecture, default="mobilenet_v1")
     bits: Annotated[int, Ge(8), Le(4096), MultipleOf(8)] = 32
     batch_norm: bool = True
     classifier: Literal["linear", "orthogonal"] = "linear"

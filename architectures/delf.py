@@ -39,7 +39,7 @@ class Delf(Architecture):
 
     distances: ClassVar[tuple[Distance, ...]] = ("local",)
 
-    trunk: Architecture = component_field("architectures", default="mobilenet_v1")
+    trunk: Architecture = component_field(Architecture, default="mobilenet_v1")
     stride: Literal[8, 16, 32] = 16
     sizes: tuple[Annotated[int, Ge(32), Le(2048)], ...] = (128, 64)
     hidden: Annotated[int, Ge(1)] = 128

@@ -29,7 +29,7 @@ class Fusion(Architecture):
 
     distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")
 
-    trunk: Architecture = component_field("architectures", default="alnet")
+    trunk: Architecture = component_field(Architecture, default="alnet")
     dim: Annotated[int, Ge(1), Le(65536)] | None = None
 
     def build(self, num_classes: int = 0) -> nn.Module:

@@ -29,7 +29,7 @@ class GeM(Architecture):
 
     distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")
 
-    trunk: Architecture = component_field("architectures", default="alnet")
+    trunk: Architecture = component_field(Architecture, default="alnet")
     p: Annotated[float, Ge(1), Le(100)] = 3.0
     dim: Annotated[int, Ge(1), Le(65536)] | None = None
 

@@ -37,7 +37,7 @@ class NetVLAD(Architecture):
 
     distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")
 
-    trunk: Architecture = component_field("architectures", default="mobilenet_v3")
+    trunk: Architecture = component_field(Architecture, default="mobilenet_v3")
     clusters: Annotated[int, Ge(2), Le(1024)] = 64
     dim: Annotated[int, Ge(1), Le(65536)] | None = None
 

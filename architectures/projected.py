@@ -22,7 +22,7 @@ class Projected(Architecture):
         dim: D, values of the embedding.
     """
 
-    trunk: Architecture = component_field("architectures", default="alnet")
+    trunk: Architecture = component_field(Architecture, default="alnet")
     dim: Annotated[int, Ge(1), Le(65536)] = 128
 
     def __post_init__(self) -> None:

@@ -30,8 +30,9 @@ app = typer.Typer(
 def _runtimes(incomplete: str) -> list[str]:
     """For the shell's completion."""
     from compress import plugins
+    from compress.contracts import Runtime
 
-    return [name for name in plugins.names("runtimes") if name.startswith(incomplete)]
+    return [name for name in plugins.names(Runtime) if name.startswith(incomplete)]
 
 
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]

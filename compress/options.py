@@ -31,7 +31,7 @@ def options_model(component: type[Component]) -> type[BaseModel]:
     for option in dataclasses.fields(component):
         required = option.default is dataclasses.MISSING
         # A nested component was checked when it was built; its class is no pydantic type.
-        hint = Any if "kind" in option.metadata else hints[option.name]
+        hint = Any if "base" in option.metadata else hints[option.name]
         fields[option.name] = (hint, ... if required else option.default)
     config = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     return create_model(component.__name__, __config__=config, **fields)
@@ -58,23 +58,23 @@ def build(component: type[C], values: Mapping[str, Any], where: str) -> C:
         raise BadOptions([f"{where}: {error}"]) from error
 
 
-def build_named(kind: str, entry: Any, where: str) -> Component:
-    """The component that ``name`` or ``{name: options}`` says. Raises as ``build`` does."""
+def build_named(base: type[C], entry: Any, where: str) -> C:
+    """The component of ``base`` that ``name`` or ``{name: options}`` says. Raises as ``build`` does."""
     if isinstance(entry, Mapping) and len(entry) == 1:
         ((name, options),) = entry.items()
-        return build_component(kind, str(name), options, f"{where}.{name}")
+        return build_component(base, str(name), options, f"{where}.{name}")
     if not isinstance(entry, str):
-        known = ", ".join(plugins.names(kind))
+        known = ", ".join(plugins.names(base))
         raise BadOptions([f"{where}: {entry!r} must be one name or one 'name: {{options}}' ({known})"])
-    return build_component(kind, entry, {}, where)
+    return build_component(base, entry, {}, where)
 
 
-def build_component(kind: str, name: str, options: Any, where: str) -> Component:
-    """The component of this name; None stands for no options. Raises as ``build`` does."""
+def build_component(base: type[C], name: str, options: Any, where: str) -> C:
+    """The component of ``base`` with this name; None stands for no options. Raises as ``build`` does."""
     if options is not None and not isinstance(options, Mapping):
         raise BadOptions([f"{where}: {options!r} must be a mapping of options"])
     try:
-        component = plugins.find(kind, name)
+        component = plugins.find(base, name)
     except MissingTool as error:
         raise MissingTool(f"{where}: {error}") from error
     except BadInput as error:
@@ -86,16 +86,16 @@ def _nested(component: type[Component], values: Mapping[str, Any], where: str) -
     """The components that other components hold, by field."""
     found = {}
     for option in dataclasses.fields(component):
-        if "kind" not in option.metadata:
+        if "base" not in option.metadata:
             continue
-        kind, place = option.metadata["kind"], f"{where}.{option.name}"
+        base, key = option.metadata["base"], f"{where}.{option.name}"
         given = values.get(option.name, option.metadata["default"])
         if isinstance(given, Component) or (given is None and option.metadata["default"] is None):
             continue
         if "only" in option.metadata:
-            found[option.name] = build_component(kind, option.metadata["only"], given, place)
+            found[option.name] = build_component(base, option.metadata["only"], given, key)
         else:
-            found[option.name] = build_named(kind, given, place)
+            found[option.name] = build_named(base, given, key)
     return found
 
 
@@ -110,10 +110,10 @@ def tuples(value: Any) -> Any:
 
 def _explain(problem: Mapping[str, Any], where: str, known: list[str]) -> str:
     """One pydantic error in the words of a recipe."""
-    place = ".".join([where, *(str(part) for part in problem["loc"])])
+    key = ".".join([where, *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
         near = did_you_mean(str(problem["loc"][-1]), known)
-        return f"{place}: unknown key{near} (there are: {', '.join(known) or 'none'})"
+        return f"{key}: unknown key{near} (there are: {', '.join(known) or 'none'})"
     if problem["type"] == "missing":
-        return f"{place}: missing"
-    return f"{place}: {problem['input']!r} is wrong, {problem['msg'][0].lower() + problem['msg'][1:]}"
+        return f"{key}: missing"
+    return f"{key}: {problem['input']!r} is wrong, {problem['msg'][0].lower() + problem['msg'][1:]}"

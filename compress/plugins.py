@@ -15,18 +15,18 @@ from compress.contracts import BadInput, Component, MissingTool
 
 C = TypeVar("C", bound=Component)
 
-FOLDERS: dict[str, tuple[str, type[Component]]] = {
-    "architectures": ("architectures", contracts.Architecture),
-    "datasets": ("compress.datasets", contracts.Dataset),
-    "stages": ("compress.stages", contracts.Stage),
-    "losses": ("compress.losses", contracts.Loss),
-    "distillation": ("compress.distillation", contracts.Objective),
-    "exporters": ("exporters", contracts.Exporter),
-    "runtimes": ("validators.runtimes", contracts.Runtime),
-    "checks": ("validators.checks", contracts.Check),
-    "indexes": ("compress.indexes", contracts.Index),
+FOLDERS: dict[type[Component], str] = {
+    contracts.Architecture: "architectures",
+    contracts.Dataset: "compress.datasets",
+    contracts.Stage: "compress.stages",
+    contracts.Loss: "compress.losses",
+    contracts.Objective: "compress.distillation",
+    contracts.Exporter: "exporters",
+    contracts.Runtime: "validators.runtimes",
+    contracts.Check: "validators.checks",
+    contracts.Index: "compress.indexes",
 }
-"""Kind, as ``compress list`` names it -> (package that holds the files, base class)."""
+"""Base class -> the package whose modules hold its components."""
 
 
 def check_import_names() -> None:
@@ -55,15 +55,20 @@ def _folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def names(kind: str) -> list[str]:
-    """The components of a kind, sorted; nothing is imported."""
-    modules = pkgutil.iter_modules([str(_folder(FOLDERS[kind][0]))])
+def kind(base: type[Component]) -> str:
+    """What ``compress list`` and error messages call the components of a base class, e.g. ``datasets``."""
+    return FOLDERS[base].rpartition(".")[2]
+
+
+def names(base: type[Component]) -> list[str]:
+    """The components of a base class, sorted; nothing is imported."""
+    modules = pkgutil.iter_modules([str(_folder(FOLDERS[base]))])
     return sorted(m.name for m in modules if not m.ispkg and not m.name.startswith("_"))
 
 
-def summary(kind: str, name: str) -> str:
+def summary(base: type[Component], name: str) -> str:
     """The first line of the component file's docstring; nothing is imported."""
-    source = (_folder(FOLDERS[kind][0]) / f"{name}.py").read_text(encoding="utf-8")
+    source = (_folder(FOLDERS[base]) / f"{name}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
@@ -73,22 +78,21 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def find(kind: str, name: str) -> type[Component]:
-    """The one component class of ``<folder>/<name>.py``.
+def find(base: type[C], name: str) -> type[C]:
+    """The one class of ``<folder>/<name>.py`` that derives from ``base``, a key of ``FOLDERS``.
 
     Raises:
         BadInput: there is no such component; the message lists those there are.
         MissingTool: the component's file needs a library that is not installed.
     """
-    known = names(kind)
+    known = names(base)
     if name not in known:
-        raise BadInput(f"'{name}' is not one of the {kind} ({', '.join(known)}){did_you_mean(name, known)}")
-    package, base = FOLDERS[kind]
+        raise BadInput(f"'{name}' is not one of the {kind(base)} ({', '.join(known)}){did_you_mean(name, known)}")
     try:
-        module = importlib.import_module(f"{package}.{name}")
+        module = importlib.import_module(f"{FOLDERS[base]}.{name}")
     except ModuleNotFoundError as error:
         raise MissingTool(
-            f"'{name}' of the {kind} needs the Python package '{error.name}', which is not installed; "
+            f"'{name}' of the {kind(base)} needs the Python package '{error.name}', which is not installed; "
             'install it with: pip install "compress-retrieval[all]"'
         ) from error
     found = [

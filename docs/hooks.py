@@ -21,7 +21,19 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from compress import plugins
-from compress.contracts import Component, Dataset, GalleryOptions
+from compress.contracts import (
+    Architecture,
+    Check,
+    Component,
+    Dataset,
+    Exporter,
+    GalleryOptions,
+    Index,
+    Loss,
+    Objective,
+    Runtime,
+    Stage,
+)
 from compress.options import options_model
 from compress.recipe.reader import check_sections
 from compress.recipe.schema import json_schema
@@ -60,10 +72,10 @@ def sizes() -> str:
     from architectures._complexity import complexity
 
     rows = []
-    for name in plugins.names("architectures"):
+    for name in plugins.names(Architecture):
         size = complexity(create_model(name), (128, 128))
         counted = (f"{size.params / 1e6:.2f} M", f"{size.macs / 1e6:.0f} M")
-        rows.append((f"`{name}`", *counted, plugins.summary("architectures", name)))
+        rows.append((f"`{name}`", *counted, plugins.summary(Architecture, name)))
     return table(("network", "parameters", "multiply-adds at 128 px", "what it is"), rows)
 
 
@@ -71,15 +83,15 @@ def recipe_page() -> str:
     """Every key. Raises PluginError when the schema has a section that this page does not."""
     parts = {
         **dict.fromkeys(TOP, ""),
-        "data": f"`dataset` names one of these. All share:\n\n{options(Dataset)}\n\n{components('datasets', Dataset)}",
+        "data": f"`dataset` names one of these. All share:\n\n{options(Dataset)}\n\n{components(Dataset, Dataset)}",
         "model": "`architecture` names one of these; `checkpoint` starts from trained weights; `distance` is `l2`, "
-        f"`cosine` or `hamming`, where the network allows it.\n\n{components('architectures')}",
-        "train": f"Leave it out to export a checkpoint as it is.\n\n{options(plugins.find('stages', 'train'))}\n\n"
-        f"Losses:\n\n{components('losses')}",
-        "compress": f"A list of stages, done in this order.\n\n{components('stages', without=('train',))}\n\n"
-        f"Objectives of `distill`:\n\n{components('distillation')}",
-        "export": f"A list; each entry is one file.\n\n{components('exporters')}",
-        "gallery": f"{options(GalleryOptions)}\n\nIndexes:\n\n{components('indexes')}",
+        f"`cosine` or `hamming`, where the network allows it.\n\n{components(Architecture)}",
+        "train": f"Leave it out to export a checkpoint as it is.\n\n{options(plugins.find(Stage, 'train'))}\n\n"
+        f"Losses:\n\n{components(Loss)}",
+        "compress": f"A list of stages, done in this order.\n\n{components(Stage, without=('train',))}\n\n"
+        f"Objectives of `distill`:\n\n{components(Objective)}",
+        "export": f"A list; each entry is one file.\n\n{components(Exporter)}",
+        "gallery": f"{options(GalleryOptions)}\n\nIndexes:\n\n{components(Index)}",
         "validate": validate(),
     }
     missing = json_schema()["properties"].keys() ^ parts.keys()
@@ -96,7 +108,7 @@ def recipe_page() -> str:
 def validate() -> str:
     """The checks, the runtimes and the gates."""
     checks = [
-        f"`{key}`: {plugins.summary('checks', name)}\n\n{options(plugins.find('checks', name))}"
+        f"`{key}`: {plugins.summary(Check, name)}\n\n{options(plugins.find(Check, name))}"
         for key, name in check_sections().items()
     ]
     precisions = ("fp32", "fp16", "w8", "p8", "p6", "w8a32", "w8a8", "w4", "p4")
@@ -110,19 +122,19 @@ def validate() -> str:
         [
             *checks,
             "`runtimes`: a list of those to execute on; by default the best of each format that is installed.",
-            components("runtimes"),
+            components(Runtime),
             f"`gates`: limits by name, beside these defaults; a failed gate is exit code 1.\n\n{gates}",
         ]
     )
 
 
-def components(kind: str, shared: type[Component] | None = None, without: tuple[str, ...] = ()) -> str:
+def components(base: type[Component], shared: type[Component] | None = None, without: tuple[str, ...] = ()) -> str:
     """A heading, the summary and the options of each; those of ``shared`` only where their default is another."""
-    texts = []
-    for name in plugins.names(kind):
+    kind, texts = plugins.kind(base), []
+    for name in plugins.names(base):
         if name not in without:
-            found = options(plugins.find(kind, name), shared) or "No options of its own."
-            texts.append(f"### `{name}` {{ #{kind}-{name} }}\n\n{plugins.summary(kind, name)}\n\n{found}")
+            found = options(plugins.find(base, name), shared) or "No options of its own."
+            texts.append(f"### `{name}` {{ #{kind}-{name} }}\n\n{plugins.summary(base, name)}\n\n{found}")
     return "\n\n".join(texts)
 
 
@@ -136,7 +148,7 @@ def options(component: type[Component], shared: type[Component] | None = None) -
         values = schema["properties"][field.name]
         if field.name in known and known[field.name].get("default") == values.get("default"):
             continue
-        kind = field.metadata.get("kind")
+        kind = plugins.kind(field.metadata["base"]) if "base" in field.metadata else None
         default = field.metadata["default"] if kind else values.get("default")
         if "only" in field.metadata:
             words = f"options of the {kind} `{field.metadata['only']}`, or null"
@@ -192,4 +204,4 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and "kind" not in field.metadata
+    return field.default is dataclasses.MISSING and "base" not in field.metadata

@@ -107,11 +107,8 @@ def find_exporter(suffix: str) -> type[Exporter]:
     Raises:
         BadInput: there is none; the message lists the suffixes there are.
     """
-    found = {}
-    for name in plugins.names("exporters"):
-        exporter = plugins.find("exporters", name)
-        assert issubclass(exporter, Exporter)
-        found[exporter.suffix] = exporter
+    exporters = (plugins.find(Exporter, name) for name in plugins.names(Exporter))
+    found = {exporter.suffix: exporter for exporter in exporters}
     if suffix not in found:
         raise BadInput(f"'{suffix}' is not the suffix of a format ({', '.join(sorted(found))})")
     return found[suffix]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from compress import plugins
+from compress.contracts import Architecture, Dataset, Exporter
 from tests._command import REPOSITORY, compress, compress_here
 from tests.conftest import Finished
 
@@ -23,12 +24,15 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         assert f"  {command} " in ended.stdout
 
 
-@pytest.mark.parametrize("kind", [*plugins.FOLDERS, "metrics"])
+KINDS = {plugins.kind(base): base for base in plugins.FOLDERS}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "metrics"])
 def test_each_list_explains_every_name(kind: str) -> None:
     ended = compress("list", kind)
     assert ended.code == 0, ended.stderr
     entries = dict(line.split(maxsplit=1) for line in ended.stdout.splitlines())
-    assert entries.keys() == (set(plugins.names(kind)) if kind != "metrics" else entries.keys())
+    assert entries.keys() == (set(plugins.names(KINDS[kind])) if kind in KINDS else entries.keys())
     assert all(len(explanation) > 10 for explanation in entries.values())
 
 
@@ -45,8 +49,8 @@ def test_the_schema_is_json_and_knows_every_component() -> None:
     ended = compress("schema")
     assert ended.code == 0, ended.stderr
     text = json.dumps(json.loads(ended.stdout))
-    for kind in ("architectures", "datasets", "exporters"):
-        for name in plugins.names(kind):
+    for base in (Architecture, Dataset, Exporter):
+        for name in plugins.names(base):
             assert f'"{name}"' in text
 
 

@@ -110,9 +110,9 @@ def test_runtimes_and_converters_load_where_they_are_used() -> None:
     code = """
 import sys
 from compress import plugins
-for kind in plugins.FOLDERS:
-    for name in plugins.names(kind):
-        plugins.find(kind, name)
+for base in plugins.FOLDERS:
+    for name in plugins.names(base):
+        plugins.find(base, name)
 print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -141,8 +141,8 @@ def test_no_import_goes_in_a_circle() -> None:
 
 
 def test_a_component_file_holds_one_component() -> None:
-    for kind in plugins.FOLDERS:
-        for name in plugins.names(kind):
-            component = plugins.find(kind, name)
+    for base in plugins.FOLDERS:
+        for name in plugins.names(base):
+            component = plugins.find(base, name)
             assert component.component_name() == name
             assert Path(component.__module__.replace(".", "/")).name == name

@@ -45,7 +45,7 @@ def format_of(path: Path | str) -> str:
 
 def runtimes_for(format: str) -> list[Runtime]:
     """Every runtime of a format, installed or not, with default options: native, then older, then reference."""
-    found = [_runtime(name) for name in plugins.names("runtimes")]
+    found = [plugins.find(Runtime, name)() for name in plugins.names(Runtime)]
     able = [runtime for runtime in found if format in runtime.formats]
     return sorted(able, key=lambda runtime: (EVIDENCE_ORDER.index(runtime.evidence), runtime.component_name()))
 
@@ -59,7 +59,7 @@ def choose_runtime(format: str, name: str | None = None) -> Runtime:
     """
     able = runtimes_for(format)
     if name is not None:
-        chosen = _runtime(name)
+        chosen = plugins.find(Runtime, name)()
         if format not in chosen.formats:
             names = ", ".join(runtime.component_name() for runtime in able)
             raise BadInput(f"runtime '{name}' does not run {format} artifacts (those that do: {names})")
@@ -99,12 +99,6 @@ def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = 
     if done.outputs is None:
         raise ArtifactError(f"{path}: {done.failure}")
     return done.outputs["images"]
-
-
-def _runtime(name: str) -> Runtime:
-    found: Any = plugins.find("runtimes", name)()
-    assert isinstance(found, Runtime)
-    return found
 
 
 def _check(images: Any) -> None:

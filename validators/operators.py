@@ -48,8 +48,7 @@ def operators(runtime: Runtime, artifact: Path, image: np.ndarray, threads: int)
 
 
 def main(name: str, artifact: str, image: str, threads: str) -> None:
-    runtime = plugins.find("runtimes", name)()
-    assert isinstance(runtime, Runtime)
+    runtime = plugins.find(Runtime, name)()
     found = runtime.profile(Path(artifact), np.load(image), int(threads), RUNS)
     found = sorted(found, key=lambda each: -each.milliseconds)
     print(json.dumps([vars(each) for each in found]))

@@ -72,8 +72,7 @@ def _side_by_side(embedders: Sequence[Embedder], image: np.ndarray) -> list[floa
 
 
 def main(name: str, job: str) -> None:
-    runtime = plugins.find("runtimes", name)()
-    assert isinstance(runtime, Runtime)
+    runtime = plugins.find(Runtime, name)()
     found = []
     for (height, width), files in json.loads(Path(job).read_text()):
         image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)

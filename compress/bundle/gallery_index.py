@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -107,14 +107,14 @@ def open_index(folder: Path, manifest: Mapping[str, Any], gallery: Gallery) -> O
     if not path.is_file() or artifact_sha256(path) != manifest["files"].get(entry["path"]):
         raise BadInput(f"{path}: missing, or changed since the bundle was made; take the file of the run")
     try:
-        index = cast(Index, build_named("indexes", {entry["index"]: entry["options"]}, "gallery.index"))
+        index = build_named(Index, {entry["index"]: entry["options"]}, "gallery.index")
     except BadInput as error:
         raise BadInput(f"{folder / MANIFEST}: {error}") from error
     return index.open(path, gallery.features, gallery.embedding.distance)
 
 
 def _run(job: _Job) -> dict[str, Any]:
-    index = cast(Index, build_named("indexes", job.index, "gallery.index"))
+    index = build_named(Index, job.index, "gallery.index")
     folder, scratch = Path(job.folder), Path(job.scratch)
     arrays = {path.stem: np.load(path) for path in scratch.glob("*.npy")}
     gallery, golden = read_gallery(folder / GALLERY), read_golden(folder / "golden")

@@ -72,8 +72,8 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: b
         # A reference executor's time says nothing about any runtime.
         known = [each for each in runtimes_for(artifact["format"]) if each.evidence != "reference"]
         pairs += [(artifact["path"], each) for each in known if runtime in (None, each.component_name())]
-    if runtime is not None and runtime not in plugins.names("runtimes"):
-        plugins.find("runtimes", runtime)  # says which there are
+    if runtime is not None and runtime not in plugins.names(Runtime):
+        plugins.find(Runtime, runtime)  # says which there are
     reasons = {pair: pair[1].unavailable() for pair in pairs}
     able = [pair for pair in pairs if reasons[pair] is None]
     if not able:

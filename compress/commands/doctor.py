@@ -13,11 +13,5 @@ def lines() -> list[str]:
     tools = {
         name: f"{environment.version(name) or 'not installed':<14} {use}" for name, use in environment.TOOLS.items()
     }
-    runtimes = {name: _runtime(name).unavailable() or "ready" for name in plugins.names("runtimes")}
+    runtimes = {n: plugins.find(Runtime, n)().unavailable() or "ready" for n in plugins.names(Runtime)}
     return [environment.machine(), "", *columns(tools), "", "runtimes:", *columns(runtimes)]
-
-
-def _runtime(name: str) -> Runtime:
-    runtime = plugins.find("runtimes", name)()
-    assert isinstance(runtime, Runtime)
-    return runtime

@@ -9,14 +9,15 @@ from compress.contracts import BadInput
 
 def lines(kind: str | None) -> list[str]:
     """Names with one line of explanation each; all kinds under headings when ``kind`` is None."""
-    kinds = [*plugins.FOLDERS, "metrics"]
+    bases = {plugins.kind(base): base for base in plugins.FOLDERS}
+    kinds = [*bases, "metrics"]
     if kind is None:
         return [line for each in kinds for line in (f"{each}:", *(f"  {entry}" for entry in lines(each)))]
     if kind not in kinds:
         raise BadInput(f"list {kind}: there are {', '.join(kinds)}{plugins.did_you_mean(kind, kinds)}")
-    return columns(
-        _metrics() if kind == "metrics" else {name: plugins.summary(kind, name) for name in plugins.names(kind)}
-    )
+    if kind == "metrics":
+        return columns(_metrics())
+    return columns({name: plugins.summary(bases[kind], name) for name in plugins.names(bases[kind])})
 
 
 def _metrics() -> dict[str, str]:

@@ -166,7 +166,7 @@ def _choose(folder: Path, artifacts: Sequence[Mapping[str, Any]], runtime: str |
     from validators import choose_runtime
 
     if runtime is not None:
-        formats: frozenset[str] = getattr(plugins.find("runtimes", runtime), "formats", frozenset())
+        formats = plugins.find(Runtime, runtime).formats
         able = [entry for entry in artifacts if entry["format"] in formats]
         if not able:
             has = ", ".join(sorted({entry["format"] for entry in artifacts}))

@@ -86,7 +86,7 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
     except BadInput as error:
         problems.append(str(error))
     spec = EmbeddingSpec(**{key: manifest["embedding"][key] for key in ("dim", "kind", "distance")})
-    checks = [_check(name) for name in plugins.names("checks")]
+    checks = [plugins.find(Check, name)() for name in plugins.names(Check)]
     measured: list[dict[str, Any]] = []
     for recorded in manifest["artifacts"]:
         path = folder / recorded["path"]
@@ -178,17 +178,10 @@ def _observed(golden: Golden) -> tuple[Observation, HeldOut]:
 
 
 def _runtime(name: str) -> Runtime:
-    runtime = plugins.find("runtimes", name)()
-    assert isinstance(runtime, Runtime)
+    runtime = plugins.find(Runtime, name)()
     if (reason := runtime.unavailable()) is not None:
         raise MissingTool(f"--runtime {name}: {reason}")
     return runtime
-
-
-def _check(name: str) -> Check:
-    check = plugins.find("checks", name)()
-    assert isinstance(check, Check)
-    return check
 
 
 def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | None]:

@@ -28,19 +28,19 @@ class Component:
         return plain
 
 
-def component_field(kind: str, default: str | None) -> Any:
-    """A field that holds another component, or, where ``default`` is None, may: recipes give ``{name: {options}}``.
+def component_field(base: type[Component], default: str | None) -> Any:
+    """A field that holds a component of ``base``, or None where ``default`` is None.
 
-    A name alone will do. Only ``compress.options.build`` fills in ``default``, because sibling folders do not import
-    each other.
+    Recipes give ``{name: {options}}`` or the name alone. Only ``compress.options.build`` fills in ``default``, because
+    sibling folders do not import each other.
     """
-    metadata = {"kind": kind, "default": default}
+    metadata = {"base": base, "default": default}
     return field(metadata=metadata) if default is not None else field(default=None, metadata=metadata)
 
 
-def only_field(kind: str, name: str) -> Any:
-    """An optional field that holds the component ``name``: recipes give its options, or nothing for None."""
-    return field(default=None, metadata={"kind": kind, "only": name, "default": None})
+def only_field(base: type[Component], name: str) -> Any:
+    """A field that holds the component ``name`` of ``base`` or None: recipes give its options, or leave it out."""
+    return field(default=None, metadata={"base": base, "only": name, "default": None})
 
 
 def _plain(value: Any) -> Any:

@@ -27,4 +27,4 @@ class GalleryOptions(Component):
     thumbnail: Annotated[int, Ge(8), Le(512)] = 64
     max_images: Annotated[int, Ge(1)] = 2000
     scales: tuple[Annotated[float, Gt(0), Le(2)], ...] = (1.0,)
-    index: Index | None = component_field("indexes", None)
+    index: Index | None = component_field(Index, None)

@@ -66,8 +66,7 @@ def load_model(path: Path) -> Model:
     from compress.pruning.shapes import restore_shapes
 
     description = read_description(path)
-    architecture = build_component("architectures", description["architecture"], description["options"], str(path))
-    assert isinstance(architecture, Architecture)
+    architecture = build_component(Architecture, description["architecture"], description["options"], str(path))
     classes = tuple(description["classes"])
     network = architecture.bare().build(len(classes))
     restore_shapes(network, description.get("pruned", {}))

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compress import plugins
 from compress.contracts import (
@@ -32,6 +32,8 @@ from compress.recipe.overrides import apply_override, yaml_reader
 SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "gallery", "validate")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 DISTANCES: tuple[Distance, ...] = typing.get_args(Distance)
+
+C = TypeVar("C", bound=Component)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def parse_recipe(document: Mapping[str, Any], source: str) -> Recipe:
 
 def check_sections() -> dict[str, str]:
     """Key under ``validate`` -> name of the check component."""
-    return {typing.cast(type[Check], plugins.find("checks", name)).section: name for name in plugins.names("checks")}
+    return {plugins.find(Check, name).section: name for name in plugins.names(Check)}
 
 
 def _resolved(stages: Sequence[tuple[str, Stage]], exports: Sequence[Exporter]) -> dict[str, Any]:
@@ -164,9 +166,9 @@ class _Reader:
             self.errors.append(f"seed: {seed} must be 0 or more")
         license_name = self._value(document, "license", str, "unspecified")
 
-        data = self._chosen(document, "data", "dataset", "datasets", {})
+        data = self._chosen(document, "data", "dataset", Dataset, {})
         model_keys: dict[str, Any] = {"checkpoint": None, "distance": None}
-        architecture = self._chosen(document, "model", "architecture", "architectures", model_keys)
+        architecture = self._chosen(document, "model", "architecture", Architecture, model_keys)
         checkpoint = model_keys["checkpoint"]
         model_keys["distance"] = distance = self._distance(model_keys["distance"], architecture)
         if checkpoint is not None and not isinstance(checkpoint, str):
@@ -174,25 +176,25 @@ class _Reader:
 
         stages: list[tuple[str, Stage]] = []
         if document.get("train") is not None:
-            train = self.component("stages", "train", document["train"], "train")
+            train = self.component(Stage, "train", document["train"], "train")
             if train is not None:
-                stages.append(("train", typing.cast(Stage, train)))
+                stages.append(("train", train))
         known_errors = len(self.errors)
-        for number, stage in enumerate(self._list(document, "compress", "stages"), start=1):
-            stages.append((f"{number}-{stage.component_name()}", typing.cast(Stage, stage)))
+        for number, stage in enumerate(self._list(document, "compress", Stage), start=1):
+            stages.append((f"{number}-{stage.component_name()}", stage))
         trained = document.get("train") is not None or checkpoint is not None or (stages and stages[0][1].trains)
         if not trained and len(self.errors) == known_errors:
             self.errors.append(
                 "train: missing; give it options (or {}), set model.checkpoint to trained weights, or begin 'compress' "
                 "with 'distill'"
             )
-        exports = self._list(document, "export", "exporters")
+        exports = self._list(document, "export", Exporter)
         self._no_twins(exports)
         gallery = self._gallery(document.get("gallery"))
         validation = self._validation(document.get("validate") or {})
         self._index(gallery, validation, distance)
 
-        if self.errors or validation is None or gallery is None:
+        if self.errors or data is None or architecture is None or validation is None or gallery is None:
             return None
         resolved = {
             "name": name,
@@ -200,7 +202,7 @@ class _Reader:
             "license": license_name,
             "data": {"dataset": data.component_name(), **data.options()},
             "model": {"architecture": architecture.component_name(), **model_keys, **architecture.options()},
-            **_resolved(stages, typing.cast(list[Exporter], exports)),
+            **_resolved(stages, exports),
             "gallery": gallery.options(),
             "validate": {
                 **{key: check.options() for key, check in zip(check_sections(), validation.checks, strict=True)},
@@ -212,30 +214,30 @@ class _Reader:
             name=name,
             seed=seed,
             license=license_name,
-            data=typing.cast(Dataset, data),
-            architecture=typing.cast(Architecture, architecture),
+            data=data,
+            architecture=architecture,
             checkpoint=Path(checkpoint) if checkpoint else None,
             distance=distance,
             stages=tuple(stages),
-            exports=tuple(typing.cast(list[Exporter], exports)),
+            exports=tuple(exports),
             gallery=gallery,
             validation=validation,
             resolved=resolved,
         )
 
-    def component(self, kind: str, name: str, options: Any, where: str) -> Component | None:
+    def component(self, base: type[C], name: str, options: Any, where: str) -> C | None:
         """One component, or None after its errors were noted."""
         from compress.options import build_component
 
-        return self._noted(lambda: build_component(kind, name, options, where))
+        return self._noted(lambda: build_component(base, name, options, where))
 
-    def _named(self, kind: str, entry: Any, where: str) -> Component | None:
+    def _named(self, base: type[C], entry: Any, where: str) -> C | None:
         """``name`` or ``{name: options}``."""
         from compress.options import build_named
 
-        return self._noted(lambda: build_named(kind, entry, where))
+        return self._noted(lambda: build_named(base, entry, where))
 
-    def _noted(self, make: Callable[[], Component]) -> Component | None:
+    def _noted(self, make: Callable[[], C]) -> C | None:
         """What ``make`` gives, or None after its errors were noted."""
         from compress.options import BadOptions
 
@@ -248,22 +250,24 @@ class _Reader:
             self.missing_tools.append(error)
         return None
 
-    def _chosen(self, document: Mapping[str, Any], section: str, key: str, kind: str, beside: dict[str, Any]) -> Any:
+    def _chosen(
+        self, document: Mapping[str, Any], section: str, key: str, base: type[C], beside: dict[str, Any]
+    ) -> C | None:
         """A section in which ``key`` names the component and the other keys are its options."""
         options = document.get(section)
         if not isinstance(options, Mapping) or not isinstance(options.get(key), str):
-            self.errors.append(f"{section}: must be a mapping with the key '{key}' ({', '.join(plugins.names(kind))})")
+            self.errors.append(f"{section}: must be a mapping with the key '{key}' ({', '.join(plugins.names(base))})")
             return None
         beside.update({name: options[name] for name in beside if name in options})
         rest = {name: value for name, value in options.items() if name != key and name not in beside}
-        return self.component(kind, options[key], rest, section)
+        return self.component(base, options[key], rest, section)
 
-    def _list(self, document: Mapping[str, Any], section: str, kind: str) -> list[Component]:
+    def _list(self, document: Mapping[str, Any], section: str, base: type[C]) -> list[C]:
         entries = document.get(section) or []
         if not isinstance(entries, list):
-            self.errors.append(f"{section}: must be a list of 'name: {{options}}' ({', '.join(plugins.names(kind))})")
+            self.errors.append(f"{section}: must be a list of 'name: {{options}}' ({', '.join(plugins.names(base))})")
             return []
-        components = [self._named(kind, entry, f"{section}.{number}") for number, entry in enumerate(entries)]
+        components = [self._named(base, entry, f"{section}.{number}") for number, entry in enumerate(entries)]
         return [component for component in components if component is not None]
 
     def _gallery(self, options: Any) -> GalleryOptions | None:
@@ -272,8 +276,7 @@ class _Reader:
         if options is not None and not isinstance(options, Mapping):
             self.errors.append(f"gallery: {options!r} must be a mapping of options")
             return None
-        built = self._noted(lambda: build(GalleryOptions, options or {}, "gallery"))
-        return typing.cast(GalleryOptions | None, built)
+        return self._noted(lambda: build(GalleryOptions, options or {}, "gallery"))
 
     def _index(self, gallery: GalleryOptions | None, validation: Validation | None, distance: Distance) -> None:
         """An index that cannot search by the model's distance, or a gate of one that is not there."""
@@ -284,11 +287,7 @@ class _Reader:
         if gallery.index is None and validation is not None and INDEX_RECALL in validation.gates:
             self.errors.append(f"validate.gates.{INDEX_RECALL}: the gallery has no index; set gallery.index")
         if gallery.index is not None and distance not in gallery.index.distances:
-            able = [
-                name
-                for name in plugins.names("indexes")
-                if distance in typing.cast(type[Index], plugins.find("indexes", name)).distances
-            ]
+            able = [name for name in plugins.names(Index) if distance in plugins.find(Index, name).distances]
             self.errors.append(
                 f"gallery.index: '{gallery.index.component_name()}' cannot search by the model's distance {distance}; "
                 f"take {' or '.join(able) or 'none'}"
@@ -299,10 +298,11 @@ class _Reader:
         known = DISTANCES if architecture is None else architecture.distances
         if given is None:
             return known[0]
-        if given not in known:
+        chosen = next((distance for distance in known if distance == given), None)
+        if chosen is None:
             name = "" if architecture is None else f" for {architecture.component_name()}"
             self.errors.append(f"model.distance: {given!r} must be one of {', '.join(known)}{name}")
-        return typing.cast(Distance, given)
+        return chosen or known[0]
 
     def _validation(self, section: Any) -> Validation | None:
         if not isinstance(section, Mapping):
@@ -310,8 +310,8 @@ class _Reader:
             return None
         checks = check_sections()
         self._known(section, (*checks, "runtimes", "gates"), "validate.")
-        built = [self.component("checks", name, section.get(key), f"validate.{key}") for key, name in checks.items()]
-        runtimes = self._list({"validate.runtimes": section.get("runtimes")}, "validate.runtimes", "runtimes")
+        built = [self.component(Check, name, section.get(key), f"validate.{key}") for key, name in checks.items()]
+        runtimes = self._list({"validate.runtimes": section.get("runtimes")}, "validate.runtimes", Runtime)
         gates = section.get("gates") or {}
         if not isinstance(gates, Mapping) or not all(
             isinstance(v, int | float) and not isinstance(v, bool) for v in gates.values()
@@ -327,15 +327,15 @@ class _Reader:
         if None in built or self.errors:
             return None
         return Validation(
-            checks=tuple(typing.cast(list[Check], built)),
-            runtimes=tuple(typing.cast(list[Runtime], runtimes)),
+            checks=tuple(check for check in built if check is not None),
+            runtimes=tuple(runtimes),
             gates={name: float(limit) for name, limit in gates.items()},
         )
 
-    def _no_twins(self, exports: Sequence[Component]) -> None:
+    def _no_twins(self, exports: Sequence[Exporter]) -> None:
         """Two exports of one format and precision would be one file."""
         seen: set[tuple[str, str]] = set()
-        for number, exporter in enumerate(typing.cast(Sequence[Exporter], exports)):
+        for number, exporter in enumerate(exports):
             if (twin := (exporter.component_name(), exporter.precision)) in seen:
                 self.errors.append(
                     f"export.{number}: {twin[0]} with precision {twin[1]} stands there twice; remove one"

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compress import plugins
-from compress.contracts import Component, GalleryOptions
+from compress.contracts import (
+    Architecture,
+    Check,
+    Component,
+    Dataset,
+    Exporter,
+    GalleryOptions,
+    Runtime,
+    Stage,
+)
 from compress.options import options_model
 from compress.recipe.reader import DISTANCES, NAME_PATTERN, check_sections
 
@@ -16,39 +25,40 @@ def json_schema() -> dict[str, Any]:
     """The recipe's JSON schema (draft 2020-12), made from the components themselves."""
     nested: dict[str, Any] = {}  # by reference, because an architecture may hold an architecture
 
-    def options(kind: str, name: str) -> dict[str, Any]:
-        return options_of(plugins.find(kind, name))
+    def options(base: type[Component], name: str) -> dict[str, Any]:
+        return options_of(plugins.find(base, name))
 
     def options_of(component: type[Component]) -> dict[str, Any]:
         schema = options_model(component).model_json_schema()
         for option in dataclasses.fields(component):
             if "only" in option.metadata:
-                given = options(option.metadata["kind"], option.metadata["only"])
+                given = options(option.metadata["base"], option.metadata["only"])
                 schema["properties"][option.name] = {"oneOf": [{"type": "null"}, given], "default": None}
-            elif "kind" in option.metadata:
-                default, named = option.metadata["default"], {"$ref": reference(option.metadata["kind"])}
+            elif "base" in option.metadata:
+                default, named = option.metadata["default"], {"$ref": reference(option.metadata["base"])}
                 allowed = {"oneOf": [{"type": "null"}, named]} if default is None else named
                 schema["properties"][option.name] = {**allowed, "default": default}
                 schema["required"] = [n for n in schema.get("required", []) if n != option.name]
         return schema
 
-    def reference(kind: str) -> str:
+    def reference(base: type[Component]) -> str:
+        kind = plugins.kind(base)
         if kind not in nested:
             nested[kind] = {}
-            nested[kind]["oneOf"] = [{"enum": plugins.names(kind)}, *_one_key(kind, options)]
+            nested[kind]["oneOf"] = [{"enum": plugins.names(base)}, *_one_key(base, options)]
         return f"#/$defs/{kind}"
 
-    def choice(kind: str, key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    def choice(base: type[Component], key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
         branches = []
-        for name in plugins.names(kind):
-            schema = options(kind, name)
+        for name in plugins.names(base):
+            schema = options(base, name)
             schema["properties"] = {key: {"const": name}, **extra, **schema.get("properties", {})}
             schema["required"] = [key, *schema.get("required", [])]
             branches.append(schema)
         return {"oneOf": branches}
 
-    stages = [name for name in plugins.names("stages") if name != "train"]
-    checks = {check: options("checks", name) for check, name in check_sections().items()}
+    stages = [name for name in plugins.names(Stage) if name != "train"]
+    checks = {check: options(Check, name) for check, name in check_sections().items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Compress recipe",
@@ -59,18 +69,18 @@ def json_schema() -> dict[str, Any]:
             "name": {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"},
             "seed": {"type": "integer", "minimum": 0, "default": 0},
             "license": {"type": "string", "default": "unspecified"},
-            "data": choice("datasets", "dataset", {}),
+            "data": choice(Dataset, "dataset", {}),
             "model": choice(
-                "architectures",
+                Architecture,
                 "architecture",
                 {
                     "checkpoint": {"type": ["string", "null"], "default": None},
                     "distance": {"enum": list(DISTANCES)},
                 },
             ),
-            "train": {"oneOf": [{"type": "null"}, options("stages", "train")]},
-            "compress": {"type": "array", "items": {"oneOf": _one_key("stages", options, stages)}},
-            "export": {"type": "array", "items": {"oneOf": _one_key("exporters", options)}},
+            "train": {"oneOf": [{"type": "null"}, options(Stage, "train")]},
+            "compress": {"type": "array", "items": {"oneOf": _one_key(Stage, options, stages)}},
+            "export": {"type": "array", "items": {"oneOf": _one_key(Exporter, options)}},
             "gallery": options_of(GalleryOptions),
             "validate": {
                 "type": "object",
@@ -79,7 +89,7 @@ def json_schema() -> dict[str, Any]:
                     **checks,
                     "runtimes": {
                         "type": "array",
-                        "items": {"oneOf": [{"enum": plugins.names("runtimes")}, *_one_key("runtimes", options)]},
+                        "items": {"oneOf": [{"enum": plugins.names(Runtime)}, *_one_key(Runtime, options)]},
                     },
                     "gates": {"type": "object", "additionalProperties": {"type": "number"}},
                 },
@@ -89,8 +99,8 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _one_key(kind: str, options: Any, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def _one_key(base: type[Component], options: Any, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     return [
-        {"type": "object", "properties": {name: options(kind, name)}, "required": [name], "additionalProperties": False}
-        for name in (names if names is not None else plugins.names(kind))
+        {"type": "object", "properties": {name: options(base, name)}, "required": [name], "additionalProperties": False}
+        for name in (names if names is not None else plugins.names(base))
     ]

@@ -19,7 +19,7 @@ def need_timers(stages: Sequence[Stage], exports: Sequence[Exporter]) -> None:
     """Raises MissingTool where nothing here can time what the recipe wants measured."""
     for stage in stages:
         if stage.measures() is not None:
-            _timer(_exporter(str(stage.measures())))
+            _timer(plugins.find(Exporter, str(stage.measures()))())
     for exporter in exports:
         if _measures(exporter):
             _timer(exporter)
@@ -40,9 +40,7 @@ def measured_stage(work: Workspace, step: str, stage: Stage, model: Model, data:
             return stage.measured(model, data, _Latencies(file_format, Path(folder))).options()
 
     options = work.reuse(f"{step}-measured", key, [], measure)
-    found = build_component("stages", stage.component_name(), options, step)
-    assert isinstance(found, Stage)
-    return found
+    return build_component(Stage, stage.component_name(), options, step)
 
 
 def measured_export(work: Workspace, exporter: Exporter, graph: DeployGraph, name: str, key: Any) -> Exporter:
@@ -67,7 +65,7 @@ class _Latencies:
     """Milliseconds of models' fp32 files, measured in turn."""
 
     def __init__(self, file_format: str, folder: Path) -> None:
-        self.exporter = _exporter(file_format)
+        self.exporter = plugins.find(Exporter, file_format)()
         self.timer, self.folder = _timer(self.exporter), folder
         self.files: list[tuple[Model, Path]] = []
 
@@ -90,12 +88,6 @@ class _Latencies:
 
 def _measures(exporter: Exporter) -> bool:
     return exporter.optimize == "measured" and exporter.plan is None
-
-
-def _exporter(name: str) -> Exporter:
-    found = plugins.find("exporters", name)()
-    assert isinstance(found, Exporter)
-    return found
 
 
 def _timer(exporter: Exporter) -> Timer:

@@ -31,9 +31,9 @@ class Taught(Train):
     """
 
     hard_weight: Annotated[float, Ge(0)] = 1.0
-    logits: Objective | None = only_field("distillation", "logits")
-    embedding: Objective | None = only_field("distillation", "embedding")
-    relational: Objective | None = only_field("distillation", "relational")
+    logits: Objective | None = only_field(Objective, "logits")
+    embedding: Objective | None = only_field(Objective, "embedding")
+    relational: Objective | None = only_field(Objective, "relational")
 
     def _objectives(self) -> list[Objective]:
         """Those that count."""

@@ -92,9 +92,7 @@ class Distill(Taught):
         """The teacher's architecture, where that is all the recipe names."""
         if "architecture" not in self.teacher:
             return None
-        architecture = build_named("architectures", self.teacher["architecture"], "teacher.architecture")
-        assert isinstance(architecture, Architecture)
-        return architecture
+        return build_named(Architecture, self.teacher["architecture"], "teacher.architecture")
 
     def _teacher(self, student: Model) -> Model:
         """The student's images are what a pretrained network sees, in the normalisation of its weights."""

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import nn
 
 from compress import plugins
-from compress.contracts import BadInput, Data, Latencies, Model, Stage, only_field
+from compress.contracts import BadInput, Data, Exporter, Latencies, Model, Stage, only_field
 from compress.pruning.bundles import Bundle
 from compress.pruning.importance import Criterion
 from compress.pruning.latency import least_ratio
@@ -72,7 +72,7 @@ class Prune(Stage):
     multiple_of: Annotated[int, Ge(1)] = 8
     prune_embedding: bool = False
     steps: Annotated[int, Ge(1)] = 1
-    finetune: Finetune | None = only_field("stages", "finetune")
+    finetune: Finetune | None = only_field(Stage, "finetune")
     taylor_images: Annotated[int, Ge(1)] = 512
     sensitivity: tuple[Annotated[float, Gt(0), Lt(1)], ...] = ()
     sensitivity_images: Annotated[int, Ge(1)] = 500
@@ -85,8 +85,8 @@ class Prune(Stage):
             raise BadInput(f"{' and '.join(given)}: give one of them")
         if not given and not self.per_layer:
             raise BadInput(f"ratio: missing; give it, or one of {', '.join(SIZES)}, latency or per_layer")
-        if self.latency is not None and self.latency_format not in plugins.names("exporters"):
-            plugins.find("exporters", self.latency_format)  # says which there are
+        if self.latency is not None and self.latency_format not in plugins.names(Exporter):
+            plugins.find(Exporter, self.latency_format)  # says which there are
 
     def check(self, model: Model) -> Model:
         """The shapes the stage will leave; where the criterion needs images, those by filter norms."""

@@ -81,7 +81,7 @@ class Train(Stage):
     bn_sparsity: Annotated[float, Ge(0)] = 0.0
     clip_norm: Annotated[float, Gt(0)] | None = None
     schedule: Schedule = "step"
-    loss: Loss = component_field("losses", default="cross_entropy")
+    loss: Loss = component_field(Loss, default="cross_entropy")
     freeze: tuple[str, ...] = ()
     horizontal_flip: bool = False
     random_crop: Annotated[int, Ge(0)] = 0

@@ -12,7 +12,7 @@ import torch
 
 from architectures import complexity, create_model
 from architectures._target_codes import least_distance, target_codes
-from compress.contracts import BadInput
+from compress.contracts import Architecture, BadInput
 from compress.options import build_component
 
 PAPER = {"trunk": "mobilenet_v1", "batch_norm": False}
@@ -82,7 +82,7 @@ def test_activations_against_plain_numpy(batch_norm: bool, pictures: Pictures, c
 
 def test_options_survive_json_with_the_trunks_own() -> None:
     given = {"trunk": {"alnet": {"widths": [16, 24], "strides": [2, 2], "expansions": [1, 3]}}, "bits": 24}
-    options = json.loads(json.dumps(build_component("architectures", "deep_hash", given, "model").options()))
+    options = json.loads(json.dumps(build_component(Architecture, "deep_hash", given, "model").options()))
     assert options["trunk"]["alnet"]["widths"] == [16, 24]
     one, two = (create_model("deep_hash", 3, **values).state_dict() for values in (given, options))
     assert {name: t.shape for name, t in one.items()} == {name: t.shape for name, t in two.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from architectures import RetrievalNetwork, create_model, list_models
-from compress.contracts import BadInput
+from compress.contracts import Architecture, BadInput
 from compress.options import build_component
 
 NAMES = list_models()
@@ -118,7 +118,7 @@ def test_the_seed_decides_the_weights(name: str) -> None:
 
 
 def test_options_survive_json(name: str, network: RetrievalNetwork) -> None:
-    options = json.loads(json.dumps(build_component("architectures", name, {}, name).options()))
+    options = json.loads(json.dumps(build_component(Architecture, name, {}, name).options()))
     again = create_model(name, CLASSES, **options)
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
 

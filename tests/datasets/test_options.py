@@ -11,7 +11,7 @@ from compress import plugins
 from compress.contracts import BadInput, Dataset
 from compress.options import build
 
-NAMES = plugins.names("datasets")
+NAMES = plugins.names(Dataset)
 
 WRONG: list[dict[str, Any]] = [
     {"image_size": 7},
@@ -30,9 +30,7 @@ WRONG: list[dict[str, Any]] = [
 
 
 def check(name: str, options: dict[str, Any]) -> Dataset:
-    checked = build(plugins.find("datasets", name), options, "data")
-    assert isinstance(checked, Dataset)
-    return checked
+    return build(plugins.find(Dataset, name), options, "data")
 
 
 def test_all_data_sets_are_here() -> None:
@@ -69,7 +67,7 @@ def test_defaults_pass_and_wrong_values_do_not(name: str) -> None:
 def test_a_data_set_that_is_not_there_says_where_it_looked_and_how_to_get_it(name: str, tmp_path: Any) -> None:
     root = tmp_path / "nowhere"
     with pytest.raises(BadInput) as caught:
-        plugins.find("datasets", name)(root=str(root)).splits(0)  # type: ignore[attr-defined,call-arg]
+        plugins.find(Dataset, name)(root=str(root)).splits(0)  # type: ignore[attr-defined,call-arg]
     message = str(caught.value)
     assert message.startswith(f"data.root: {name} was not found; looked in {root}")
     assert any(remedy in message for remedy in ("https://", "http://", "CLASS/"))

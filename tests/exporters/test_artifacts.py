@@ -40,9 +40,8 @@ def expected(trained: nn.Module, images: np.ndarray) -> np.ndarray:
 
 def test_every_format_and_precision_is_here() -> None:
     declared = set()
-    for name in plugins.names("exporters"):
-        component = plugins.find("exporters", name)
-        assert issubclass(component, Exporter)
+    for name in plugins.names(Exporter):
+        component = plugins.find(Exporter, name)
         declared |= {(component.suffix, precision) for precision in get_args(get_type_hints(component)["precision"])}
     assert declared == {*FORMATS, *QUANTIZED}
 

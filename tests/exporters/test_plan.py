@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -175,7 +175,7 @@ def test_a_part_is_the_same_network_in_every_form(
 
 
 def test_every_format_has_costs() -> None:
-    exporters = [cast(type[Exporter], plugins.find("exporters", name))() for name in plugins.names("exporters")]
+    exporters = [plugins.find(Exporter, name)() for name in plugins.names(Exporter)]
     assert len(exporters) >= 5
     for exporter in exporters:
         assert costs(exporter).lanes >= 1

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
 from architectures import create_model
-from compress.contracts import BadInput, CompressError, DeployGraph
+from compress.contracts import BadInput, CompressError, DeployGraph, Exporter
 from compress.options import build_component
 from exporters import export_model, find_exporter
 from exporters._mixed import FloatKind, relative_error
@@ -281,7 +281,7 @@ def test_float_operations_are_those_of_integer_files() -> None:
     with pytest.raises(BadInput, match="float_tolerance: is that of 'keep_float: auto'"):
         TFLite(precision="w8a8", float_tolerance=0.1)
     with pytest.raises(BadInput, match=r"export\.1\.tflite\.keep_float.*sigmoids"):
-        build_component("exporters", "tflite", {"precision": "w8a8", "keep_float": ["sigmoids"]}, "export.1.tflite")
+        build_component(Exporter, "tflite", {"precision": "w8a8", "keep_float": ["sigmoids"]}, "export.1.tflite")
 
 
 def test_calibration_images_belong_to_calibrated_precisions() -> None:

@@ -47,7 +47,7 @@ def identity(value: object) -> str | None:
 
 
 def test_every_index_is_tested_here() -> None:
-    assert sorted(index.component_name() for index in THOROUGH) == plugins.names("indexes")
+    assert sorted(index.component_name() for index in THOROUGH) == plugins.names(Index)
 
 
 @pytest.mark.parametrize(("index", "distance"), PAIRS, ids=identity)
@@ -130,7 +130,7 @@ found = {}
 for path in Path(sys.argv[1]).iterdir():
     name, distance = path.name.split("-")
     rows = features(distance)
-    found[path.name] = plugins.find("indexes", name)().open(path, rows, distance).search(rows[:9], 5)[1].tolist()
+    found[path.name] = plugins.find(Index, name)().open(path, rows, distance).search(rows[:9], 5)[1].tolist()
 print(json.dumps(found))
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -182,7 +182,7 @@ def test_a_recipe_names_an_index_and_its_options(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "resolved.yaml") == recipe
     schema = json_schema()
     assert schema["properties"]["gallery"]["properties"]["index"]["oneOf"][1] == {"$ref": "#/$defs/indexes"}
-    assert schema["$defs"]["indexes"]["oneOf"][0] == {"enum": plugins.names("indexes")}
+    assert schema["$defs"]["indexes"]["oneOf"][0] == {"enum": plugins.names(Index)}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.contracts import BadInput, EmbeddingSpec, Model, Preprocess
+from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
 from compress.options import build_component
 from compress.stages.prune import Prune, prune_model
 from tests.pruning.conftest import SIZE
@@ -37,7 +37,7 @@ def test_without_dead_channels_the_codes_are_the_same(
 
 
 def test_pruning_bits_is_refused() -> None:
-    architecture: Any = build_component("architectures", "deep_hash", OPTIONS, "model")
+    architecture: Any = build_component(Architecture, "deep_hash", OPTIONS, "model")
     spec = EmbeddingSpec(16, "binary", "hamming")
     model = Model(architecture, architecture.build(10), tuple("0123456789"), Preprocess((SIZE, SIZE)), spec)
     with pytest.raises(BadInput, match="prune_embedding: the embedding is a code"):

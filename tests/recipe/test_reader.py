@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from compress import plugins
-from compress.contracts import BadInput
+from compress.contracts import BadInput, Dataset
 from compress.recipe.reader import load_recipe, parse_recipe
 from compress.recipe.schema import json_schema
 from tests._command import REPOSITORY
@@ -138,7 +138,7 @@ def test_the_schema_describes_what_the_reader_accepts() -> None:
     schema = json_schema()
     json.dumps(schema)
     datasets = {branch["properties"]["dataset"]["const"]: branch for branch in schema["properties"]["data"]["oneOf"]}
-    assert sorted(datasets) == plugins.names("datasets")
+    assert sorted(datasets) == plugins.names(Dataset)
     for path in RECIPES:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
         assert set(document) <= set(schema["properties"])

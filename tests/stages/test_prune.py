@@ -115,7 +115,7 @@ def test_pruned_networks_reload_in_a_fresh_process(data: Data, tmp_path: Path) -
     pixels, expected = images(data, 4), {}
     np.save(tmp_path / "images.npy", pixels)
     for number, (name, options) in enumerate(NETWORKS):
-        architecture = plugins.find("architectures", name)(**options)
+        architecture = plugins.find(Architecture, name)(**options)
         assert isinstance(architecture, Architecture)
         model = settled(fresh(data, architecture), images(data))
         sizes = [measure(model.network, data.preprocess.size)["params"]]

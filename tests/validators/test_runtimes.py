@@ -266,7 +266,7 @@ def test_runtimes_are_listed_native_first() -> None:
 
 
 def test_every_runtime_declares_what_the_bundle_reports() -> None:
-    found: list[Any] = [plugins.find("runtimes", name) for name in plugins.names("runtimes")]
+    found = [plugins.find(Runtime, name) for name in plugins.names(Runtime)]
     assert len(found) >= 8
     assert {TensorFlowLite, CoreML, CoreMLReference, TFLiteRuntime} <= set(found)
     for runtime in found:
@@ -280,7 +280,8 @@ def test_nothing_heavy_is_imported_before_an_artifact_runs() -> None:
     code = (
         "import sys, validators, validators.child\n"
         "from compress import plugins\n"
-        "for name in plugins.names('runtimes'): plugins.find('runtimes', name)().unavailable()\n"
+        "from compress.contracts import Runtime\n"
+        "for name in plugins.names(Runtime): plugins.find(Runtime, name)().unavailable()\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
