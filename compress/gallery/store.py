@@ -32,12 +32,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
 
-from compress.contracts import BadInput, EmbeddingSpec, GalleryOptions, ImageSet
+from compress.contracts import BadInput, Distance, EmbeddingKind, EmbeddingSpec, GalleryOptions, ImageSet
 from compress.system import sqlite as database
 from validators.metrics import binarize
 
@@ -134,16 +134,21 @@ def read_gallery(path: Path) -> Gallery:
     Raises:
         BadInput: it is missing, damaged or of a newer schema; the message names it.
     """
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"{path}: the bundle has no gallery; make it with 'compress run' of this version")
     try:
-        with closing(database.opened(path)) as file:
-            meta = {key: json.loads(value) for key, value in file.execute("SELECT key, value FROM meta")}
+        with closing(database.Reader(path)) as file:
+            meta = file.values("meta")
             if meta["schema"] > SCHEMA:
                 raise BadInput(f"{path}: schema {meta['schema']} is newer than {SCHEMA}; upgrade Compress")
-            rows = file.execute("SELECT id, name, label, feature FROM images ORDER BY id").fetchall()
-        if [row[0] for row in rows] != list(range(meta["images"])) or not rows:
+            rows = file.rows("SELECT id, name, label, feature FROM images ORDER BY id")
+        if len(rows) != meta["images"] or [row[0] for row in rows] != list(range(len(rows))) or not rows:
             raise ValueError(f"ids are not 0 to {meta['images'] - 1}")
+        for row in rows:
+            if [type(cell) for cell in row] != [int, str, str, bytes]:
+                raise ValueError(f"the row of image {row[0]} holds values of other types")
+        if meta["kind"] not in get_args(EmbeddingKind) or meta["distance"] not in get_args(Distance):
+            raise ValueError(f"kind {meta['kind']!r}, distance {meta['distance']!r}")
         features = _unpacked([row[3] for row in rows], meta)
     except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: the gallery is damaged ({error})") from error
@@ -157,16 +162,18 @@ def read_thumbnail(path: Path, number: int) -> bytes | None:
         BadInput: the index is damaged.
     """
     try:
-        with closing(database.opened(path)) as file:
-            row = file.execute("SELECT thumbnail FROM images WHERE id = ?", (number,)).fetchone()
-    except sqlite3.Error as error:
+        with closing(database.Reader(path)) as file:
+            rows = file.rows("SELECT thumbnail FROM images WHERE id = ?", (number,))
+        return bytes(rows[0][0]) if rows else None
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:
         raise BadInput(f"{path}: the gallery is damaged ({error})") from error
-    return None if row is None else bytes(row[0])
 
 
 def _unpacked(blobs: list[bytes], meta: Mapping[str, Any]) -> np.ndarray:
     dim, binary = meta["dim"], meta["kind"] == "binary"
     size = (dim + 7) // 8 if binary else dim * _FLOAT.itemsize
+    if type(dim) is not int or dim < 1:
+        raise ValueError(f"dim {dim!r}")
     wrong = [number for number, blob in enumerate(blobs) if len(blob) != size]
     if wrong:
         raise ValueError(f"the feature of image {wrong[0]} has {len(blobs[wrong[0]])} bytes instead of {size}")

@@ -80,12 +80,12 @@ class Lsh(Index):
 
     def open(self, path: Path, features: np.ndarray, distance: Distance) -> OpenIndex:
         try:
-            with closing(database.opened(path)) as file:
-                meta = {key: json.loads(value) for key, value in file.execute("SELECT key, value FROM meta")}
+            with closing(database.Reader(path)) as file:
+                meta = file.values("meta")
                 if (meta["index"], meta["schema"]) != ("lsh", _SCHEMA):
                     raise ValueError(f"{meta['index']} of schema {meta['schema']} instead of lsh of schema {_SCHEMA}")
-                planes = file.execute("SELECT plane FROM planes ORDER BY tab, bit").fetchall()
-                buckets = file.execute("SELECT tab, code, ids FROM buckets ORDER BY tab, code").fetchall()
+                planes = file.rows("SELECT plane FROM planes ORDER BY tab, bit")
+                buckets = file.rows("SELECT tab, code, ids FROM buckets ORDER BY tab, code")
             normals, tables = _arrays(meta, planes, buckets, features.shape)
             return _Open(features, distance, normals.astype(np.float64), tables)  # once, and not for every query
         except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -14,6 +13,8 @@ from compress.bundle.manifest import entries, read_manifest
 from compress.bundle.rankings import RANKINGS
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY
+from compress.system import sqlite as database
+from compress.system.bounded import JSON_BYTES, parse_json, read_bytes, read_text
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Source:
         """A file that the manifest lists; None for any other, so that no bundle can show files from elsewhere."""
         if path is None or path not in self.manifest["files"] or not (self.folder / path).is_file():
             return None
-        return (self.folder / path).read_bytes()
+        return read_bytes(self.folder / path, JSON_BYTES)
 
     def thumbnails(self, ids: set[int]) -> dict[int, tuple[str, str, int, bytes]]:
         """Name, label, class number and JPEG of images in the gallery index, by id."""
@@ -60,9 +61,9 @@ class Source:
         if not path.is_file():
             return {}
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-                rows = database.execute("SELECT id, name, label, class, thumbnail FROM images ORDER BY id").fetchall()
-        except sqlite3.Error as error:
+            with closing(database.Reader(path)) as file:
+                rows = file.rows("SELECT id, name, label, class, thumbnail FROM images ORDER BY id")
+        except (sqlite3.Error, OSError, ValueError) as error:
             raise BadInput(f"{path}: the gallery is damaged ({error})") from error
         return {row[0]: row[1:] for row in rows if row[0] in ids}
 
@@ -72,7 +73,7 @@ def read_source(folder: Path) -> Source:
     manifest = read_manifest(folder)
     lines = []
     path = folder / "metrics.jsonl"
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), start=1):
+    for number, line in enumerate(read_text(path, JSON_BYTES).splitlines() if path.is_file() else (), start=1):
         lines.append(_object(line, f"{path}: line {number}"))
     rankings = folder / RANKINGS
     recipe = folder / "recipe.yaml"
@@ -80,14 +81,14 @@ def read_source(folder: Path) -> Source:
         folder,
         manifest,
         tuple(lines),
-        _object(rankings.read_text(encoding="utf-8"), str(rankings)) if rankings.is_file() else None,
-        recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        _object(read_text(rankings, JSON_BYTES), str(rankings)) if rankings.is_file() else None,
+        read_text(recipe, JSON_BYTES) if recipe.is_file() else "",
     )
 
 
 def _object(text: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise BadInput(f"{where}: damaged ({error}); make it again with 'compress run'") from error
     if not isinstance(value, dict):

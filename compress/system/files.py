@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.contracts.errors import BadInput
+from compress.system.inside import open_file, plain_files
 
 
 def artifact_sha256(path: Path) -> str:
@@ -24,9 +25,11 @@ def artifact_sha256(path: Path) -> str:
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
+        OSError: it is a FIFO, a socket or a device.
+        BadInput: the folder holds one, or a link, whose content no hash would cover.
     """
     if not path.is_dir():
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     lines = (f"{artifact_sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in _files(path))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -38,7 +41,7 @@ def artifact_bytes(path: Path) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.as_posix())
+    return sorted(plain_files(folder), key=lambda file: file.as_posix())
 
 
 def json_sha256(value: Any) -> str:
@@ -72,6 +75,8 @@ def atomic(path: Path) -> Iterator[Path]:
     unfinished, replaced = hidden / path.name, hidden / "replaced"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if hidden.is_symlink():  # made by somebody else, to have files moved or written elsewhere
+            hidden.unlink()
         if replaced.exists() and not path.exists():  # killed between the two renames below
             replaced.rename(path)
         shutil.rmtree(hidden, ignore_errors=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from compress.system.files import artifact_bytes, artifact_sha256
+from compress.contracts import BadInput
+from compress.system.files import artifact_bytes, artifact_sha256, write_text
 
 
 @pytest.fixture
@@ -63,3 +66,27 @@ def test_the_place_of_the_folder_does_not_matter(folder: Path) -> None:
 def test_nothing_has_no_hash(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         artifact_sha256(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc/passwd"), os.mkfifo], ids=["link", "FIFO"])
+def test_a_folder_that_holds_more_than_files_has_no_hash(folder: Path, make: Callable[[Path], object]) -> None:
+    make(folder / "a" / "x")
+    for measure in (artifact_sha256, artifact_bytes):
+        with pytest.raises(BadInput, match=r"a/x: a (link|FIFO)"):
+            measure(folder)
+
+
+def test_a_fifo_has_no_hash_and_blocks_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(OSError, match="a FIFO instead of a file"):
+        artifact_sha256(tmp_path / "x")
+
+
+def test_a_link_planted_where_files_are_made_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "replaced").write_text("private")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / ".x.json.unfinished").symlink_to(tmp_path / "outside")
+    write_text(tmp_path / "bundle" / "x.json", "new")
+    assert (tmp_path / "bundle" / "x.json").read_text() == "new"
+    assert [(path.name, path.read_text()) for path in (tmp_path / "outside").iterdir()] == [("replaced", "private")]
