@@ -36,7 +36,7 @@ def _runtimes(incomplete: str) -> list[str]:
 
 
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]
-Exact = Annotated[bool, typer.Option("--exact", help="compare with every image, also where the bundle has an index")]
+Exact = Annotated[bool, typer.Option("--exact", help="compare with every image, even if the bundle has an index")]
 
 
 @app.command()
@@ -49,8 +49,8 @@ def run(
     until: Annotated[
         str | None, typer.Option(metavar="STAGE", help="stop after data, train, …, export or validate")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="do finished stages again")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check recipe, data and tools; do nothing")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="rerun finished stages")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check recipe, data and tools; start nothing")] = False,
 ) -> None:
     """Train, export and check: from a recipe to a verified bundle."""
     from compress import pipeline
@@ -117,7 +117,7 @@ def bench(
     threads: Annotated[int, typer.Option(help="threads of the runtime")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="show where the time goes, operator by operator")] = False,
 ) -> None:
-    """Latency of every artifact side by side, on this machine."""
+    """Time every artifact side by side on this machine."""
     from compress.commands.bench import bench as bench_bundle
     from compress.commands.tables import print_operators, print_timings
 
@@ -140,7 +140,7 @@ def search(
     ] = None,
     exact: Exact = False,
 ) -> None:
-    """The K nearest gallery images of a photograph, by one artifact."""
+    """Find the K gallery images nearest to a photograph, with one artifact."""
     from compress.commands.search import query
     from compress.commands.tables import print_matches
 
@@ -156,7 +156,7 @@ def compare(
     second: Bundle,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Two bundles side by side: size, latency, parity, mAP."""
+    """Compare two bundles: size, latency, parity, mAP."""
     from compress.commands.compare import compare as compare_bundles
     from compress.commands.tables import print_comparison
 
@@ -184,7 +184,7 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
     exact: Exact = False,
 ) -> None:
-    """A local page, and a REST API, to search the bundle's gallery with photographs."""
+    """Serve a local page and a REST API to search the gallery with photographs."""
     from compress.demo.server import serve
 
     serve(folder, host, port, exact=exact)
@@ -196,7 +196,7 @@ def list_components(
         str | None, typer.Argument(metavar="[KIND]", help="architectures, datasets, exporters, runtimes, metrics, …")
     ] = None,
 ) -> None:
-    """What a recipe can name."""
+    """List what a recipe can name."""
     from compress.commands.list import lines
 
     for name in lines(kind):
@@ -205,7 +205,7 @@ def list_components(
 
 @app.command()
 def doctor() -> None:
-    """What is installed here, at which version, and what cannot run."""
+    """Show what is installed here, at which version, and what cannot run."""
     from compress.commands.doctor import lines
 
     for tool in lines():
@@ -214,7 +214,7 @@ def doctor() -> None:
 
 @app.command()
 def schema() -> None:
-    """The recipe's JSON schema, for editors and CI."""
+    """Print the recipe's JSON schema, for editors and CI."""
     from compress.recipe.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
