@@ -10,6 +10,7 @@ from compress.bundle.golden import choose_probes, make_golden, write_golden
 from compress.bundle.write import write_bundle
 from compress.contracts import BadInput, HeldOut
 from compress.data.load import load_data
+from compress.data.remarks import remarks
 from compress.model.checkpoint import save_model
 from compress.model.reference import embed
 from compress.model.start import initial_model
@@ -43,6 +44,8 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     data = load_data(recipe.data, recipe.seed, progress=True)
     gallery = "" if data.leave_one_out else f", a gallery of {len(data.gallery):,}"
     say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images{gallery}")
+    for line in remarks(data):
+        say(line)
     if until == "data":
         return None
     model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))

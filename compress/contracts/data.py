@@ -140,6 +140,8 @@ class Splits:
     duplicates: int = 0
     gallery: Samples | None = None
     ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    in_two_classes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,12 @@ class Data:
         queries: the held-out images that are searched with.
         gallery: the images searched in; the same object as ``queries`` means leave-one-out. It may hold training
             images, where the data set's protocol has them in its database.
-        skipped: files that could not be decoded, with the reason.
+        skipped: files that were left out or could not be decoded, with the reason.
         fingerprint: sha256 over every pixel, label and the preprocessing.
         open_set: no class of the queries is among the training classes. A classifier cannot name them, so the best
             weights are those that rank best: search ``validation`` leave-one-out and take the mAP, not the accuracy.
         ground_truths: what is relevant to the queries, by setting; as in ``Splits``.
+        in_two_classes: ids of files with the same content and different classes.
     """
 
     dataset: str
@@ -172,6 +175,7 @@ class Data:
     fingerprint: str
     open_set: bool = False
     ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
+    in_two_classes: tuple[tuple[str, str], ...] = ()
 
     @property
     def leave_one_out(self) -> bool:

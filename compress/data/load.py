@@ -16,6 +16,7 @@ import numpy as np
 
 from compress.contracts import BadInput, Data, Dataset, GroundTruth, ImageSet, Preprocess, Samples, Splits
 from compress.data.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
+from compress.data.remarks import never_tested
 from compress.data.splits import class_split, stratified_split
 
 # Set apart from the data set's own split, which starts from the seed itself.
@@ -87,7 +88,8 @@ def load_data(
         gallery=queries if gallery is test else image_set(gallery),
         preprocess=preprocess,
         duplicates=splits.duplicates,
-        skipped=skipped,
+        skipped={**splits.skipped, **skipped},
+        in_two_classes=splits.in_two_classes,
         fingerprint=_fingerprint(decoded.digests, joined.labels, parts, splits.classes, preprocess, truths),
         open_set=open_set,
         ground_truths=truths,
@@ -146,16 +148,19 @@ def _hold_out(
 
 
 def describe(data: Data) -> dict[str, Any]:
-    """The ``data`` section of bundle.json. ``images`` counts every image once, skipped ones not."""
+    """The ``data`` section of bundle.json. ``images`` counts every image once, without those skipped."""
     sets = {"train": data.train, "validation": data.validation, "test": data.queries}
     if not data.leave_one_out:
         sets["gallery"] = data.gallery
+    trained = np.concatenate([data.train.labels, data.validation.labels])
     return {
         "dataset": data.dataset,
         "images": len({image_id for images in sets.values() for image_id in images.ids}),
         "classes": len(data.classes),
         "duplicates": data.duplicates,
         "skipped": dict(data.skipped),
+        "in_two_classes": [list(pair) for pair in data.in_two_classes],
+        "never_tested": never_tested(data.classes, trained, data.queries.labels),
         "splits": {name: len(images) for name, images in sets.items()},
     }
 

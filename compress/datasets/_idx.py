@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from compress.contracts import BadInput, Samples
-from compress.datasets._files import array_samples, find_files
+from compress.datasets._files import array_samples
+from compress.datasets._listing import find_files
 
 _UNSIGNED_BYTE = 0x08
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from compress.contracts import BadInput, Splits
 from compress.data.splits import random_split
-from compress.datasets._files import file_samples, find_images, not_found, pick
+from compress.datasets._files import file_samples, not_found, pick
+from compress.datasets._listing import Listing, find_images, skipped_ids
 
 
 def landmark_splits(
@@ -27,7 +28,8 @@ def landmark_splits(
         BadInput: there are no images, or one whose name does not match.
     """
     home = root / folder if (root / folder).is_dir() else root
-    files = find_images(home)
+    listing = find_images(home) if home.is_dir() else Listing([], {})
+    files = listing.images
     if not files:
         raise not_found(dataset, [root / folder, root], remedy)
     names = []
@@ -42,4 +44,5 @@ def landmark_splits(
     number = {name: index for index, name in enumerate(classes)}
     samples = file_samples(files, [number[name] for name in names], home)
     train, test = random_split(len(samples), test_share, seed)
-    return Splits(classes, pick(samples, train), pick(samples, test))
+    skipped = skipped_ids(listing.left_out, home)
+    return Splits(classes, pick(samples, train), pick(samples, test), skipped=skipped)

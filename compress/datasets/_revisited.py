@@ -16,8 +16,9 @@ import numpy as np
 
 from compress.contracts import BadInput, Boxed, Dataset, GroundTruth, ImageSize, Samples, Splits
 from compress.datasets._files import file_samples, not_found, stable_id
+from compress.datasets._listing import skipped_ids
 from compress.datasets._pickle import read_pickle
-from compress.datasets._tree import class_names, read_classes
+from compress.datasets._tree import Tree, read_tree, two_classes
 
 _SETTINGS = {
     "medium": (("easy", "hard"), ("junk",)),
@@ -82,14 +83,14 @@ def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise BadInput(f"{table}: not the ground truth of {dataset} ({error!r}); get the file again") from error
     landmarks = [_landmark(name, pattern, table) for name in [*asked, *names]]
-    trained = class_names(Path(train).expanduser()) if train else ()
-    classes = tuple(sorted({*landmarks, *trained}))
+    tree = _training_tree(train) if train is not None else None
+    classes = tuple(sorted({*landmarks, *(tree.images if tree is not None else ())}))
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number[name] for name in landmarks], dtype=np.int64)
     queries = [home / "jpg" / f"{name}.jpg" for name in asked]
     return Splits(
         classes,
-        train=_training_images(Path(train).expanduser(), classes) if train else file_samples([], [], home),
+        train=_training_images(tree, classes) if tree is not None else file_samples([], [], home),
         test=Samples(
             [Boxed(path, box) for path, box in zip(queries, boxes, strict=True)],
             labels[: len(asked)],
@@ -97,6 +98,7 @@ def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits
         ),
         gallery=file_samples([home / "jpg" / f"{name}.jpg" for name in names], labels[len(asked) :], home),
         ground_truths=truths,
+        skipped=_named_train(skipped_ids(tree.left_out, tree.folder)) if tree is not None else {},
     )
 
 
@@ -130,6 +132,22 @@ def _landmark(name: str, pattern: str, table: Path) -> str:
     return match[1]
 
 
-def _training_images(folder: Path, classes: tuple[str, ...]) -> Samples:
-    samples = file_samples(*read_classes(folder, classes), folder)
+def _training_tree(train: str) -> Tree:
+    folder = Path(train).expanduser()
+    if not folder.is_dir():
+        raise BadInput(
+            f"data.train: there is no folder {folder.absolute()}; name one that holds other landmarks as CLASS/*.jpg, "
+            "or set it to null and give a checkpoint"
+        )
+    tree = read_tree(folder)
+    two_classes(tree)
+    return tree
+
+
+def _training_images(tree: Tree, classes: tuple[str, ...]) -> Samples:
+    samples = file_samples(*tree.labelled(classes), tree.folder)
     return Samples(samples.images, samples.labels, tuple(f"train/{name}" for name in samples.ids))
+
+
+def _named_train(skipped: dict[str, str]) -> dict[str, str]:
+    return {f"train/{name}": reason for name, reason in skipped.items()}

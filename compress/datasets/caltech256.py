@@ -5,13 +5,16 @@ G. Griffin, A. Holub, P. Perona, "Caltech-256 object category dataset", 2007.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from compress.contracts import BadInput, Dataset, Splits, TestShare
 from compress.datasets._download import download
-from compress.datasets._files import class_images, file_samples, not_found, stable_id, subfolders
-from compress.datasets._tree import divide
+from compress.datasets._files import file_samples, not_found
+from compress.datasets._listing import skipped_ids
+from compress.datasets._tree import divide, read_tree
 
 _FOLDER = "256_ObjectCategories"
 _CLUTTER = "clutter"
@@ -45,21 +48,24 @@ class Caltech256(Dataset):
                 "unpack 256_ObjectCategories.tar from https://data.caltech.edu/records/nyy15-4j048 there, "
                 "or set data.download=true",
             )
-        folders = [path for path in subfolders(home) if self.clutter or _name(path) != _CLUTTER]
-        if len(folders) < 2:
-            raise BadInput(f"data.root: {home.absolute()} has {len(folders)} class folders NNN.name, two are needed")
-        files: list[Path] = []
-        labels: list[int] = []
-        for label, folder in enumerate(folders):
+        tree = read_tree(home)
+        left_out = dict(tree.left_out)
+        found: dict[str, list[Path]] = {}
+        for folder, images in tree.images.items():
+            if _name(folder) == _CLUTTER and not self.clutter:
+                left_out[home / folder] = "no class of objects"
+                continue
             # 056.dog has a folder of other people's pictures inside.
-            images = [path for path in class_images(folder) if path.parent == folder]
-            files += images
-            labels += [label] * len(images)
-        classes = tuple(_name(folder) for folder in folders)
-        return divide(classes, file_samples(files, labels, home), self.test_share, seed)
+            left_out |= {path: "lies in a folder inside its class" for path in images if path.parent != home / folder}
+            found[_name(folder)] = [path for path in images if path not in left_out]
+        if len(found) < 2:
+            raise BadInput(f"data.root: {home.absolute()} has {len(found)} class folders NNN.name, two are needed")
+        files = [path for images in found.values() for path in images]
+        labels = np.repeat(np.arange(len(found)), [len(images) for images in found.values()])
+        splits = divide(tuple(found), file_samples(files, labels, home), self.test_share, seed)
+        return replace(splits, skipped=skipped_ids(left_out, home))
 
 
-def _name(folder: Path) -> str:
+def _name(folder: str) -> str:
     """``001.ak47`` -> ``ak47``."""
-    name = stable_id(folder, folder.parent)
-    return name.partition(".")[2] or name
+    return folder.partition(".")[2] or folder

@@ -6,14 +6,15 @@ fixed image vocabulary", ECCV 2002; its 4,500 training and 500 test images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from compress.contracts import BadInput, Dataset, Splits, TestShare
-from compress.datasets._files import class_images, file_samples, find_files, not_found, pick, stable_id
-from compress.datasets._tree import class_names, divide
+from compress.datasets._files import file_samples, not_found, pick, stable_id
+from compress.datasets._listing import find_files, skipped_ids
+from compress.datasets._tree import divide, read_tree, two_classes
 
 _LISTS = ("corel5k_train_list.txt", "corel5k_test_list.txt")
 
@@ -39,19 +40,24 @@ class Corel5k(Dataset):
             raise not_found(
                 "corel5k", [root], "name a folder that holds the photographs of each theme in a folder CLASS/*.jpeg"
             )
-        classes = class_names(home)
-        files = [(path, label) for label, name in enumerate(classes) for path in class_images(home / name)]
-        samples = file_samples([path for path, _ in files], [label for _, label in files], home)
+        tree = read_tree(home)
+        classes = two_classes(tree)
+        files, labels = tree.labelled(classes)
+        samples = file_samples(files, labels, home)
+        skipped = skipped_ids({path: why for path, why in tree.left_out.items() if path.name not in _LISTS}, home)
         found = {path.name: path for path in find_files(root) if path.name in _LISTS}
         if len(found) < len(_LISTS):
-            return divide(classes, samples, self.test_share, seed)
-        row = {stable_id(path.with_suffix(""), home): number for number, (path, _) in enumerate(files)}
+            return replace(divide(classes, samples, self.test_share, seed), skipped=skipped)
+        row = {stable_id(path.with_suffix(""), home): number for number, path in enumerate(files)}
         train, test = (pick(samples, _rows(found[name], row)) for name in _LISTS)
-        return Splits(classes, train, test, gallery=train)
+        return Splits(classes, train, test, gallery=train, skipped=skipped)
 
 
 def _rows(path: Path, row: dict[str, int]) -> np.ndarray:
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); get the data set again") from error
     if not names or (missing := [name for name in names if name not in row]):
         raise BadInput(
             f"{path}: {f'there is no photograph {missing[0]}' if names else 'empty'}; get the data set again"

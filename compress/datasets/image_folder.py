@@ -12,7 +12,10 @@ from compress.datasets._tree import read_divided, read_whole, split_folders
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(Dataset):
-    """Your own images: .jpg .jpeg .png .webp .bmp .gif .tif .tiff in any case; hidden files are left out.
+    """Your own images: whatever Pillow decodes, whatever its name.
+
+    Everything else is left out and named in the log, by ``--dry-run`` and in bundle.json: HEIC and RAW photographs,
+    videos, sidecars, hidden files, folders of systems and photo programs, files outside class folders.
 
     Folders ``train`` and ``test`` are taken as they are, ``validation`` (``val``, ``valid``) joins the training
     images; without ``test`` it is the test set. Anything else is divided at random within each class.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.contracts import Dataset, Samples, Splits
-from compress.datasets._files import file_samples, not_found, stable_id, subfolders
-from compress.datasets._tree import read_classes
+from compress.datasets._files import file_samples, not_found
+from compress.datasets._listing import skipped_ids, subfolders
+from compress.datasets._tree import Tree, all_left_out, read_tree
 
 _QUERY, _DATABASE = ("query", "queries"), ("database", "gallery")
 
@@ -33,10 +34,18 @@ class Places(Dataset):
                 [root / _QUERY[0], root / _DATABASE[0]],
                 "put the photographs to ask with there as query/CLASS/*.jpg, those to be found as database/CLASS/*.jpg",
             )
-        folders = [folder for folder in (asking, found, training) if folder is not None]
-        classes = tuple(sorted({stable_id(path, folder) for folder in folders for path in subfolders(folder)}))
+        queries, gallery = read_tree(asking), read_tree(found)
+        train = read_tree(training) if training is not None else gallery
+        trees = (queries, gallery, train)
+        classes = tuple(sorted({name for tree in trees for name in tree.images}))
 
-        def samples(folder: Path) -> Samples:
-            return file_samples(*read_classes(folder, classes), root)
+        def samples(tree: Tree) -> Samples:
+            return file_samples(*tree.labelled(classes), root)
 
-        return Splits(classes, samples(training or found), samples(asking), gallery=samples(found))
+        return Splits(
+            classes,
+            samples(train),
+            samples(queries),
+            gallery=samples(gallery),
+            skipped=skipped_ids(all_left_out(trees), root),
+        )

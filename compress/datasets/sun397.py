@@ -12,7 +12,8 @@ from pathlib import Path
 from compress.contracts import BadInput, Dataset, Splits, TestShare
 from compress.data.splits import random_split
 from compress.datasets._download import download
-from compress.datasets._files import drop_duplicates, file_samples, find_images, not_found, pick, stable_id, subfolders
+from compress.datasets._files import drop_duplicates, file_samples, not_found, pick, stable_id
+from compress.datasets._listing import find_images, skipped_ids, subfolders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class Sun397(Dataset):
                 "unpack http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz there, or set data.download=true",
             )
         home = letters[0].parent
-        files = [path for letter in letters for path in find_images(letter)]
+        listings = [find_images(letter) for letter in letters]
+        files = [path for listing in listings for path in listing.images]
         names = [_class_name(path, home) for path in files]
         classes = tuple(sorted(set(names)))
         if len(classes) < 2:
@@ -51,7 +53,14 @@ class Sun397(Dataset):
         kept = drop_duplicates(files)
         samples = pick(file_samples(files, [number[name] for name in names], home), kept)
         train, test = random_split(len(samples), self.test_share, seed)
-        return Splits(classes, pick(samples, train), pick(samples, test), duplicates=len(files) - len(kept))
+        left_out = {path: reason for listing in listings for path, reason in listing.left_out.items()}
+        return Splits(
+            classes,
+            pick(samples, train),
+            pick(samples, test),
+            duplicates=len(files) - len(kept),
+            skipped=skipped_ids(left_out, home),
+        )
 
 
 def _letters(root: Path) -> list[Path]:

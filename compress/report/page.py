@@ -134,7 +134,12 @@ def _facts(source: Source) -> list[tuple[str, str]]:
         facts.append(("splits", ", ".join(f"{count:,} {name}" for name, count in splits.items())))
     if data.get("duplicates") or data.get("skipped"):
         skipped = len(data.get("skipped") or ())
-        facts.append(("left out", f"{data.get('duplicates', 0):,} duplicates, {skipped:,} unreadable files"))
+        facts.append(
+            (
+                "left out",
+                f"{data.get('duplicates', 0):,} duplicates, {skipped:,} files or folders that are no readable image",
+            )
+        )
     if manifest.get("license"):
         facts.append(("licence", manifest["license"]))
     return facts

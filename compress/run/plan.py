@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from compress.contracts import Preprocess
+from compress.data.remarks import remarks
 from compress.model.start import initial_model
 from compress.recipe.reader import Recipe
 from compress.run.assess import chosen_runtimes
@@ -32,6 +33,7 @@ def plan(recipe: Recipe) -> list[str]:
     name = model.architecture.component_name()
     return [
         f"data: {recipe.data.component_name()}, {counts}",
+        *remarks(splits),
         f"model: {name}, {sizes.params:,} parameters, {sizes.macs:,} MACs, {model.embedding.dim}-d embedding",
         *(f"{step}: {json.dumps(stage.options())}" for step, stage in recipe.stages),
         *(f"export: {exporter.component_name()} {exporter.precision}" for exporter in recipe.exports),

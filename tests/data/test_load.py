@@ -93,6 +93,8 @@ def test_splits_are_disjoint_and_complete_and_the_truncated_file_is_listed(sun: 
         "classes": 4,
         "duplicates": 1,
         "skipped": {TRUNCATED: data.skipped[TRUNCATED]},
+        "in_two_classes": [],
+        "never_tested": [],
     }
 
 

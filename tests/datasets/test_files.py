@@ -4,7 +4,8 @@ import os
 import unicodedata
 from pathlib import Path
 
-from compress.datasets._files import drop_duplicates, find_files, find_images, stable_id
+from compress.datasets._files import drop_duplicates, stable_id
+from compress.datasets._listing import find_files, find_images
 
 
 def touch(path: Path, content: bytes = b"") -> Path:
@@ -16,14 +17,14 @@ def touch(path: Path, content: bytes = b"") -> Path:
 def test_order_is_that_of_the_posix_path(tmp_path: Path) -> None:
     for name in ("b/1.jpg", "a-b/1.jpg", "a/2.jpg", "a/10.jpg", "A/1.jpg", "Z.jpg"):
         touch(tmp_path / name)
-    found = [stable_id(path, tmp_path) for path in find_images(tmp_path)]
+    found = [stable_id(path, tmp_path) for path in find_images(tmp_path).images]
     assert found == ["A/1.jpg", "Z.jpg", "a-b/1.jpg", "a/10.jpg", "a/2.jpg", "b/1.jpg"]
 
 
 def test_hidden_files_are_left_out_and_suffixes_have_any_case(tmp_path: Path) -> None:
     for name in (".DS_Store", "._1.jpg", ".git/x.jpg", "a/1.JPG", "a/2.Jpeg", "a/notes.txt", "a/3.webp"):
         touch(tmp_path / name)
-    assert [path.name for path in find_images(tmp_path)] == ["1.JPG", "2.Jpeg", "3.webp"]
+    assert [path.name for path in find_images(tmp_path).images] == ["1.JPG", "2.Jpeg", "3.webp"]
 
 
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import io
+import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from compress.contracts import BadInput, Splits
+from compress.data.load import describe, load_data
+from compress.data.remarks import remarks
 from compress.datasets.image_folder import ImageFolder
 
 
@@ -85,10 +91,10 @@ def test_bad_folders_are_named(tmp_path: Path, save_photos: Callable[..., list[P
     save_photos(tmp_path / "cats", 0, 5)
     fails(tmp_path, "only one class folder, cats")
     (tmp_path / "dogs").mkdir()
-    fails(tmp_path, str(tmp_path / "dogs"), "holds no image", "but nothing")
+    fails(tmp_path, "only one class folder, cats")
     for number in range(3):
         (tmp_path / "dogs" / f"{number}.heic").write_bytes(b"x")
-    fails(tmp_path, str(tmp_path / "dogs"), "but 3 .heic")
+    fails(tmp_path, str(tmp_path / "dogs"), "holds no image", "but 3 .heic", "not an image")
 
 
 def test_too_few_images_to_test_with(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> None:
@@ -97,3 +103,101 @@ def test_too_few_images_to_test_with(tmp_path: Path, save_photos: Callable[..., 
     with pytest.raises(BadInput, match=r"data\.test_share=0\.2: 4 images in 2 classes leave none for testing"):
         splits(tmp_path)
     assert len(splits(tmp_path, test_share=0.5).test) == 2
+
+
+def ftyp(brand: bytes) -> bytes:
+    return struct.pack(">I", 24) + b"ftyp" + brand + bytes(12)
+
+
+def test_takes_what_pillow_decodes_and_names_the_rest(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
+    """A folder as a phone, a camera, a NAS and photo programs leave it."""
+    cats, dogs = tmp_path / "cats", tmp_path / "dogs"
+    for folder in (
+        cats,
+        dogs,
+        tmp_path / "empty",
+        cats / "@eaDir",
+        tmp_path / "__MACOSX" / "cats",
+        cats / ".thumbnails",
+    ):
+        folder.mkdir(parents=True)
+    (tmp_path / "empty" / ".DS_Store").write_bytes(b"x")
+    taken = {"1.jpg": "JPEG", "2.JFIF": "JPEG", "3": "JPEG", "4.avif": "AVIF", "5.mpo": "MPO", "6.jp2": "JPEG2000"}
+    taken |= {"7.heic": "JPEG", "8.ppm": "PPM", "9.tga": "TGA"}
+    for number, (name, kind) in enumerate(taken.items()):
+        photo(0, number).save(cats / name, kind)
+        photo(1, number).save(dogs / f"{number}.png")
+        photo(0, number).save(cats / "@eaDir" / f"{number}.jpg")
+        photo(0, number).save(cats / ".thumbnails" / f"{number}.jpg")
+        photo(0, number).save(tmp_path / "__MACOSX" / "cats" / f"._{number}.jpg")
+    preview = io.BytesIO()
+    photo(0, 30).save(preview, "TIFF", tiffinfo={254: 1})
+    left_out = {
+        "IMG_1.HEIC": (ftyp(b"heic"), "HEIC"),
+        "IMG_1.MOV": (ftyp(b"qt  "), "a video"),
+        "IMG_1.CR3": (ftyp(b"crx "), "RAW"),
+        "IMG_1.NEF": (preview.getvalue(), "RAW"),
+        "IMG_1.RAF": (b"FUJIFILMCCD-RAW", "RAW"),
+        "IMG_1.AAE": (b"<?xml", "not an image"),
+        "IMG_1.xmp": (b"<x:xmpmeta", "not an image"),
+        "MVI_1.THM": ((cats / "1.jpg").read_bytes(), "thumbnail of a video"),
+        "Thumbs.db": (b"\xd0\xcf\x11\xe0", "not an image"),
+        "print.eps": (b"%!PS-Adobe-3.0 EPSF-3.0", "not an image"),  # Pillow would run Ghostscript
+        "nothing": (b"", "not an image"),
+        "._1.jpg": (b"x", "macOS"),
+        ".picasa.ini": (b"x", "hidden"),
+    }
+    for name, (content, _) in left_out.items():
+        (cats / name).write_bytes(content)
+    os.mkfifo(cats / "pipe.jpg")
+    (cats / "again").symlink_to(tmp_path)
+    photo(0, 31).save(tmp_path / "loose.jpg")
+    found = splits(tmp_path)
+    assert {*found.train.ids, *found.test.ids} == {f"cats/{name}" for name in taken} | {
+        f"dogs/{i}.png" for i in range(9)
+    }
+    for name, (_, reason) in left_out.items():
+        assert reason in found.skipped[f"cats/{name}"]
+    others = {name: reason for name, reason in found.skipped.items() if name.removeprefix("cats/") not in left_out}
+    assert others == {
+        "__MACOSX/": "left by macOS's archives",
+        "cats/.thumbnails/": "hidden",
+        "cats/@eaDir/": "thumbnails of a Synology NAS",
+        "cats/again/": "a link to a folder around it",
+        "cats/pipe.jpg": "not a regular file",
+        "empty/": "an empty class folder",
+        "empty/.DS_Store": "hidden",
+        "loose.jpg": "lies in no class folder",
+    }
+    data = load_data(ImageFolder(root=str(tmp_path), image_size=16), 0, cache_dir=tmp_path / ".cache")
+    assert len(data.train) + len(data.validation) + len(data.queries) == 18  # all decoded
+    assert describe(data)["skipped"] == data.skipped == found.skipped
+    said = remarks(data)
+    assert "data: 1 file or folder left out, an empty class folder: empty/" in said
+    assert any(line.startswith("data: 5 files or folders left out, not an image: cats/IMG_1.AAE, ") for line in said)
+    assert len(remarks(found)) == len(said)
+
+
+def test_folders_beside_the_splits_are_named(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> None:
+    for label, name in enumerate(["cats", "dogs"]):
+        save_photos(tmp_path / "train" / name, label, 4)
+    save_photos(tmp_path / "test" / "cats", 0, 2, first=6)
+    save_photos(tmp_path / "more" / "cats", 0, 2, first=8)
+    (tmp_path / "test" / "dogs").mkdir()
+    found = splits(tmp_path)
+    assert found.skipped == {"more/": "neither train, validation nor test", "test/dogs/": "an empty class folder"}
+    assert "data: 1 class trains and is never tested: dogs" in remarks(found)
+
+
+def test_a_picture_in_two_classes_is_said(folder: Path) -> None:
+    shutil.copy(folder / "cats/indoor/0.PNG", folder / "Kühe/copy.png")
+    pair = ("Kühe/copy.png", "cats/indoor/0.PNG")
+    for drop, images in ((True, 20), (False, 21)):
+        found = splits(folder, drop_duplicates=drop)
+        assert found.in_two_classes == (pair,)
+        assert len(found.train) + len(found.test) == images
+        assert f"data: 1 picture lies in two classes: {' = '.join(pair)}" in remarks(found)
+    data = load_data(ImageFolder(root=str(folder), image_size=16, validation_share=0.2), 0, cache_dir=folder / ".cache")
+    assert describe(data)["in_two_classes"] == [list(pair)]
+    shutil.move(folder / "Kühe/copy.png", folder / "cats/copy.png")  # a copy within one class is a duplicate alone
+    assert splits(folder).in_two_classes == ()
