@@ -12,6 +12,7 @@ import numpy as np
 
 from compress import plugins
 from compress.contracts import BadInput, CompressError, MissingTool, Runtime
+from compress.system.child import Lacking
 from validators.isolation import execute
 
 # PyPI has another package named ``validators``; compress.plugins asks which of the two was imported.
@@ -28,7 +29,16 @@ EVIDENCE_ORDER = ("native", "older-runtime", "reference", "not-run")
 
 
 class ArtifactError(CompressError):
-    """The artifact did not run: it is damaged, its runtime aborted or hung, or it gave no embeddings."""
+    """The artifact did not run: it is damaged, its runtime aborted, or it gave no embeddings."""
+
+
+class MachineFailed(ArtifactError, MissingTool):
+    """The artifact did not run since the machine lacked memory, disk space, time or a process (exit code 3)."""
+
+
+def failure_of(line: str, lacking: Lacking | None) -> ArtifactError:
+    """The error for an artifact that did not run."""
+    return ArtifactError(line) if lacking is None else MachineFailed(line)
 
 
 def format_of(path: Path | str) -> str:
@@ -88,6 +98,7 @@ def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = 
         BadInput: no such file, unknown suffix or runtime, or images of another kind.
         MissingTool: the runtime, or every runtime of this format, cannot run on this machine.
         ArtifactError: the artifact did not run; the message says why.
+        MachineFailed: an ArtifactError and MissingTool: the machine lacked memory, disk space or time.
     """
     path = Path(path)
     format = format_of(path)
@@ -97,7 +108,7 @@ def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = 
     # A second per image is far more than any artifact needs, and bounds a hang.
     done = execute(choose_runtime(format, runtime), path, {"images": images}, timeout_s=600 + len(images))
     if done.outputs is None:
-        raise ArtifactError(f"{path}: {done.failure}")
+        raise failure_of(f"{path}: {done.failure}", done.lacking)
     return done.outputs["images"]
 
 

@@ -1,99 +1,68 @@
-"""Runs one artifact once, in a process of its own: ``python -m validators.child JOB.json``.
+"""What a child process does with an artifact: open it on its runtime, embed, time.
 
-``validators.isolation`` writes the job, starts this module and reads what it leaves. The module needs NumPy, the
-runtime's library and nothing else, so that an old runtime's interpreter can run it as well.
+Needs NumPy, the runtime's library and nothing else, so that an old runtime's interpreter can run it as well.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
-import json
-import os
 import resource
-import shutil
 import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compress.contracts import Embedder, Latency
-from compress.system.files import atomic, write_text
-
-IMAGES_WRITTEN = b"\n"
-"""What the parent writes to stdin, once, when every image file is whole."""
+from compress.contracts import Embedder, Latency, Runtime
 
 
-@dataclass(frozen=True)
-class Job:
-    """What the child is to do; paths are absolute.
+def job_for(runtime: Runtime, **more: Any) -> dict[str, Any]:
+    """A job, as JSON values, from which ``runtime_of`` makes the same runtime in the child."""
+    name = f"{type(runtime).__module__}:{type(runtime).__qualname__}"
+    return {"runtime": name, "options": runtime.options(), **more}
 
-    Attributes:
-        runtime: ``module:Class`` of a ``contracts.Runtime``; ``options`` are its fields.
-        images: name -> .npy file, uint8 [N, H, W, 3].
-        outputs: name -> .npy file to write, float32 [N, D].
-        result: JSON file to write last: ``version``, ``latency``, ``peak_bytes``, ``notes``, or ``failure`` alone.
-        latency: (warm-up runs, measured runs), or None.
-        scratch: folder to delete should the parent process die.
+
+def runtime_of(job: Mapping[str, Any]) -> Runtime:
+    """The runtime that a job names."""
+    module, _, name = job["runtime"].partition(":")
+    runtime = getattr(importlib.import_module(module), name)(**job["options"])
+    assert isinstance(runtime, Runtime)
+    return runtime
+
+
+def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+    """Embed all images; the job of ``validators.isolation.execute``.
+
+    Args:
+        job: ``artifact``; ``images`` by name, each a .npy file in ``scratch``, uint8 [N, H, W, 3]; ``threads``;
+            ``latency``, which is (warm-up runs, measured runs) or None.
+
+    Returns:
+        ``outputs`` by name, each a .npy file in ``scratch``, float32 [N, D]; ``version``, ``latency``, ``peak_bytes``,
+        ``notes``.
     """
-
-    runtime: str
-    options: Mapping[str, Any]
-    artifact: str
-    images: Mapping[str, str]
-    outputs: Mapping[str, str]
-    result: str
-    threads: int
-    latency: Sequence[int] | None
-    scratch: str
-
-
-def wait_for_images(scratch: Path) -> None:
-    """Return when the parent has written all images."""
-    if os.read(0, 1) != IMAGES_WRITTEN:
-        clean_up_and_end(scratch)
-
-
-def watch_parent(scratch: Path) -> None:
-    """End this process when the parent has gone, however it went.
-
-    The parent holds the other end of stdin open and writes no more, so the read below returns only when the
-    kernel closes that end. Linux could signal instead (PR_SET_PDEATHSIG), but macOS can't, and that signal
-    also fires when only the parent's *thread* ends.
-    """
-
-    def wait() -> None:
-        os.read(0, 1)  # sys.stdin would hold a lock that the interpreter's shutdown needs
-        clean_up_and_end(scratch)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def clean_up_and_end(scratch: Path) -> None:
-    shutil.rmtree(scratch, ignore_errors=True)
-    os._exit(1)
-
-
-def run(job: Job) -> dict[str, Any]:
-    """Write every output, and return what goes into the result file."""
-    module, _, name = job.runtime.partition(":")
-    runtime = getattr(importlib.import_module(module), name)(**job.options)
-    embed = runtime.open(Path(job.artifact), job.threads)
-    images = {name: np.load(path, mmap_mode="r") for name, path in job.images.items()}
+    runtime = runtime_of(job)
+    embed = runtime.open(Path(job["artifact"]), job["threads"])
+    images = {name: np.load(scratch / file, mmap_mode="r") for name, file in job["images"].items()}
+    outputs = {name: f"output{i}.npy" for i, name in enumerate(images)}
     for name, array in images.items():
-        save(Path(job.outputs[name]), embeddings(embed, array))
+        np.save(scratch / outputs[name], embeddings(embed, array))
     latency = None
-    if job.latency is not None:
-        warmup, repeats = job.latency
-        latency = asdict(measure(embed, images, warmup, repeats, job.threads))
-    notes = list(runtime.notes(embed))
-    return {"version": runtime.version(), "latency": latency, "peak_bytes": peak_bytes(), "notes": notes}
+    if job["latency"] is not None:
+        warmup, repeats = job["latency"]
+        latency = asdict(measure(embed, images, warmup, repeats, job["threads"]))
+    return {
+        "outputs": outputs,
+        "version": runtime.version(),
+        "latency": latency,
+        "peak_bytes": peak_bytes(),
+        "notes": runtime.notes(embed),
+    }
 
 
 def embeddings(embed: Embedder, images: np.ndarray) -> np.ndarray:
@@ -140,27 +109,3 @@ def peak_bytes() -> int:
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def save(path: Path, array: np.ndarray) -> None:
-    """Write ``array`` so that ``path`` is either absent or whole."""
-    with atomic(path) as unfinished:
-        np.save(unfinished, array)
-
-
-def main() -> int:
-    """Run the job named on the command line; 0 when every output is there."""
-    job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    wait_for_images(Path(job.scratch))
-    watch_parent(Path(job.scratch))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a runtime that aborts must not leave gigabytes behind
-    try:
-        result = run(job)
-    except Exception as error:
-        result = {"failure": f"{type(error).__name__}: {error}"}
-    write_text(Path(job.result), json.dumps(result))
-    return 0 if "failure" not in result else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,22 +1,20 @@
-"""Where an artifact's time goes, by operator: ``python -m validators.operators RUNTIME ARTIFACT IMAGE.npy THREADS``.
-
-``operators`` runs that in a child process, because a runtime may abort. Prints one JSON object.
-"""
+"""Where an artifact's time goes, operator by operator."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from compress import plugins
 from compress.contracts import OperatorTime, Runtime
+from compress.system.child import ChildFailed, child
+from validators.child import job_for, runtime_of
 
 RUNS, TIMEOUT_S = 30, 600
+_IMAGE = "image.npy"
 
 
 def operators(runtime: Runtime, artifact: Path, image: np.ndarray, threads: int) -> list[OperatorTime] | str:
@@ -27,32 +25,16 @@ def operators(runtime: Runtime, artifact: Path, image: np.ndarray, threads: int)
     """
     if not runtime.profiles:
         return f"{runtime.package} offers no profile by operator in Python"
-    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
-        file = Path(folder) / "image.npy"
-        np.save(file, image)
-        words = [runtime.component_name(), str(artifact.absolute()), str(file), str(threads)]
-        try:
-            # -P: a folder of the user's called 'validators' is not ours.
-            done = subprocess.run(
-                [runtime.interpreter(), "-P", "-m", __name__, *words],
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-                cwd=folder,
-            )
-        except subprocess.TimeoutExpired:
-            return f"the profile was not done within {TIMEOUT_S} s"
-    if done.returncode != 0:
-        return f"no profile: {(done.stderr.strip().splitlines() or ['the process printed nothing'])[-1]}"
-    return [OperatorTime(**each) for each in json.loads(done.stdout.splitlines()[-1])]
+    job = job_for(runtime, artifact=str(artifact.absolute()), threads=threads)
+    try:
+        with child(_profile, job, interpreter=runtime.interpreter(), threads=threads) as started:
+            np.save(started.scratch / _IMAGE, image)
+            found = [OperatorTime(**each) for each in started.result(TIMEOUT_S)]
+    except ChildFailed as failed:
+        return f"the profile {failed.line}"
+    return sorted(found, key=lambda each: -each.milliseconds)
 
 
-def main(name: str, artifact: str, image: str, threads: str) -> None:
-    runtime = plugins.find(Runtime, name)()
-    found = runtime.profile(Path(artifact), np.load(image), int(threads), RUNS)
-    found = sorted(found, key=lambda each: -each.milliseconds)
-    print(json.dumps([vars(each) for each in found]))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _profile(job: Mapping[str, Any], scratch: Path) -> list[dict[str, Any]]:
+    found = runtime_of(job).profile(Path(job["artifact"]), np.load(scratch / _IMAGE), job["threads"], RUNS)
+    return [asdict(each) for each in found]

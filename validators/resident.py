@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
-import subprocess
-import tempfile
+import socket
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress.contracts import Runtime
-from validators import ArtifactError
-from validators.isolation import child_process, last_words, one_line
+from compress.system.child import Child, ChildFailed, child
+from validators import ArtifactError, failure_of
+from validators.child import job_for
+from validators.resident_child import serve
 
 
 class Resident:
@@ -33,9 +32,9 @@ class Resident:
         self._what = f"{runtime.component_name()} on {artifact.name}"
         self._turn = threading.Lock()
         self._running: ExitStack | None = None
-        self._child: subprocess.Popen[bytes]
+        self._child: Child
+        self._requests: socket.socket
         self._replies: io.BufferedReader
-        self._scratch: Path
 
     def embed(self, image: np.ndarray) -> tuple[np.ndarray, float]:
         """Embed one image.
@@ -54,9 +53,8 @@ class Resident:
                 if self._running is None:
                     self._start()
                 return self._ask(image)
-            except OSError as error:
-                self._stop()
-                raise ArtifactError(f"{self._what} could not be run: {one_line(str(error))}") from error
+            except ChildFailed as failed:
+                raise self._error(failed) from failed
 
     def close(self) -> None:
         """End the child; an image that is being embedded ends first."""
@@ -68,34 +66,32 @@ class Resident:
 
         def stop() -> None:
             late.set()
-            with suppress(ProcessLookupError):
-                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.kill()
 
         timer = threading.Timer(self._timeout_s, stop)
         timer.start()
         try:
             reply, embedding = self._exchange(image)
-        except EOFError:
-            status = self._child.wait()
-            took_long = f"did not finish within {self._timeout_s:g} s and was stopped"
-            reason = took_long if late.is_set() else last_words(status, self._scratch)
+        except (EOFError, ConnectionError):
+            failed = self._child.ended()
+            if late.is_set():
+                failed = self._child.late(self._timeout_s)
             self._stop()
-            raise ArtifactError(f"{self._what} {reason}") from None
+            raise self._error(failed) from None
         finally:
             timer.cancel()
         if "failure" in reply:
-            raise ArtifactError(f"{self._what} failed: {one_line(reply['failure'])}")
+            raise self._error(ChildFailed.raised(reply["failure"]))
         return np.frombuffer(embedding, np.float32).reshape(1, -1), reply["milliseconds"]
 
     def _exchange(self, image: np.ndarray) -> tuple[dict[str, Any], bytes]:
-        """The child's answer. Raises EOFError when the child has gone."""
-        assert self._child.stdin is not None
-        request = memoryview(json.dumps(image.shape).encode() + b"\n" + image.tobytes())
-        try:
-            while request:
-                request = request[self._child.stdin.write(request) :]
-        except BrokenPipeError:
-            raise EOFError from None
+        """The child's answer.
+
+        Raises:
+            EOFError: the child has gone.
+            ConnectionError: the same.
+        """
+        self._requests.sendall(json.dumps(image.shape).encode() + b"\n" + image.tobytes())
         line = self._replies.readline()
         if not line.endswith(b"\n"):
             raise EOFError
@@ -107,25 +103,23 @@ class Resident:
 
     def _start(self) -> None:
         with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="compress-", ignore_cleanup_errors=True))
-            self._scratch = Path(folder).resolve()
-            job = {
-                "runtime": f"{type(self._runtime).__module__}:{type(self._runtime).__qualname__}",
-                "options": self._runtime.options(),
-                "artifact": str(self._artifact.absolute()),
-                "threads": self._threads,
-                "scratch": str(self._scratch),
-            }
-            module = ("validators.resident_child", json.dumps(job))
-            interpreter = self._runtime.interpreter()
-            self._child = stack.enter_context(
-                child_process(interpreter, module, self._scratch, self._threads, subprocess.PIPE)
-            )
-            assert isinstance(self._child.stdout, io.RawIOBase)
-            self._replies = io.BufferedReader(self._child.stdout)
+            self._requests, theirs = socket.socketpair()
+            stack.enter_context(self._requests)
+            self._replies = stack.enter_context(self._requests.makefile("rb"))
+            with theirs:
+                number, path = theirs.fileno(), str(self._artifact.absolute())
+                job = job_for(self._runtime, artifact=path, threads=self._threads, socket=number)
+                interpreter = self._runtime.interpreter()
+                self._child = stack.enter_context(
+                    child(serve, job, interpreter=interpreter, threads=self._threads, pass_fds=[number])
+                )
+            self._child.begin()
             self._running = stack.pop_all()
 
     def _stop(self) -> None:
         if self._running is not None:
             self._running.close()
             self._running = None
+
+    def _error(self, failed: ChildFailed) -> ArtifactError:
+        return failure_of(f"{self._what} {failed.line}", failed.lacking)

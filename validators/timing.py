@@ -1,24 +1,19 @@
-"""Files side by side in processor time: ``python -m validators.timing RUNTIME JOB.json``.
-
-``timer`` runs that in a child process, because a runtime may abort. Prints one JSON list for each group of files.
-"""
+"""Files side by side in processor time."""
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from compress import plugins
-from compress.contracts import Candidates, CompressError, Embedder, MissingTool, Runtime, Timer
+from compress.contracts import Candidates, Embedder, MissingTool, Runtime, Timer
+from compress.system.child import ChildFailed, call
 from validators import runtimes_for
+from validators.child import job_for, runtime_of
 
 ROUNDS, CALLS, TIMEOUT_S = 40, 3, 3600
 """Calls in a row, since the first of them warms the caches that the files share."""
@@ -43,19 +38,21 @@ def timer(format: str) -> Timer:
 
 
 def _timed(runtime: Runtime, groups: Sequence[Candidates]) -> list[list[float]]:
-    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
-        job = Path(folder) / "job.json"
-        job.write_text(json.dumps([[each.size, [str(file.absolute()) for file in each.files]] for each in groups]))
-        # -P: a folder of the user's called 'validators' is not ours.
-        command = [runtime.interpreter(), "-P", "-m", __name__, runtime.component_name(), str(job)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=folder)
-        except subprocess.TimeoutExpired as error:
-            raise CompressError(f"{runtime.component_name()} did not time {len(groups)} places in an hour") from error
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise CompressError(f"{runtime.component_name()} failed on a file that was to be timed: {last}")
-    found: list[list[float]] = json.loads(done.stdout.splitlines()[-1])
+    listed = [[each.size, [str(file.absolute()) for file in each.files]] for each in groups]
+    job = job_for(runtime, groups=listed)
+    try:
+        found: list[list[float]] = call(_times, job, interpreter=runtime.interpreter(), timeout_s=TIMEOUT_S)
+    except ChildFailed as failed:
+        raise failed.error(f"timing files on {runtime.component_name()}") from failed
+    return found
+
+
+def _times(job: Mapping[str, Any], scratch: Path) -> list[list[float]]:
+    """The milliseconds of each file, by group."""
+    runtime, found = runtime_of(job), []
+    for (height, width), files in job["groups"]:
+        image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+        found.append(_side_by_side([runtime.open(Path(file), 1) for file in files], image))
     return found
 
 
@@ -69,16 +66,3 @@ def _side_by_side(embedders: Sequence[Embedder], image: np.ndarray) -> list[floa
                 embed(image)
             own.append(1000 * (time.process_time() - start) / CALLS)
     return [statistics.median(own[1:]) for own in times]
-
-
-def main(name: str, job: str) -> None:
-    runtime = plugins.find(Runtime, name)()
-    found = []
-    for (height, width), files in json.loads(Path(job).read_text()):
-        image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
-        found.append(_side_by_side([runtime.open(Path(file), 1) for file in files], image))
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

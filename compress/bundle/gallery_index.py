@@ -6,13 +6,8 @@ message and not the end of a run.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,27 +17,17 @@ import numpy as np
 from compress.bundle.golden import read_golden
 from compress.bundle.manifest import MANIFEST
 from compress.bundle.neighbours import index_recall
-from compress.contracts import BadInput, CompressError, Distance, Index, OpenIndex
+from compress.contracts import BadInput, Index, OpenIndex
 from compress.gallery.recall import K, exhaustive, searched
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 from compress.options import build_named
+from compress.system.child import ChildFailed, child
 from compress.system.files import artifact_sha256
 
 RECALL = f"recall@{K}"
 GOLDEN_RECALL = f"golden_{RECALL}"
 _EXACT_ROUNDS = 100
 """Queries that exhaustive search is timed with, at most."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Attributes: folder: the bundle; index: ``{name: options}``; scratch: with the arrays, and for ``result.json``."""
-
-    folder: str
-    index: dict[str, Any]
-    distance: Distance
-    seed: int
-    scratch: str
 
 
 def index_path(index: Index) -> Path:
@@ -72,26 +57,20 @@ def build_index(
     Raises:
         CompressError: it could not be built; the message says why.
     """
-    from validators.isolation import child_process, last_words
-
-    with tempfile.TemporaryDirectory(prefix="compress-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name).resolve()
-        named = {index.component_name(): index.options()}
-        distance = read_gallery(folder / GALLERY).embedding.distance
-        arrays = {"queries": queries, "own": own}
-        if whole is not None:
-            arrays |= {"whole": whole[0], "whole_own": whole[1]}
-        for key, array in arrays.items():
-            np.save(scratch / f"{key}.npy", array)
-        job = _Job(str(folder.absolute()), named, distance, seed, str(scratch))
-        (scratch / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
-        module = ("compress.bundle.gallery_index", str(scratch / "job.json"))
-        with child_process(sys.executable, module, scratch, threads=1, stdout=subprocess.DEVNULL) as child:
-            status = child.wait()
-        if status != 0:
-            raise CompressError(f"gallery.index: {index.component_name()} {last_words(status, scratch)}")
-        found: dict[str, Any] = json.loads((scratch / "result.json").read_text(encoding="utf-8"))
-        return found
+    named = {index.component_name(): index.options()}
+    distance = read_gallery(folder / GALLERY).embedding.distance
+    arrays = {"queries": queries, "own": own}
+    if whole is not None:
+        arrays |= {"whole": whole[0], "whole_own": whole[1]}
+    job = {"folder": str(folder.absolute()), "index": named, "distance": distance, "seed": seed}
+    try:
+        with child(_run, job) as started:
+            for key, array in arrays.items():
+                np.save(started.scratch / f"{key}.npy", array)
+            found: dict[str, Any] = started.result()
+    except ChildFailed as failed:
+        raise failed.error(f"gallery.index: {index.component_name()}") from failed
+    return found
 
 
 def open_index(folder: Path, manifest: Mapping[str, Any], gallery: Gallery) -> OpenIndex:
@@ -113,18 +92,19 @@ def open_index(folder: Path, manifest: Mapping[str, Any], gallery: Gallery) -> O
     return index.open(path, gallery.features, gallery.embedding.distance)
 
 
-def _run(job: _Job) -> dict[str, Any]:
-    index = build_named(Index, job.index, "gallery.index")
-    folder, scratch = Path(job.folder), Path(job.scratch)
+def _run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+    """In the child: ``job`` is the bundle's ``folder``, ``index`` as ``{name: options}``, ``distance`` and ``seed``."""
+    index = build_named(Index, job["index"], "gallery.index")
+    folder, distance = Path(job["folder"]), job["distance"]
     arrays = {path.stem: np.load(path) for path in scratch.glob("*.npy")}
     gallery, golden = read_gallery(folder / GALLERY), read_golden(folder / "golden")
     path = folder / index_path(index)
 
     def measured(path: Path, features: np.ndarray, own: np.ndarray) -> dict[str, Any]:
-        build_ms = _milliseconds(lambda: index.build(path, features, job.distance, job.seed))
-        opened = index.open(path, features, job.distance)
-        done = searched(opened, features, arrays["queries"], own, job.distance)
-        search, rounds = exhaustive(features, job.distance), arrays["queries"][:_EXACT_ROUNDS]
+        build_ms = _milliseconds(lambda: index.build(path, features, distance, job["seed"]))
+        opened = index.open(path, features, distance)
+        done = searched(opened, features, arrays["queries"], own, distance)
+        search, rounds = exhaustive(features, distance), arrays["queries"][:_EXACT_ROUNDS]
         exact = [_milliseconds(partial(search, query, K)) for query in rounds]
         times = {"build": build_ms, "query": float(np.median(done.milliseconds)), "exact": float(np.median(exact))}
         return {
@@ -138,7 +118,7 @@ def _run(job: _Job) -> dict[str, Any]:
     whole = None
     if "whole" in arrays:
         whole = measured(scratch / "whole.index", arrays["whole"], arrays["whole_own"])
-    opened = index.open(path, gallery.features, job.distance)
+    opened = index.open(path, gallery.features, distance)
     return {
         "index": index.component_name(),
         "options": index.options(),
@@ -154,17 +134,3 @@ def _milliseconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - start)
-
-
-def main() -> int:
-    """Do the job named on the command line."""
-    from validators.child import watch_parent
-
-    job = _Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    watch_parent(Path(job.scratch))
-    (Path(job.scratch) / "result.json").write_text(json.dumps(_run(job)), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

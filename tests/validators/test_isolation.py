@@ -52,7 +52,8 @@ def run(deed: Deed) -> Execution:
     ],
 )
 def test_a_bad_end_is_one_line_that_names_it(deed: Deed, line: str, scratch: Path) -> None:
-    assert run(deed) == Execution(failure=f"_misbehaving on net.onnx {line}")
+    lacking = "memory" if deed == "killed" else None
+    assert run(deed) == Execution(failure=f"_misbehaving on net.onnx {line}", lacking=lacking)
     assert list(scratch.iterdir()) == []
 
 
@@ -95,7 +96,8 @@ def test_a_hang_is_stopped_with_every_process_it_started(tmp_path: Path, scratch
     lock = tmp_path / "lock"
     lock.touch()
     done = execute(Hanging(lock=str(lock), in_native_code=True), Path("net.onnx"), {"images": IMAGES}, timeout_s=4)
-    assert done == Execution(failure="_misbehaving on net.onnx did not finish within 4 s and was stopped")
+    line = "_misbehaving on net.onnx did not finish within 4 s and was stopped"
+    assert done == Execution(failure=line, lacking="time")
     assert lock.read_text() == "locked"  # so the child had come as far as to start a process of its own
     assert wait_until_free(lock)
     assert list(scratch.iterdir()) == []
@@ -219,6 +221,7 @@ def test_no_room_for_the_images_is_a_failure(scratch: Path, monkeypatch: pytest.
     done = run("abort")
     assert done.failure is not None
     assert "could not be run" in done.failure
+    assert done.lacking == "a process"
     assert "gone" in done.failure
 
 

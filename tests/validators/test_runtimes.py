@@ -278,7 +278,7 @@ def test_every_runtime_declares_what_the_bundle_reports() -> None:
 
 def test_nothing_heavy_is_imported_before_an_artifact_runs() -> None:
     code = (
-        "import sys, validators, validators.child\n"
+        "import sys, validators, validators.child, compress.system.child_main\n"
         "from compress import plugins\n"
         "from compress.contracts import Runtime\n"
         "for name in plugins.names(Runtime): plugins.find(Runtime, name)().unavailable()\n"

@@ -31,7 +31,7 @@ def test_every_file_of_every_group_and_a_broken_one(tmp_path: Path) -> None:
     assert all(time > 0 for group in times for time in group)
     broken = tmp_path / "broken.pt"
     broken.write_bytes(files[0].read_bytes()[:500])
-    with pytest.raises(CompressError, match=r"^torchscript failed on a file that was to be timed: ") as error:
+    with pytest.raises(CompressError, match=r"^timing files on torchscript failed: ") as error:
         timer("torchscript")([Candidates((9, 12), (broken,))])
     assert "\n" not in str(error.value)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from compress.contracts import Embedder, Evidence, Runtime
+from compress.system.child import ChildFailed, call
 from validators.runtimes._tflite import open_tflite
 
 INTERPRETER_VARIABLE = "COMPRESS_LEGACY_PYTHON"
@@ -71,14 +72,14 @@ def _probe(interpreter: str) -> tuple[bool, str]:
 
     Imports it for real and in a process of its own: next to NumPy 2 it is found but its import fails.
     """
-    code = "import tflite_runtime.interpreter, tflite_runtime; print(tflite_runtime.__version__)"
-    # -I: this process' PYTHONPATH and working folder belong to another Python.
-    command = [interpreter, "-I", "-c", code]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return False, str(error)
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return done.returncode == 0, lines[-1] if lines else f"exit status {done.returncode}"
+        return True, call(_installed_version, {}, interpreter=interpreter, timeout_s=60)
+    except ChildFailed as failed:
+        return False, failed.line
+
+
+def _installed_version(job: Mapping[str, Any], scratch: Path) -> str:
+    import tflite_runtime
+    import tflite_runtime.interpreter
+
+    return str(tflite_runtime.__version__)
