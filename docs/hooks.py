@@ -43,9 +43,9 @@ ROOT = Path(__file__).parent.parent
 JOINED = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "examples/**/*.*", "recipes/*.yaml")
 SIZES = "<!-- architectures-table -->"
 TOP = {
-    "name": "of the run and its files",
-    "seed": "of every random choice",
-    "license": "of the photographs, written into the bundle where the data set states none",
+    "name": "name of the run and its files",
+    "seed": "seed of every random choice",
+    "license": "licence of the photographs, written into the bundle if the data set states none",
 }
 
 
@@ -80,15 +80,17 @@ def sizes() -> str:
 
 
 def recipe_page() -> str:
-    """Every key. Raises PluginError when the schema has a section that this page does not."""
+    """The page of every key. Raises PluginError if the schema has a section that this page lacks."""
     parts = {
         **dict.fromkeys(TOP, ""),
         "data": f"`dataset` names one of these. All share:\n\n{options(Dataset)}\n\n{components(Dataset, Dataset)}",
         "model": "`architecture` names one of these; `checkpoint` starts from trained weights; `distance` is `l2`, "
         f"`cosine` or `hamming`, where the network allows it.\n\n{components(Architecture)}",
-        "train": f"Leave it out to export a checkpoint as it is.\n\n{options(plugins.find(Stage, 'train'))}\n\n"
+        "train": f"Without it a checkpoint is exported as it is.\n\n{options(plugins.find(Stage, 'train'))}\n\n"
         f"Losses:\n\n{components(Loss)}",
-        "compress": f"A list of stages, done in this order.\n\n{components(Stage, without=('train',))}\n\n"
+        "compress": "A list of stages, run in this order. A stage that trains has all options of [`train`](#train); "
+        "its table shows its own and those with another default.\n\n"
+        f"{components(Stage, plugins.find(Stage, 'train'), without=('train',))}\n\n"
         f"Objectives of `distill`:\n\n{components(Objective)}",
         "export": f"A list; each entry is one file.\n\n{components(Exporter)}",
         "gallery": f"{options(GalleryOptions)}\n\nIndexes:\n\n{components(Index)}",
@@ -121,15 +123,15 @@ def validate() -> str:
     return "\n\n".join(
         [
             *checks,
-            "`runtimes`: a list of those to execute on; by default the best of each format that is installed.",
+            "`runtimes`: a list of the runtimes to execute on; by default the best installed one of each format.",
             components(Runtime),
-            f"`gates`: limits by name, beside these defaults; a failed gate is exit code 1.\n\n{gates}",
+            f"`gates`: limits by name, in addition to these defaults; a failed gate is exit code 1.\n\n{gates}",
         ]
     )
 
 
 def components(base: type[Component], shared: type[Component] | None = None, without: tuple[str, ...] = ()) -> str:
-    """A heading, the summary and the options of each; those of ``shared`` only where their default is another."""
+    """A heading, the summary and the options of each; an option of ``shared`` only if its default differs."""
     kind, texts = plugins.kind(base), []
     for name in plugins.names(base):
         if name not in without:
@@ -139,7 +141,7 @@ def components(base: type[Component], shared: type[Component] | None = None, wit
 
 
 def options(component: type[Component], shared: type[Component] | None = None) -> str:
-    """A table of a component's options; empty where it has none."""
+    """A table of a component's options; empty if it has none. Raises PluginError for an option without a meaning."""
     schema = options_model(component).model_json_schema()
     known = {} if shared is None else options_model(shared).model_json_schema()["properties"]
     meanings = dict(attributes(component))
@@ -156,7 +158,9 @@ def options(component: type[Component], shared: type[Component] | None = None) -
             words = f"one of the {kind}" if kind else allowed(values, schema.get("$defs", {}))
             words += ", or null" if kind and default is None else ""
         shown = "required" if _required(field) else f"`{plain(default)}`"
-        rows.append((f"`{field.name}`", words, shown, meanings.get(field.name, "")))
+        if field.name not in meanings:
+            raise PluginError(f"{component.__module__}: the docstring does not list '{field.name}' under Attributes")
+        rows.append((f"`{field.name}`", words, shown, meanings[field.name].replace("None", "null")))
     return table(("option", "values", "default", "meaning"), rows) if rows else ""
 
 
@@ -194,7 +198,7 @@ def plain(value: Any) -> str:
     """A value as a recipe writes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
-    return f"[{', '.join(plain(each) for each in value)}]" if isinstance(value, list | tuple) else str(value)
+    return f"[{', '.join(plain(each) for each in value)}]" if isinstance(value, list | tuple) else str(value) or '""'
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,11 +17,11 @@ class GalleryOptions(Component):
 
     Attributes:
         thumbnail: longer side of the thumbnails in pixels; smaller images keep their size.
-        max_images: a larger gallery is represented by so many images, evenly spaced.
-        scales: sizes at which PyTorch embeds each gallery image, as a server would, 1 being the network's own;
-            the feature is the mean of the L2-normalised embeddings, normalised again. Phones still ask with one size,
-            and all scores are those of their queries in this gallery. 1, 0.7071, 0.5 in Radenović et al. (2019).
-        index: what apps search with; null compares a query with every image.
+        max_images: a larger gallery is represented by this many images, evenly spaced.
+        scales: sizes at which PyTorch embeds each gallery image, as a server would, 1 being the network's own; the
+            feature is the mean of the L2-normalised embeddings, normalised again. Phones still query at one size, and
+            all scores are those of their queries in this gallery. 1, 0.7071, 0.5 in Radenović et al. (2019).
+        index: what apps search with; null compares the query with every image.
     """
 
     thumbnail: Annotated[int, Ge(8), Le(512)] = 64

@@ -39,7 +39,7 @@ class Revisited(Dataset):
         pattern: of an image's name; its one group is the landmark, which is its class.
 
     Attributes:
-        train: a folder of other landmarks to train on, CLASS/**; None only tests, with a checkpoint or pretrained
+        train: a folder of other landmarks to train on, CLASS/**; null trains nothing: give a checkpoint or pretrained
             weights.
     """
 

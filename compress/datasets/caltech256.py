@@ -26,8 +26,8 @@ class Caltech256(Dataset):
 
     Attributes:
         test_share: share of each class that is held out as queries and gallery.
-        clutter: also take 257.clutter, which is no class of objects.
-        download: fetch the archive through torchvision when it is not there.
+        clutter: also take 257.clutter, which is not a class of objects.
+        download: download the archive through torchvision if it is missing.
     """
 
     test_share: TestShare = 0.2

@@ -31,14 +31,14 @@ class Cifar10(Dataset):
     """``cifar-10-batches-py``, or image files as train/CLASS/ and test/CLASS/, in ``root``.
 
     Attributes:
-        protocol: who trains, asks and is searched. ``leave_one_out``: the 50,000 training images train, each of the
-            10,000 test images searches all others. The others are those of the papers on deep hashing, which report
-            mAP over the whole ranking (in parentheses their names in the widely used DeepHash-pytorch):
+        protocol: which images train, query and are searched. ``leave_one_out``: the 50,000 training images train, each
+            of the 10,000 test images searches all others. The other three are those of the papers on deep hashing,
+            which report mAP over the whole ranking (in parentheses their names in the widely used DeepHash-pytorch):
             ``hashing_54k`` (cifar10), drawn by the seed from all 60,000: 100 queries and 500 training images of each
             class, a gallery of the other 54,000;
             ``hashing_59k`` (cifar10-1), the same with the training images in the gallery, 59,000;
             ``hashing_50k`` (cifar10-2): the 10,000 test images search the 50,000 training images.
-        download: fetch the batches through torchvision when neither is there.
+        download: download the batches through torchvision if neither is there.
     """
 
     image_size: ImageSize = 32

@@ -28,7 +28,7 @@ class Corel5k(Dataset):
     drawn by the seed and each searches all others.
 
     Attributes:
-        test_share: see above.
+        test_share: share of each theme that is held out as queries and gallery, where the published lists are missing.
     """
 
     test_share: TestShare = 0.1

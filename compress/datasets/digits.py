@@ -23,7 +23,7 @@ class Digits(Dataset):
     """The embedded data set.
 
     Attributes:
-        root: stays empty, the images come with a package.
+        root: must be empty: the images come with a Python package.
         test_share: share of each class that is held out as queries and gallery.
     """
 

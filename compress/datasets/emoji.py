@@ -1,4 +1,4 @@
-"""Emoji of two vendors as instance retrieval: ask with one vendor's picture, find the same emoji drawn by the other.
+"""Emoji of two vendors as instance retrieval: one vendor's picture is the query, the other's is to be found.
 
 Pictures of 64 px, 1,876 emoji that differ, from the npm packages emoji-datasource-google and
 emoji-datasource-twitter (github.com/iamcal/emoji-data).
@@ -25,16 +25,16 @@ class Emoji(Dataset):
     """Both packages unpacked: ``root``/google/ and ``root``/twitter/, each with emoji.json and img/VENDOR/64/*.png.
 
     A class is an emoji (a sequence of code points, named as in emoji.json). Those that train and those that are tested
-    are different ones, drawn by the seed: the network must have learnt what makes two drawings the same thing. The
+    are different ones, drawn by the seed: the embedding must generalise to unseen classes. The
     queries are one vendor's pictures of the tested emoji, the gallery the other's, so each query has one answer
     (several with ``skin_tones: same_class``). Emoji that share their picture with another, as flags and families do,
-    are left out but for the first of them.
+    are left out except for the first of them.
 
     Attributes:
-        query: whose pictures are the queries; the gallery holds the other's.
-        test_share: share of the emoji that is tested.
-        skin_tones: the five skin tones of a person or hand are nearly the same picture: ``leave_out``, or count them as
-            further pictures of its class.
+        query: the vendor whose pictures are the queries; the other's are the gallery.
+        test_share: share of the emoji that are tested and do not train.
+        skin_tones: the five skin tones of a person or hand are nearly the same picture: ``leave_out`` drops them,
+            ``same_class`` takes them as further pictures of the emoji.
     """
 
     # Google's pictures are Noto's (Apache-2.0), Twitter's are Twemoji's (CC-BY-4.0).

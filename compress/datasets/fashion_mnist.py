@@ -32,10 +32,10 @@ _DEBIAN = Path("/usr/share/dataset/fashion-mnist")
 
 @dataclass(frozen=True, kw_only=True)
 class FashionMnist(Dataset):
-    """The four IDX files, gzipped or not, at or below ``root``, else those of Debian's dataset-fashion-mnist.
+    """The four IDX files, gzipped or not, at or below ``root``, otherwise those of Debian's dataset-fashion-mnist.
 
     Attributes:
-        download: fetch them through torchvision when they are not there.
+        download: download the files through torchvision if they are missing.
     """
 
     images_license: ClassVar[str | None] = "MIT"

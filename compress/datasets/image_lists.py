@@ -1,4 +1,4 @@
-"""Your own images by lists: which train, ask and are searched, and what is relevant where classes do not tell."""
+"""Your own images by lists: training images, queries, gallery, and pairs where classes do not define relevance."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ImageLists(Dataset):
     Without one the class is the name of the image's folder. Empty lines and lines that begin with # are left out.
 
     Attributes:
-        queries: the list of the images that are searched with.
-        gallery: the list of those searched in; None: each query searches all others.
-        train: the list of the training images; None only tests, with a checkpoint or pretrained weights.
-        pairs: a list of ``query,image`` lines: for each query the gallery images that are relevant, or, where a line
-            ends in ``,junk``, that leave the ranking. Classes then name images and no more. None: an image is relevant
-            where its class is the query's.
+        queries: the list of the query images.
+        gallery: the list of the gallery images; null: each query searches all others.
+        train: the list of the training images; null trains nothing: give a checkpoint or pretrained weights.
+        pairs: a list of ``query,image`` lines: for each query the relevant gallery images, or, where a line ends in
+            ``,junk``, those that are removed from the ranking. Classes then only name the images. null: an image is
+            relevant if its class is the query's.
     """
 
     queries: str = "queries.txt"

@@ -24,7 +24,7 @@ class Mnist(Dataset):
     """The four IDX files, gzipped or not, at or below ``root``.
 
     Attributes:
-        download: fetch them through torchvision when they are not there.
+        download: download the files through torchvision if they are missing.
     """
 
     # Y. LeCun and C. Cortes hold the copyright; the licence is the one Keras's documentation gives for MNIST.

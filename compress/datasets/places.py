@@ -1,4 +1,4 @@
-"""Place recognition: photographs of places in folders, some to ask with and some to be found."""
+"""Place recognition: photographs of places in folders, queries and a database."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _QUERY, _DATABASE = ("query", "queries"), ("database", "gallery")
 
 @dataclass(frozen=True, kw_only=True)
 class Places(Dataset):
-    """``root``/query/PLACE/** and ``root``/database/PLACE/**; ``root``/train/PLACE/** trains, else the database does.
+    """``root``/query/PLACE/** and ``root``/database/PLACE/**; ``root``/train/PLACE/** trains, otherwise the database.
 
-    A photograph is relevant where it is of the query's place. A place that is in the query folder alone cannot be
-    found: its queries are left out of every mean and counted. The folders may also be called queries and gallery.
+    A photograph is relevant if it shows the query's place. A place that is only in the query folder cannot be found:
+    its queries are left out of every mean and counted. The folders may also be called queries and gallery.
     """
 
     def splits(self, seed: int) -> Splits:

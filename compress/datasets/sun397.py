@@ -24,7 +24,7 @@ class Sun397(Dataset):
 
     Attributes:
         test_share: share of the images that is held out as queries and gallery.
-        download: fetch the 37 GB archive through torchvision when it is not there.
+        download: download the 37 GB archive through torchvision if it is missing.
     """
 
     test_share: TestShare = 0.2

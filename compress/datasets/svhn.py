@@ -20,7 +20,7 @@ class Svhn(Dataset):
     """``train_32x32.mat`` and ``test_32x32.mat`` in ``root``.
 
     Attributes:
-        download: fetch them through torchvision when they are not there.
+        download: download the files through torchvision if they are missing.
     """
 
     image_size: ImageSize = 32

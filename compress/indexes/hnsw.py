@@ -17,9 +17,9 @@ class Hnsw(FaissIndex):
     """faiss IndexHNSWFlat (Malkov and Yashunin, Hierarchical navigable small world graphs, 2018).
 
     Attributes:
-        m: links of an image (twice as many on the lowest level).
-        ef_construction: images kept in sight while an image is linked.
-        ef_search: images kept in sight while a query walks.
+        m: links per image (twice as many on the lowest level).
+        ef_construction: candidates kept while an image is linked.
+        ef_search: candidates kept while a query walks.
     """
 
     m: Annotated[int, Ge(2), Le(256)] = 16

@@ -18,8 +18,8 @@ class Ivf(FaissIndex):
     """faiss IndexIVFFlat (Jégou et al., Product quantization for nearest neighbor search, 2011, section IV).
 
     Attributes:
-        nlist: lists; null takes 4 * sqrt(images), but at least 39 images for each list, which k-means wants.
-        nprobe: lists that a query looks into; as many as there are search exactly.
+        nlist: number of lists; null takes 4 * sqrt(images), but at least 39 images per list, which k-means requires.
+        nprobe: number of lists that a query looks into; with all of them the search is exact.
     """
 
     nlist: Annotated[int, Ge(1), Le(65536)] | None = None

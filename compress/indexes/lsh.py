@@ -49,8 +49,9 @@ class Lsh(Index):
     """The hyperplanes go through the origin, so buckets are made of directions, whatever the distance that ranks.
 
     Attributes:
-        tables: more find more and look at more images.
-        bits: hyperplanes a table; more look at fewer images and find fewer. null takes log2(images / 8).
+        tables: number of tables; more tables find more neighbours and compare more images.
+        bits: hyperplanes per table; more bits compare fewer images and find fewer neighbours. null takes log2(images /
+            8).
     """
 
     file = "index.sqlite"

@@ -20,7 +20,7 @@ class ArcFace(MetricLoss):
     keep. Past pi - margin the cosine would rise again; it goes on linearly, as in the authors' code.
 
     Attributes:
-        scale: s. Fewer classes than the millions of faces do with 30, or less.
+        scale: s. 64 suits millions of faces; with fewer classes take 30 or less.
         margin: m in radians.
     """
 

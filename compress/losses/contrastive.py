@@ -19,7 +19,7 @@ class Contrastive(MetricLoss):
     lose anything.
 
     Attributes:
-        margin: tau; pairs of two classes farther apart lose nothing. 0.7 to 0.85 there.
+        margin: tau; pairs of different classes that are farther apart add no loss. 0.7 to 0.85 in the paper.
         mining: ``hard`` takes for each image the farthest of its class and the nearest of another, ``all`` every pair.
     """
 

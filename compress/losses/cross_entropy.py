@@ -24,7 +24,11 @@ class _CrossEntropyLoss(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Loss):
-    """Attributes: label_smoothing: share of the target moved evenly to all classes, in [0, 1)."""
+    """Softmax cross-entropy.
+
+    Attributes:
+        label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
+    """
 
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
 

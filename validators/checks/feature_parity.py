@@ -38,6 +38,9 @@ class FeatureParity(Check):
         worst_image: id of the query, or ``probe N``, with the lowest cosine.
         problem: only there when the output is no embedding (wrong shape, NaN or infinity, a zero vector); every other
             value is then NaN, which no gate passes.
+
+    Attributes:
+        neighbour_queries: at most this many queries, evenly spaced, for ``top10_overlap``.
     """
 
     section: ClassVar[str] = "parity"

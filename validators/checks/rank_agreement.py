@@ -32,8 +32,8 @@ class RankAgreement(Check):
         problem: only there when the output is no embedding; every number is then NaN.
 
     Attributes:
-        queries: at most so many, evenly spaced; 100 where the distance is local.
-        resamples: of the bootstrap; its seed is fixed.
+        queries: at most this many queries, evenly spaced; 100 if the distance is local.
+        resamples: number of bootstrap samples; the seed is fixed.
     """
 
     section: ClassVar[str] = "ranking"

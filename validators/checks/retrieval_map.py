@@ -26,9 +26,9 @@ class RetrievalMap(Check):
     plain name means the first, and each setting has its own: mAP/easy, mAP/medium, mAP/hard, empty_queries/easy, …
 
     Attributes:
-        metrics: names such as mAP, mAP@5, P@1; mAP is measured in any case.
-        local_queries: at most so many queries, evenly spaced, where the distance is local: each is verified
-            geometrically with a hundred images. Without a gallery of its own they search one another.
+        metrics: names such as mAP, mAP@5, P@1; mAP is always measured.
+        local_queries: at most this many queries, evenly spaced, if the distance is local: each is verified
+            geometrically with a hundred images. Without a separate gallery they search one another.
     """
 
     section: ClassVar[str] = "retrieval"

@@ -13,7 +13,11 @@ from validators.runtimes._tflite import open_tflite
 
 @dataclass(frozen=True, kw_only=True)
 class LiteRT(Runtime):
-    """Attributes: xnnpack: False runs the library's own kernels instead, as where XNNPACK takes no operation."""
+    """Opens files in LiteRT's interpreter.
+
+    Attributes:
+        xnnpack: false runs TFLite's own kernels instead of XNNPACK's.
+    """
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
     evidence: ClassVar[Evidence] = "native"

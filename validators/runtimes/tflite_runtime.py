@@ -25,9 +25,9 @@ class TFLiteRuntime(Runtime):
     """Needs Python 3.11 or older and NumPy 1, so it usually lives in an environment of its own.
 
     Attributes:
-        python: the interpreter of that environment; None takes the environment variable COMPRESS_LEGACY_PYTHON, then
-            ``.venv-legacy/bin/python`` below the working folder (``make legacy`` makes it), then this interpreter.
-        xnnpack: False runs the library's own kernels instead, as where XNNPACK takes no operation.
+        python: the interpreter of that environment; null takes the environment variable COMPRESS_LEGACY_PYTHON, then
+            ``.venv-legacy/bin/python`` in the working folder (``make legacy`` creates it), then this interpreter.
+        xnnpack: false runs TFLite's own kernels instead of XNNPACK's.
     """
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
