@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from compress.contracts import Preprocess
 
@@ -21,6 +21,10 @@ _RAW = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM", b"FOVb")
 _DNG_VERSION, _SUBFILE_TYPE = 50706, 254
 _REDUCED = 1
 _RAW_REASON = "a RAW photograph, which Pillow does not develop; export it as JPEG"
+
+MAX_SIDE = 65_535
+"""The longest that JPEG has. Resizing first makes an image of the longer side and the target's width."""
+_STRIP_PIXELS = 2**20
 
 
 class UndecodableImageError(Exception):
@@ -48,7 +52,7 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     Raises:
         UndecodableImageError: the pixels are 32-bit floats.
     """
-    rgb = _to_rgb(ImageOps.exif_transpose(image))
+    rgb = _to_rgb(_upright(image))
     H, W = preprocess.size
     return np.asarray(rgb.resize((W, H), Image.Resampling.BILINEAR, box=_source_box(rgb.size, (W, H), preprocess.crop)))
 
@@ -69,7 +73,7 @@ def read_image(
         box: take this part alone, (left, top, right, bottom) in pixels of the file, rounded; before EXIF turns it.
 
     Raises:
-        TooManyPixelsError: larger than ``max_pixels``.
+        TooManyPixelsError: larger than ``max_pixels``, or a side longer than ``MAX_SIDE``.
         UndecodableImageError: not an image, truncated, or larger than Pillow's limit against decompression bombs.
     """
     try:
@@ -78,6 +82,10 @@ def read_image(
         with Image.open(file, formats=formats or _formats(file)) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 raise TooManyPixelsError(f"{image.width} x {image.height} pixels; at most {max_pixels:,} are taken")
+            if max(image.size) > MAX_SIDE:
+                raise TooManyPixelsError(
+                    f"{image.width} x {image.height} pixels; at most {MAX_SIDE:,} a side are taken"
+                )
             return preprocess_image(image if box is None else _part(image, box), preprocess)
     except UnidentifiedImageError as error:
         raise UndecodableImageError(_instead(file)) from error
@@ -140,9 +148,25 @@ def _part(image: Image.Image, box: tuple[float, float, float, float]) -> Image.I
     return image.crop((left, top, right, bottom))
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image  # which would copy it
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise UndecodableImageError("32-bit float pixels have no defined range")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    # In strips: the steps between would take five times the memory of the image.
+    found = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        found.paste(_strip_to_rgb(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return found
+
+
+def _strip_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey; Pillow gives 16-bit PNG as 32-bit integers before version 11
         grey = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
         image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
