@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from compress.bundle.manifest import MANIFEST, read_manifest
 from compress.contracts import BadInput, CompressError, MissingTool, OpenIndex, Preprocess, Runtime
 from compress.data.images import UndecodableImageError, read_image
 from compress.gallery.nearest import Match, nearest
+from compress.gallery.shortlist import Shortlist
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 
 
@@ -95,6 +97,11 @@ class Searchable:
     index: OpenIndex | None = None
     index_name: str | None = None
 
+    @cached_property
+    def _shortlist(self) -> Shortlist | None:
+        distance = self.gallery.embedding.distance
+        return Shortlist(self.gallery.features, distance) if distance in ("l2", "cosine") else None
+
     def rank(self, path: str, embedding: np.ndarray, top: int) -> tuple[Match, ...]:
         """The ``top`` nearest gallery images of an embedding, float32 [1, D], that the artifact at ``path`` gave.
 
@@ -104,7 +111,7 @@ class Searchable:
         from validators import ArtifactError
 
         try:
-            (matches,) = nearest(self.gallery, embedding, top, index=self.index)
+            (matches,) = nearest(self.gallery, embedding, top, index=self.index, shortlist=self._shortlist)
         except ValueError as error:
             raise ArtifactError(f"{self.folder / path}: its embedding cannot be ranked ({error})") from error
         return tuple(matches)

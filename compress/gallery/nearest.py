@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress.contracts import Distance, OpenIndex
+from compress.gallery.shortlist import Shortlist
 from compress.gallery.store import Gallery
 from validators._distances import Distances
 from validators.local_matching import pair_distances
@@ -28,7 +29,12 @@ class Match:
 
 
 def nearest(
-    gallery: Gallery, queries: np.ndarray, k: int, without: tuple[str, ...] = (), index: OpenIndex | None = None
+    gallery: Gallery,
+    queries: np.ndarray,
+    k: int,
+    without: tuple[str, ...] = (),
+    index: OpenIndex | None = None,
+    shortlist: Shortlist | None = None,
 ) -> list[list[Match]]:
     """The ``k`` nearest gallery images of every query, nearest first; equal distances in the gallery's order.
 
@@ -37,17 +43,21 @@ def nearest(
         k: at least 1; a smaller gallery gives all it has.
         without: for every query the name of a gallery image that is left out, say the query itself; or empty.
         index: rank what it finds, which may be fewer than ``k``, instead of the whole gallery.
+        shortlist: of this gallery, for many calls: the same answer sooner. Not used with an index.
 
     Raises:
         ValueError: another D, NaN or infinity, or activations of codes outside [0, 1].
     """
     distance = gallery.embedding.distance
     more = k + 1 if without else k
-    if index is None:
-        found = list(nearest_neighbours(queries, gallery.features, more, distance=distance))
-    else:
+    if index is not None:
         _check(queries, gallery)
         found = [ids[ids >= 0] for ids in index.search(queries, min(more, len(gallery.names)))[1]]
+    elif shortlist is not None:
+        _check(queries, gallery)
+        found = [shortlist.nearest(query, more) for query in queries]
+    else:
+        found = list(nearest_neighbours(queries, gallery.features, more, distance=distance))
     matches = []
     for number, rows in enumerate(found):
         kept = rows[[gallery.names[row] != without[number] for row in rows]] if without else rows
