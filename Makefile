@@ -26,6 +26,7 @@ docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an err
 
 bench: $(VENV)/dev.stamp  ## the timings of docs/results.md; minutes, on an idle machine
 	$(BIN)/python -m benchmarks.quickstart
+	$(BIN)/compress run recipes/quickstart.yaml && $(BIN)/python -m benchmarks.demo runs/quickstart
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.retrieval
 	$(BIN)/python -m benchmarks.peers

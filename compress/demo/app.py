@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -26,9 +25,9 @@ from compress.contracts import CompressError, MissingTool
 from compress.data.images import TooManyPixelsError, UndecodableImageError, read_image
 from compress.demo.engines import Engine, engines, find
 from compress.demo.guard import Guard
+from compress.demo.uploads import MAX_BYTES, Uploads
 from compress.gallery.store import GALLERY, read_thumbnail
 
-MAX_BYTES = 25_000_000
 MAX_PIXELS = 40_000_000
 # What phones and browsers make; Pillow's other readers stay closed to strangers' files.
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -106,10 +105,12 @@ PICTURE: dict[str, Any] = {
     }
 }
 REFUSALS = {
+    400: "the upload broke off",
     404: "no such artifact or runtime",
+    408: "the upload took too long",
     413: "too many bytes or pixels",
     415: "the body is no such image",
-    503: "the runtime cannot run here",
+    503: "the runtime cannot run here, or too much is being uploaded",
 }
 
 
@@ -123,6 +124,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
     rows = {name: row for row, name in enumerate(bundle.gallery.names)}
     distance = bundle.gallery.embedding.distance
     running: list[Engine] = []
+    uploads = Uploads()
     one_decode = threading.Lock()  # a decoded image may take half a gigabyte
 
     @asynccontextmanager
@@ -173,13 +175,14 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
         # Browsers ask before they send such a type to another site, so no foreign page can have pictures searched.
         if kind not in PICTURE["requestBody"]["content"]:
             raise HTTPException(415, f"Content-Type '{kind[:80]}': send image/jpeg, image/png or image/webp")
-        return await run_in_threadpool(answer, engine, await body(request), top)
+        async with uploads.read(request) as picture:
+            return await run_in_threadpool(answer, engine, picture, top)
 
-    def answer(engine: Engine, picture: bytes, top: int) -> Result:
+    def answer(engine: Engine, picture: BinaryIO, top: int) -> Result:
         start = time.perf_counter()
         try:
             with one_decode:
-                pixels = read_image(io.BytesIO(picture), bundle.preprocess, formats=FORMATS, max_pixels=MAX_PIXELS)
+                pixels = read_image(picture, bundle.preprocess, formats=FORMATS, max_pixels=MAX_PIXELS)
         except TooManyPixelsError as error:
             raise HTTPException(413, f"the picture has {error}") from error
         except UndecodableImageError as error:
@@ -231,20 +234,6 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(CompressError, _failed)
     return Guard(app)
-
-
-async def body(request: Request) -> bytes:
-    """The request's body, of which no more than ``MAX_BYTES`` are ever held."""
-    too_many = HTTPException(413, f"the picture has more than {MAX_BYTES:,} bytes; send a smaller one")
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > MAX_BYTES:
-        raise too_many
-    picture = bytearray()
-    async for part in request.stream():
-        picture += part
-        if len(picture) > MAX_BYTES:
-            raise too_many
-    return bytes(picture)
 
 
 def _file(content: bytes, media_type: str) -> Any:

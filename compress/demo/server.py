@@ -21,27 +21,34 @@ def serve(folder: Path, host: str, port: int, *, exact: bool = False) -> None:
         MissingTool: the extra ``demo``, or what the index needs, is not installed.
     """
     try:
-        import uvicorn
-
         from compress.demo.app import create_app
+        from compress.demo.connection import server
     except ModuleNotFoundError as error:
         raise MissingTool(
             f"the search page needs '{error.name}', which is not installed; "
             'install it with: pip install "compress-retrieval[demo]"'
         ) from error
     app = create_app(folder, exact=exact)
-    with _listen(host, port) as listening:
+    with listen(host, port) as listening:
         name = f"[{host}]" if ":" in host else host
         print(f"http://{name}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)
         try:
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run(sockets=[listening])
+            server(app).run(sockets=[listening])
         except KeyboardInterrupt:
             return
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that connections are accepted from; port 0 takes a free one.
+
+    Raises:
+        BadInput: the address cannot be had.
+    """
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInput(f"--host {host} --port {port}: cannot be served ({reason}); take another --port") from error
+    # Connections inherit it. Without it the body of an answer waits some 40 ms for the client to confirm the headers.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

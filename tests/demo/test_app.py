@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from compress.commands.search import query
 from compress.demo import app as demo
 from compress.demo.guard import is_own_host
+from compress.demo.uploads import MAX_BYTES
 from tests.conftest import Finished
 
 ONNX = {"artifact": "tiny.fp32.onnx"}
@@ -141,10 +142,11 @@ def refusal(answer: object) -> str:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415, "not an image"),
         (png(Image.new("RGB", (40, 30), "red"))[:-30], 415, "truncated"),
         (png_of(10_000, 5_000), 413, "10000 x 5000 pixels"),
+        (png_of(1, 40_000_000), 413, "1 x 40000000 pixels"),
         (png_of(60_000, 60_000), 415, "bomb"),
-        (bytes(demo.MAX_BYTES + 1), 413, "25,000,000 bytes"),
+        (bytes(MAX_BYTES + 1), 413, "25,000,000 bytes"),
     ],
-    ids=["text", "empty", "postscript", "truncated", "50 megapixels", "bomb", "too many bytes"],
+    ids=["text", "empty", "postscript", "truncated", "50 megapixels", "a line", "bomb", "too many bytes"],
 )
 def test_an_upload_that_is_no_reasonable_picture(client: TestClient, content: bytes, status: int, words: str) -> None:
     answer = client.post("/search", params=ONNX, content=content, headers=PNG)
@@ -154,7 +156,7 @@ def test_an_upload_that_is_no_reasonable_picture(client: TestClient, content: by
 
 def test_a_picture_of_50_megapixels_that_is_whole_and_its_control(client: TestClient) -> None:
     large = png(Image.new("L", (10_000, 5_000)))
-    assert len(large) < demo.MAX_BYTES
+    assert len(large) < MAX_BYTES
     assert client.post("/search", params=ONNX, content=large, headers=PNG).status_code == 413
     fits = png(Image.new("L", (8_000, 5_000)))
     assert client.post("/search", params=ONNX, content=fits, headers=PNG).status_code == 200
