@@ -10,16 +10,6 @@ import numpy as np
 
 from exporters._stored import Kind, Weighted
 
-KINDS = {
-    "fp32": Kind("float32", "float32", "float32"),
-    "fp16": Kind("float16", "float16", "float16"),
-    "w8": Kind("int8", "float16", "float16"),
-    "p8": Kind("palette8", "float16", "float16"),
-    "p6": Kind("palette6", "float16", "float16"),
-    "p4": Kind("palette4", "float16", "float16"),
-    "w4": Kind("int4", "float16", "float16"),
-}
-
 _WEIGHTED = frozenset({"conv", "linear", "matmul"})
 
 

@@ -13,12 +13,13 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 import compress
-from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Exporter, Model, Preprocess
+from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Model, Preprocess
+from exporters._costs import Costs
+from exporters._file_exporter import FileExporter
 from exporters._fold_batchnorm import fold_batchnorm
 from exporters._learned_ranges import learned_ranges
 from exporters.rewrites import Choose, rewrite
 from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged
-from exporters.rewrites._costs import Costs, costs
 from exporters.rewrites.activate_in_place import ActivateInPlace
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from exporters.rewrites.merge_groups import MergeGroups
@@ -119,7 +120,7 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
     return DeployGraph(deployed, model.preprocess.size, metadata, calibration, learned)
 
 
-def optimized(graph: DeployGraph, exporter: Exporter) -> DeployGraph:
+def optimized(graph: DeployGraph, exporter: FileExporter) -> DeployGraph:
     """The graph as the runtime of the exporter's files runs it fast; what it computes stays, to float rounding.
 
     The metadata's ``rewrites`` tell which form each changed place was given.
@@ -131,12 +132,12 @@ def optimized(graph: DeployGraph, exporter: Exporter) -> DeployGraph:
         return graph
     if exporter.plan is not None:
         recorded = Recorded(exporter.plan)
-        network, chosen = rewritten(graph, costs(exporter), recorded)
+        network, chosen = rewritten(graph, exporter.costs, recorded)
         recorded.check()
     elif exporter.optimize == "measured" or exporter.max_bytes is not None:
         raise BadInput("plan: missing; 'optimize: measured' and max_bytes need one, which exporters.planned makes")
     else:
-        network, chosen = rewritten(graph, costs(exporter), Cheapest(0 if exporter.optimize == "size" else None))
+        network, chosen = rewritten(graph, exporter.costs, Cheapest(0 if exporter.optimize == "size" else None))
     text = ", ".join(f"{place}={form.name}" for place, form in chosen.items() if form.apply is not unchanged)
     return replace(graph, module=network, metadata={**graph.metadata, "rewrites": text})
 

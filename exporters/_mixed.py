@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Gt
 
-from compress.contracts import BadInput, Exporter
+from compress.contracts import BadInput
+from exporters._file_exporter import FileExporter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ SWEEP_IMAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixedPrecision(Exporter):
+class MixedPrecision(FileExporter):
     """An exporter whose w8a8 files can leave operations without weights in float.
 
     ONNX is none: its files pair QuantizeLinear and DequantizeLinear around tensors, and an operation that is left out

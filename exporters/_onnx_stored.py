@@ -9,11 +9,6 @@ import onnx
 
 from exporters._stored import Kind, Weighted
 
-KINDS = {
-    "fp32": Kind("float32", "float32", "float32"),
-    "w8a8": Kind("int8", "int8", "uint8"),
-}
-
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 
 

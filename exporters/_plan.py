@@ -12,8 +12,8 @@ from torch import nn
 from compress.contracts import BadInput, DeployGraph, Exporter, Timer
 from compress.system.files import artifact_bytes
 from exporters._deploy import rewritten
+from exporters._file_exporter import FileExporter
 from exporters.rewrites._choice import Cheapest, Form
-from exporters.rewrites._costs import costs
 from exporters.rewrites._measure import Measurements
 
 _TRIES = 4
@@ -32,13 +32,14 @@ def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None) -> Expo
     if exporter.optimize == "measured" and timer is None:
         raise BadInput("optimize: 'measured' needs a timer, as validators.timing.timer gives it")
     with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+        assert isinstance(exporter, FileExporter)  # as every format is
         return _Planner(exporter, graph, timer, Path(folder)).planned()
 
 
 class _Planner:
-    def __init__(self, exporter: Exporter, graph: DeployGraph, timer: Timer | None, folder: Path) -> None:
+    def __init__(self, exporter: FileExporter, graph: DeployGraph, timer: Timer | None, folder: Path) -> None:
         self.exporter, self.graph, self.folder = exporter, graph, folder
-        self.costs = costs(exporter)
+        self.costs = exporter.costs
         self.plain = dataclasses.replace(exporter, optimize="none", max_bytes=None)
         self.price = None
         if exporter.optimize == "measured":

@@ -61,7 +61,7 @@ def require(
     spared: int = 0,
     exempt: Collection[str] = (),
 ) -> None:
-    """Hold the weighted operations of a written file against the name of its precision.
+    """Compare the operations with weights of a written file with the name of its precision.
 
     Args:
         kinds: by precision, what each of them must be.
@@ -69,7 +69,7 @@ def require(
         exempt: and so may these, by name.
 
     Raises:
-        CompressError: the name would be a lie, or there is no operation with weights to judge by.
+        CompressError: an operation has other types, or there is none to judge by.
     """
     judged = [each for each in found if each.values > spared and each.name not in exempt]
     wrong = [each for each in judged if each.kind != kinds[precision]]
@@ -79,7 +79,7 @@ def require(
             f"{path.name}: {len(wrong)} of {len(judged)} operations are not {precision}, first '{wrong[0].name}': "
             f"weights {kind.weights} read as {kind.operand}, activations {kind.activations}; export another precision"
         )
-    if not judged and precision not in ("fp32", "fp16"):
-        raise CompressError(
-            f"{path.name}: no weights of more than {spared} values, so {precision} saves nothing; export fp32"
-        )
+    if not judged:
+        fp32 = "nothing shows that the file is fp32; report the network"
+        conclusion = fp32 if precision == "fp32" else f"{precision} saves nothing; export fp32"
+        raise CompressError(f"{path.name}: no weights of more than {spared} values, so {conclusion}")

@@ -8,14 +8,6 @@ from ai_edge_litert import schema_py_generated as schema
 from exporters._stored import Kind, Weighted
 from exporters._tflite_file import builtin, constant, read
 
-KINDS = {
-    "fp32": Kind("float32", "float32", "float32"),
-    "fp16": Kind("float16", "float32", "float32"),
-    "w8": Kind("int8", "float32", "float32"),
-    "w8a32": Kind("int8", "int8", "float32"),
-    "w8a8": Kind("int8", "int8", "int8"),
-}
-
 WEIGHTED = frozenset(
     {
         schema.BuiltinOperator.CONV_2D,

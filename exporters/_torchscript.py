@@ -7,14 +7,10 @@ import json
 import pickletools
 import re
 import warnings
-from pathlib import Path
 
 import torch
 
 from compress.contracts import DeployGraph
-from compress.system.files import atomic
-from exporters._stored import require
-from exporters._torchscript_w8 import KINDS, stored
 
 _MANGLED = re.compile(r"\.___torch_mangle_\d+")
 
@@ -34,15 +30,12 @@ def extra_files(graph: DeployGraph) -> dict[str, str]:
     return {"metadata.json": json.dumps(graph.metadata, sort_keys=True)}
 
 
-def write_archive(saved: bytes, precision: str, path: Path) -> None:
-    """Write a TorchScript archive again so that it depends on the model alone.
+def reproducible(saved: bytes) -> bytes:
+    """A TorchScript archive written again, so that its bytes depend on the model alone.
 
-    Left away are the debug records, which hold this machine's source paths, and the number in the class name, which
+    Left out are the debug records, which hold this machine's source paths, and the number in the class name, which
     counts the models this process has traced so far. The archive's inner name, which torch takes from the file name,
     is the one it has for buffers.
-
-    Raises:
-        CompressError: the file does not store what the precision's name says.
     """
     reader = torch._C.PyTorchFileReader(io.BytesIO(saved))
     buffer = io.BytesIO()
@@ -52,9 +45,7 @@ def write_archive(saved: bytes, precision: str, path: Path) -> None:
             record = _unmangled(name, reader.get_record(name))
             writer.write_record(re.sub(r"/___torch_mangle_\d+", "", name), record, len(record))
     writer.write_end_of_file()
-    with atomic(path) as file:
-        file.write_bytes(buffer.getvalue())
-        require(stored(file), precision, KINDS, path)
+    return buffer.getvalue()
 
 
 def _unmangled(name: str, record: bytes) -> bytes:

@@ -17,11 +17,6 @@ from torch import nn
 from compress.contracts import DeployGraph
 from exporters._stored import Kind, Weighted
 
-KINDS = {
-    "fp32": Kind("float32", "float32", "float32"),
-    "w8": Kind("int8", "float32", "float32"),
-}
-
 _WEIGHTED = frozenset({"aten::_convolution", "aten::conv2d", "aten::linear"})
 
 

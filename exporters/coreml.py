@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from compress.contracts import BadInput, DeployGraph, Exporter, Model
-from compress.system.files import atomic
+from compress.contracts import BadInput, DeployGraph, Model
+from exporters._costs import COREML
+from exporters._file_exporter import FileExporter, Inspected
+from exporters._stored import Kind
 
 SPARED = 2048
 """Weights of at most so many values stay in half precision: coremltools' default, below which a table costs more."""
 
-_FIRST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "p8": 16, "p6": 16, "p4": 16, "w4": 18}
-_PALETTES = ("p8", "p6", "p4")
+_FIRST_IOS = {"float32": 15, "float16": 15, "int4": 18}
+"""That loads weights of a type; 16 loads the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoreML(Exporter):
+class CoreML(FileExporter):
     """Input ``image``, an RGB image; output ``embedding`` float32 [1, D].
 
     The image arrives as 0-255 without Core ML's own scale and bias: normalisation is in the graph, as in every format
@@ -39,13 +42,23 @@ class CoreML(Exporter):
     suffix: ClassVar[str] = ".mlpackage"
     requires: ClassVar[tuple[str, ...]] = ("torch", "coremltools")
     extras: ClassVar[tuple[str, ...]] = ("train", "coreml")
+    runtime_costs = COREML
+    stored: ClassVar[Mapping[str, Kind]] = {
+        "fp32": Kind("float32", "float32", "float32"),
+        "fp16": Kind("float16", "float16", "float16"),
+        "w8": Kind("int8", "float16", "float16"),
+        "p8": Kind("palette8", "float16", "float16"),
+        "p6": Kind("palette6", "float16", "float16"),
+        "p4": Kind("palette4", "float16", "float16"),
+        "w4": Kind("int4", "float16", "float16"),
+    }
 
     precision: Literal["fp32", "fp16", "w8", "p8", "p6", "p4", "w4"] = "fp32"
     minimum_ios: Literal[15, 16, 17, 18] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        first = _FIRST_IOS[self.precision]
+        first = self._first_ios()
         if self.minimum_ios is not None and self.minimum_ios < first:
             raise BadInput(
                 f"minimum_ios: {self.minimum_ios}, but Core ML stores {self.precision} from iOS {first} on; "
@@ -55,20 +68,27 @@ class CoreML(Exporter):
     @property
     def ios(self) -> int:
         """The iOS that the file is made for."""
-        return self.minimum_ios or max(16, _FIRST_IOS[self.precision])
+        return self.minimum_ios or max(16, self._first_ios())
+
+    def _first_ios(self) -> int:
+        return _FIRST_IOS.get(self.stored[self.precision].weights, 16)
+
+    @property
+    def spared(self) -> int:
+        kind = self.stored[self.precision]
+        return SPARED if kind.weights != kind.operand else 0
 
     def check(self, model: Model) -> None:
         layers = (p.numel() for name, p in model.network.named_parameters() if not name.startswith("classifier."))
-        if self.precision in _PALETTES and max(layers, default=0) <= SPARED:
+        if self.stored[self.precision].weights.startswith("palette") and max(layers, default=0) <= SPARED:
             raise BadInput(
                 f"precision: {self.precision} saves nothing, as no layer has more than {SPARED} weights; export fp16"
             )
 
-    def write(self, graph: DeployGraph, path: Path) -> None:
-        from exporters._deploy import as_text, optimized
+    def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
+        from exporters._deploy import as_text
         from exporters._quiet import quiet
 
-        graph = optimized(graph, self)
         metadata = as_text(graph.metadata)
         with quiet():
             model, exempt = self._converted(graph)
@@ -80,24 +100,18 @@ class CoreML(Exporter):
         model.output_description["embedding"] = f"float32, {metadata['embedding_dim']} values"
         model.user_defined_metadata.clear()  # coremltools notes the date of the conversion
         model.user_defined_metadata.update(metadata)
-        with atomic(path) as package:
-            saved = package.with_name("saved.mlpackage")
-            with quiet():
-                from exporters._mlpackage import rewritten
+        saved = path.with_name(f"saved.{path.name}")
+        with quiet():
+            from exporters._mlpackage import rewritten
 
-                model.save(str(saved))
-                rewritten(saved, package)
+            model.save(str(saved))
+            rewritten(saved, path)
+        return exempt
 
-            from exporters._coreml_stored import KINDS, stored
-            from exporters._stored import require
-
-            require(stored(package), self.precision, KINDS, path, spared=SPARED, exempt=exempt)
-
-    def details(self, path: Path) -> dict[str, Any]:
+    def inspect(self, path: Path) -> Inspected:
         from exporters._coreml_stored import stored
-        from exporters._stored import summary
 
-        return {"minimum_ios": self.ios, "stored": summary(stored(path))}
+        return Inspected(stored(path), {"minimum_ios": self.ios})
 
     def _converted(self, graph: DeployGraph) -> tuple[Any, frozenset[str]]:
         """The model, and the names of large weights that it leaves in half precision."""

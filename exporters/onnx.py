@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from compress.contracts import CompressError, DeployGraph, Exporter
-from compress.system.files import atomic
+from compress.contracts import CompressError, DeployGraph
+from exporters._costs import ONNXRUNTIME
+from exporters._file_exporter import FileExporter, Inspected
+from exporters._stored import Kind
 
 # ONNX Runtime 1.14 (February 2023) is the first to read opset 18, and reads no newer IR version than 8; torch's
 # exporter writes opset 18 natively.
@@ -17,7 +20,7 @@ _IR_VERSION = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Onnx(Exporter):
+class Onnx(FileExporter):
     """Input ``image`` uint8 [N, 3, H, W], output ``embedding`` float32 [N, D]; N is free. One file, opset 18.
 
     Attributes:
@@ -29,18 +32,21 @@ class Onnx(Exporter):
     suffix: ClassVar[str] = ".onnx"
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime")
     extras: ClassVar[tuple[str, ...]] = ("train", "onnx")
-
+    runtime_costs = ONNXRUNTIME
     calibrated: ClassVar[frozenset[str]] = frozenset({"w8a8"})
+    stored: ClassVar[Mapping[str, Kind]] = {
+        "fp32": Kind("float32", "float32", "float32"),
+        "w8a8": Kind("int8", "int8", "uint8"),
+    }
 
     precision: Literal["fp32", "w8a8"] = "fp32"
 
-    def write(self, graph: DeployGraph, path: Path) -> None:
+    def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
         import onnx
 
-        from exporters._deploy import as_text, optimized
+        from exporters._deploy import as_text
         from exporters._quiet import quiet
 
-        graph = optimized(graph, self)
         with quiet():
             model = _simplified(_converted(graph), graph)
             _strip(model)
@@ -54,23 +60,17 @@ class Onnx(Exporter):
         model.producer_name, model.producer_version = "compress-retrieval", str(graph.metadata["version"])
         onnx.helper.set_model_props(model, as_text(metadata))
         onnx.checker.check_model(model, full_check=True)
-        with atomic(path) as file:
-            file.write_bytes(model.SerializeToString(deterministic=True))
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return ()
 
-            from exporters._onnx_stored import KINDS, stored
-            from exporters._stored import require
-
-            require(stored(onnx.load(file)), self.precision, KINDS, path)
-
-    def details(self, path: Path) -> dict[str, Any]:
+    def inspect(self, path: Path) -> Inspected:
         import onnx
 
         from exporters._onnx_stored import stored
-        from exporters._stored import summary
 
         model = onnx.load(path)
         chosen = {prop.key: json.loads(prop.value) for prop in model.metadata_props if prop.key == "quantization"}
-        return {"stored": summary(stored(model)), **chosen}
+        return Inspected(stored(model), chosen)
 
 
 def _converted(graph: DeployGraph) -> Any:

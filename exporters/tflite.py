@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from compress.contracts import DeployGraph
-from compress.system.files import atomic
+from exporters._costs import XNNPACK
+from exporters._file_exporter import Inspected
 from exporters._mixed import MixedPrecision
+from exporters._stored import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,45 +35,44 @@ class TFLite(MixedPrecision):
         "flatbuffers",
     )
     extras: ClassVar[tuple[str, ...]] = ("train", "tflite")
-
+    runtime_costs = XNNPACK
     calibrated: ClassVar[frozenset[str]] = frozenset({"w8a8"})
+    stored: ClassVar[Mapping[str, Kind]] = {
+        "fp32": Kind("float32", "float32", "float32"),
+        "fp16": Kind("float16", "float32", "float32"),
+        "w8": Kind("int8", "float32", "float32"),
+        "w8a32": Kind("int8", "int8", "float32"),
+        "w8a8": Kind("int8", "int8", "int8"),
+    }
 
     precision: Literal["fp32", "fp16", "w8", "w8a32", "w8a8"] = "fp32"
 
-    def write(self, graph: DeployGraph, path: Path) -> None:
-        from exporters._deploy import optimized
+    def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
         from exporters._quiet import quiet
-        from exporters._stored import require
         from exporters._tflite_metadata import with_end_names, with_metadata, with_names
 
-        graph = optimized(graph, self)
-        with atomic(path) as file:
-            _convert(graph, file)
-            content, metadata = with_names(file.read_bytes()), dict(graph.metadata)
-            if self.precision != "fp32":
-                with quiet():
-                    from exporters._tflite_quantize import converted, integers
+        _convert(graph, path)
+        content, metadata = with_names(path.read_bytes()), dict(graph.metadata)
+        if self.precision != "fp32":
+            with quiet():
+                from exporters._tflite_quantize import converted, integers
 
-                    if self.precision == "w8a8":
-                        content, chosen = integers(content, graph, self)
-                        metadata |= {"quantization": chosen} if chosen else {}
-                    else:
-                        content = converted(content, self.precision)
-                content = with_end_names(content)
-            file.write_bytes(with_metadata(content, metadata))
+                if self.precision == "w8a8":
+                    content, chosen = integers(content, graph, self)
+                    metadata |= {"quantization": chosen} if chosen else {}
+                else:
+                    content = converted(content, self.precision)
+            content = with_end_names(content)
+        path.write_bytes(with_metadata(content, metadata))
+        return ()
 
-            from exporters._tflite_stored import KINDS, stored
-
-            require(stored(file.read_bytes()), self.precision, KINDS, path)
-
-    def details(self, path: Path) -> dict[str, Any]:
-        from exporters._stored import summary
+    def inspect(self, path: Path) -> Inspected:
         from exporters._tflite_metadata import metadata
         from exporters._tflite_stored import stored
 
         content = path.read_bytes()
         chosen = {key: value for key, value in metadata(content).items() if key == "quantization"}
-        return {"stored": summary(stored(content)), **chosen}
+        return Inspected(stored(content), chosen)
 
 
 def _convert(graph: DeployGraph, file: Path) -> None:

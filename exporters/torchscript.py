@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from compress.contracts import DeployGraph, Exporter
+from exporters._traced import Traced
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchScript(Exporter):
-    """Input ``image`` uint8 [N, 3, H, W], output float32 [N, D]; N is free.
-
-    Attributes:
-        precision: ``w8`` stores int8 weights, which are multiplied out to float32 each time the network runs.
-    """
+class TorchScript(Traced):
+    """Input ``image`` uint8 [N, 3, H, W], output float32 [N, D]; N is free."""
 
     format: ClassVar[str] = "torchscript"
     suffix: ClassVar[str] = ".pt"
-    requires: ClassVar[tuple[str, ...]] = ("torch",)
-    extras: ClassVar[tuple[str, ...]] = ("train",)
 
-    precision: Literal["fp32", "w8"] = "fp32"
-
-    def write(self, graph: DeployGraph, path: Path) -> None:
+    def saved(self, frozen: torch.jit.ScriptModule, extra_files: Mapping[str, str]) -> bytes:
         import io
 
         import torch
 
-        from exporters._deploy import optimized
-        from exporters._torchscript import extra_files, frozen_trace, write_archive
-        from exporters._torchscript_w8 import with_int8_weights
-
-        graph = optimized(graph, self)
-        if self.precision == "w8":
-            graph = with_int8_weights(graph)
         buffer = io.BytesIO()
-        torch.jit.save(frozen_trace(graph), buffer, _extra_files=extra_files(graph))
-        write_archive(buffer.getvalue(), self.precision, path)
-
-    def details(self, path: Path) -> dict[str, Any]:
-        from exporters._stored import summary
-        from exporters._torchscript_w8 import stored
-
-        return {"stored": summary(stored(path))}
+        torch.jit.save(frozen, buffer, _extra_files=dict(extra_files))
+        return buffer.getvalue()

@@ -84,9 +84,16 @@ def default_limits(precision: str, file_format: str | None = None, kind: Embeddi
     and 0.98, of 6 bits 0.87 and 0.94, of 5 bits 0.75 and 0.79. Swapped channels on the digits give 0.94. Of local
     features, too, rounding of fp32 changes some: 0.92 with DELF on clothing, where it decides which of the many equal
     features of a plain background are each other's nearest.
+
+    Raises:
+        BadInput: a precision that has no limits.
     """
+    if precision not in _LIMITS:
+        raise BadInput(
+            f"precision: '{precision}' has no limits (those that have: {', '.join(_LIMITS)}); update Compress"
+        )
     codes = {"bit_flip_rate": _FLIPPED_BITS.get(precision, _FLIPPED_BITS_OF_OTHERS)} if kind == "binary" else {}
-    limits = {**_LIMITS.get(precision, _LIMITS["fp32"]), **_FORMAT_LIMITS.get(file_format or "", {}), **codes}
+    limits = {**_LIMITS[precision], **_FORMAT_LIMITS.get(file_format or "", {}), **codes}
     if kind == "local":
         limits["golden_neighbours"] = min(limits["golden_neighbours"], _LOCAL_NEIGHBOURS)
     return limits

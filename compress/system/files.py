@@ -72,7 +72,7 @@ def atomic(path: Path) -> Iterator[Path]:
         BadInput: ``path`` cannot be written, or is a folder where a file is to be written or the other way round.
     """
     hidden = path.with_name(f".{path.name}.unfinished")
-    unfinished, replaced = hidden / path.name, hidden / "replaced"
+    unfinished, replaced = hidden / path.name, hidden / f"replaced.{path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if hidden.is_symlink():  # made by somebody else, to have files moved or written elsewhere
@@ -92,4 +92,4 @@ def atomic(path: Path) -> Iterator[Path]:
             path.rename(replaced)
         unfinished.replace(path)
     finally:
-        shutil.rmtree(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)

@@ -6,8 +6,8 @@ import functools
 
 from torch import fx, nn
 
+from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place
-from exporters.rewrites._costs import Costs
 from exporters.rewrites._graph import add_layer, called, is_plain, replace
 from exporters.rewrites.merge_groups import BatchedGroups
 

@@ -12,8 +12,8 @@ import functools
 import torch
 from torch import fx, nn
 
+from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place
-from exporters.rewrites._costs import Costs
 from exporters.rewrites._graph import called, constant, is_called, is_plain, replace, shape, uses
 
 

@@ -11,9 +11,9 @@ import functools
 import torch
 from torch import fx, nn
 
+from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place, unchanged
 from exporters.rewrites._convolutions import is_depthwise, is_pointwise, with_groups
-from exporters.rewrites._costs import Costs
 from exporters.rewrites._graph import called, is_plain, shape, uses
 
 

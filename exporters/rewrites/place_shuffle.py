@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import fx, nn
 
+from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place
 from exporters.rewrites._convolutions import is_depthwise, is_pointwise, with_groups, with_inputs, with_outputs
-from exporters.rewrites._costs import Costs
 from exporters.rewrites._graph import add_layer, called, is_called, is_plain, replace, shape, uses
 
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity, nn.Dropout)

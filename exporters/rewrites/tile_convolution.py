@@ -16,8 +16,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place, unchanged
-from exporters.rewrites._costs import Costs
 from exporters.rewrites._graph import add_layer, argument, called, is_called, is_plain, replace, shape
 
 

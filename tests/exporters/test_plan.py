@@ -13,13 +13,12 @@ from torch import nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from architectures import create_model
-from compress import plugins
-from compress.contracts import BadInput, Candidates, DeployGraph, Exporter, Preprocess, Timer
+from compress.contracts import BadInput, Candidates, DeployGraph, Preprocess, Timer
 from exporters import export_model, planned
+from exporters._costs import ONNXRUNTIME, TORCH
 from exporters._deploy import Deployed, rewritten
 from exporters.onnx import Onnx
 from exporters.rewrites._choice import Cheapest, Place
-from exporters.rewrites._costs import ONNXRUNTIME, TORCH, costs
 from exporters.rewrites._region import around
 from exporters.torchscript import TorchScript
 from tests.exporters.rewrites._networks import TOLERANCE, difference
@@ -174,15 +173,8 @@ def test_a_part_is_the_same_network_in_every_form(
     assert met >= 2
 
 
-def test_every_format_has_costs() -> None:
-    exporters = [plugins.find(Exporter, name)() for name in plugins.names(Exporter)]
-    assert len(exporters) >= 5
-    for exporter in exporters:
-        assert costs(exporter).lanes >= 1
-
-
 def test_int8_files_keep_their_reductions() -> None:
-    assert costs(Onnx()).reductions and not costs(Onnx(precision="w8a8")).reductions
+    assert Onnx().costs.reductions and not Onnx(precision="w8a8").costs.reductions
 
 
 def test_bundled_options_survive_the_recipe() -> None:

@@ -24,7 +24,7 @@ from exporters._tflite_file import builtin, read
 from exporters._tflite_metadata import with_end_names
 from exporters._tflite_quantize import converted, integers, quantized
 from exporters._tflite_ranges import activation_ranges
-from exporters._tflite_stored import KINDS, stored
+from exporters._tflite_stored import stored
 from exporters.coreml import CoreML
 from exporters.tflite import TFLite
 from tests.exporters._runners import MEAN, QUANTIZED, STD, min_cosine, reference, run
@@ -128,22 +128,22 @@ def test_input_output_and_signature_stay(precision: str, tflite: dict[str, bytes
 
 
 def test_no_file_passes_under_another_name(tflite: dict[str, bytes]) -> None:
-    pairs = list(itertools.product(KINDS, repeat=2))
+    pairs = list(itertools.product(TFLite.stored, repeat=2))
     assert len(pairs) == 25
     for real, name in pairs:
         found = stored(tflite[real])
         assert len(found) > 10
         if real == name:
-            require(found, name, KINDS, Path("m.tflite"))
+            require(found, name, TFLite.stored, Path("m.tflite"))
         else:
             with pytest.raises(CompressError, match=rf"m\.tflite: \d+ of \d+ operations are not {name}"):
-                require(found, name, KINDS, Path("m.tflite"))
+                require(found, name, TFLite.stored, Path("m.tflite"))
 
 
 def test_one_float_convolution_among_quantized_ones_is_found(tflite: dict[str, bytes]) -> None:
     mixed = [*stored(tflite["w8"]), stored(tflite["fp32"])[0]]
     with pytest.raises(CompressError, match=rf"1 of {len(mixed)} operations are not w8, .*weights float32"):
-        require(mixed, "w8", KINDS, Path("m.tflite"))
+        require(mixed, "w8", TFLite.stored, Path("m.tflite"))
 
 
 def test_nothing_to_quantize_is_no_quantized_file(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def float_operations(content: bytes) -> set[str]:
 def test_kinds_stay_in_float_as_asked_and_convolutions_never(tflite: dict[str, bytes]) -> None:
     assert float_operations(tflite["w8a8"]) == {"REDUCE_MAX"}  # which the quantizer does not know
     assert float_operations(tflite["mixed"]) == {"REDUCE_MAX", "LOGISTIC", "MUL"}
-    require(stored(tflite["mixed"]), "w8a8", KINDS, Path("m.tflite"))
+    require(stored(tflite["mixed"]), "w8a8", TFLite.stored, Path("m.tflite"))
 
 
 @pytest.mark.parametrize("tolerance", [1e-9, 1e9])

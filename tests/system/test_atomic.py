@@ -68,7 +68,7 @@ def test_a_kill_between_the_two_renames_of_a_folder_loses_nothing(tmp_path: Path
     killed = atomic(path)
     put(killed.__enter__(), "new")
     put(path, "old")
-    path.rename(path.with_name(f".{path.name}.unfinished") / "replaced")
+    path.rename(path.with_name(f".{path.name}.unfinished") / f"replaced.{path.name}")
     with pytest.raises(ZeroDivisionError), atomic(path):
         raise ZeroDivisionError
     assert content(path) == "old"

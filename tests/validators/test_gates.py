@@ -56,7 +56,8 @@ def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
     assert strict["min_cosine"] > half["min_cosine"] > quantised["min_cosine"] > coarse["min_cosine"]
     assert strict["mAP_drop"] < half["mAP_drop"] <= quantised["mAP_drop"] < coarse["mAP_drop"]
     assert half["golden_neighbours"] > quantised["golden_neighbours"] > coarse["golden_neighbours"]
-    assert default_limits("a precision of later versions") == strict
+    with pytest.raises(BadInput, match="precision: 'p2' has no limits"):
+        default_limits("p2")
     assert default_limits("fp32", "torchscript-lite") == strict | {"mobile_problems": 0}
     assert default_limits("fp32", "onnx") == strict
     assert default_limits("fp32", kind="local") == strict | {"golden_neighbours": 0.85}

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import fx, nn
 
+from exporters._costs import Costs
 from exporters.rewrites import rewrite
 from exporters.rewrites._choice import Cheapest, Form, Place, Rewrite
-from exporters.rewrites._costs import Costs
 
 CHEAP_DENSE = Costs(lanes=16, spatial_lanes=16, pixel=1000, moved=1000, channels_last=True)
 CHEAP_MOVES = Costs(lanes=1, spatial_lanes=1, pixel=0, moved=0, channels_last=False)

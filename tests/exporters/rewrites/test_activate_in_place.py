@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from exporters.rewrites._costs import TORCH
+from exporters._costs import TORCH
 from exporters.rewrites.activate_in_place import ActivateInPlace
 from tests.exporters.rewrites._networks import difference, rewritten
 

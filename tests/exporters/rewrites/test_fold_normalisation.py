@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from compress.contracts import Preprocess
+from exporters._costs import Costs
 from exporters._deploy import Deployed
-from exporters.rewrites._costs import Costs
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from tests.exporters.rewrites._networks import CHEAP_DENSE, CHEAP_MOVES, TOLERANCE, difference, rewritten
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.rewrites._costs import TORCH
+from exporters._costs import TORCH
 from exporters.rewrites.merge_groups import MergeGroups
 from tests.exporters.rewrites._networks import CHEAP_DENSE, TOLERANCE, Only, difference, rewritten
 

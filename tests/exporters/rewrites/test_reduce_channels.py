@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.rewrites._costs import ONNXRUNTIME, XNNPACK
+from exporters._costs import ONNXRUNTIME, XNNPACK
 from exporters.rewrites.reduce_channels import ReduceChannels
 from tests.exporters.rewrites._networks import TOLERANCE, Only, difference, rewritten
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-
-from compress.contracts import Exporter
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -57,19 +55,3 @@ copies of slices, and each map of some size is memory that it asks the system fo
 
 COREML = Costs(lanes=1, spatial_lanes=1, pixel=0, moved=100, channels_last=False)
 """Core ML, which runs on no machine that this was measured on: shuffles of large maps go, all else stays plain."""
-
-_BY_FORMAT = {
-    "tflite": XNNPACK,
-    "onnx": ONNXRUNTIME,
-    "torchscript": TORCH,
-    "torchscript-lite": TORCH,
-    "coreml": COREML,
-}
-
-
-def costs(exporter: Exporter) -> Costs:
-    """Of the runtime that the exporter writes for."""
-    found = _BY_FORMAT[exporter.format]
-    if exporter.precision in exporter.calibrated:
-        return replace(found, reductions=False)  # other operations in their place would round once more
-    return found

@@ -1,0 +1,53 @@
+"""What the formats TorchScript (.pt) and TorchScript for the lite interpreter (.ptl) share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from compress.contracts import DeployGraph
+from exporters._costs import TORCH
+from exporters._file_exporter import FileExporter, Inspected
+from exporters._stored import Kind
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced(FileExporter):
+    """A frozen trace, which the format saves in its own way.
+
+    Attributes:
+        precision: ``w8`` stores int8 weights, which are multiplied out to float32 each time the network runs.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("torch",)
+    extras: ClassVar[tuple[str, ...]] = ("train",)
+    runtime_costs = TORCH
+    stored: ClassVar[Mapping[str, Kind]] = {
+        "fp32": Kind("float32", "float32", "float32"),
+        "w8": Kind("int8", "float32", "float32"),
+    }
+
+    precision: Literal["fp32", "w8"] = "fp32"
+
+    def saved(self, frozen: torch.jit.ScriptModule, extra_files: Mapping[str, str]) -> bytes:
+        """The archive as the format saves it; ``convert`` then makes its bytes depend on the model alone."""
+        raise NotImplementedError
+
+    def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
+        from exporters._torchscript import extra_files, frozen_trace, reproducible
+        from exporters._torchscript_w8 import with_int8_weights
+
+        if self.precision == "w8":
+            graph = with_int8_weights(graph)
+        path.write_bytes(reproducible(self.saved(frozen_trace(graph), extra_files(graph))))
+        return ()
+
+    def inspect(self, path: Path) -> Inspected:
+        from exporters._torchscript_w8 import stored
+
+        return Inspected(stored(path))
