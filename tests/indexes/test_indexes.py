@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from compress.recipe.reader import load_recipe
 from compress.recipe.schema import json_schema
 from compress.run.plan import plan
 from tests._command import REPOSITORY, compress
+from tests._components import every, made_up
 from tests.indexes._galleries import brute_force, distance_of, features
 
 # With options that let each find everything in a small gallery.
@@ -47,7 +49,16 @@ def identity(value: object) -> str | None:
 
 
 def test_every_index_is_tested_here() -> None:
-    assert sorted(index.component_name() for index in THOROUGH) == plugins.names(Index)
+    assert {type(index) for index in THOROUGH} == set(every(Index))
+
+
+def test_an_index_that_is_not_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Untested(Flat):
+        pass
+
+    made_up(monkeypatch, Index, Untested)
+    assert set(every(Index)) - {type(index) for index in THOROUGH} == {Untested}
 
 
 @pytest.mark.parametrize(("index", "distance"), PAIRS, ids=identity)
