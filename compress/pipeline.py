@@ -49,7 +49,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     if until == "data":
         return None
     model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))
-    check_model(recipe, model, training=len(data.train), gallery=len(data.gallery), exports=exporting)
+    check_model(recipe, model, data.division, gallery=len(data.gallery), exports=exporting)
     # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
     with work:
         if not recipe.stages:

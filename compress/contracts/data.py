@@ -145,6 +145,20 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Division:
+    """What stages are told of the training images before any image is decoded.
+
+    Attributes:
+        train, validation: int64 labels of the images that update weights, and of those that choose the best ones.
+        open_set: as in ``Data``.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    open_set: bool
+
+
+@dataclass(frozen=True)
 class Data:
     """What stages and checks see.
 
@@ -180,6 +194,10 @@ class Data:
     @property
     def leave_one_out(self) -> bool:
         return self.gallery is self.queries
+
+    @property
+    def division(self) -> Division:
+        return Division(self.train.labels, self.validation.labels, self.open_set)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from compress.contracts.components import Component
-from compress.contracts.data import Data, Preprocess
+from compress.contracts.data import Data, Division, Preprocess
 
 if TYPE_CHECKING:
     import torch
@@ -179,6 +179,9 @@ class Stage(Component):
             BadInput: the stage could not do what its options say.
         """
         return model
+
+    def check_data(self, division: Division) -> None:
+        """Raises BadInput for images that the stage could not learn from, or not choose the best weights with."""
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
         """The improved model.

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import BadInput, Data, Dataset, GroundTruth, ImageSet, Preprocess, Samples, Splits
+from compress.data.answers import need_answers
 from compress.data.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
+from compress.data.hold_out import hold_out
 from compress.data.remarks import never_tested
-from compress.data.splits import class_split, stratified_split
-
-# Set apart from the data set's own split, which starts from the seed itself.
-_HOLD_OUT = 1
 
 
 def load_data(
@@ -44,8 +42,8 @@ def load_data(
         progress: report long decoding on standard error.
 
     Raises:
-        BadInput: the data set is missing, malformed, empty, or more than ``max_skipped_share`` of it cannot be
-            decoded.
+        BadInput: the data set is missing, malformed, empty, no query has an answer, or more than
+            ``max_skipped_share`` of it cannot be decoded.
     """
     splits = dataset.splits(seed)
     preprocess = Preprocess(
@@ -71,8 +69,10 @@ def load_data(
             f"({next(iter(skipped.items()))[0]}, …); replace them or remove the class"
         )
     open_set = not np.isin(joined.labels[test], joined.labels[train]).any()
-    train, validation = _hold_out(dataset, joined.labels, train, test, open_set, seed)
     truths = _decodable(splits, skipped)
+    searched = None if gallery is test else joined.labels[gallery]
+    need_answers(dataset, joined.labels[train], joined.labels[test], searched, truths)
+    train, validation = hold_out(dataset, joined.labels, train, test, open_set, seed)
 
     def image_set(rows: np.ndarray) -> ImageSet:
         return ImageSet(ImageRows(decoded.images, rows), joined.labels[rows], tuple(joined.ids[row] for row in rows))
@@ -117,34 +117,6 @@ def _decodable(splits: Splits, skipped: dict[str, str]) -> dict[str, GroundTruth
             kept.form,
         )
     return found
-
-
-def _hold_out(
-    dataset: Dataset, labels: np.ndarray, train: np.ndarray, test: np.ndarray, open_set: bool, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that train, and the rows that choose the best weights."""
-    share, name = dataset.validation_share, dataset.component_name()
-    if not len(train):
-        return train, test
-    if share == 0:
-        if open_set:
-            raise BadInput(
-                f"data.validation_share=0: no test class of {name} is among the training classes, so the best weights "
-                "are chosen by searching among training classes that were held out; set a share above 0"
-            )
-        return train, test
-    divide, whom = (
-        (class_split, "too few classes of {} have two training images")
-        if open_set
-        else (stratified_split, "no class of {} has enough training images to hold one out")
-    )
-    rest, held_out = divide(labels[train], share, seed + _HOLD_OUT)
-    if not len(held_out) or not len(rest):
-        raise BadInput(
-            f"data.validation_share={share}: {whom.format(name)}; "
-            + ("set another share" if open_set else "raise it, or set 0 to choose the best weights on the test images")
-        )
-    return train[rest], train[held_out]
 
 
 def describe(data: Data) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from compress.contracts import Data, GroundTruth, Splits
+from compress.contracts import Data, Splits
+from compress.data.answers import answerable
 
 _NAMED = 3
 
@@ -55,20 +56,6 @@ def never_tested(classes: Sequence[str], train: np.ndarray, queries: np.ndarray)
     if not np.isin(queries, train).any():
         return []
     return [classes[label] for label in np.setdiff1d(train, queries)]
-
-
-def answerable(
-    queries: np.ndarray, gallery: np.ndarray, truths: Mapping[str, GroundTruth], *, leave_one_out: bool
-) -> np.ndarray:
-    """Which queries have something to find, bool [Q]; by the first ground truth where there is one.
-
-    Args:
-        queries, gallery: int64 labels.
-    """
-    if truths:
-        return np.array([len(rows) > 0 for rows in next(iter(truths.values())).relevant], dtype=bool)
-    labels, counts = np.unique(gallery, return_counts=True)
-    return np.isin(queries, labels[counts > leave_one_out])
 
 
 def _count(things: Sequence[object], one: str, many: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from compress.contracts import Preprocess
+from compress.data.answers import need_answers
+from compress.data.hold_out import divided
 from compress.data.remarks import remarks
 from compress.model.start import initial_model
 from compress.recipe.reader import Recipe
@@ -22,10 +24,12 @@ def plan(recipe: Recipe) -> list[str]:
 
     check_recipe(recipe)
     splits = recipe.data.splits(recipe.seed)
+    searched = None if splits.gallery is None else splits.gallery.labels
+    need_answers(recipe.data, splits.train.labels, splits.test.labels, searched, splits.ground_truths)
     size = (recipe.data.image_size, recipe.data.image_size)
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
     model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
-    check_model(recipe, model, training=len(splits.train), gallery=len(splits.gallery or splits.test))
+    check_model(recipe, model, divided(recipe.data, splits, recipe.seed), gallery=len(splits.gallery or splits.test))
     counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
     if splits.gallery is not None:
         counts += f", a gallery of {len(splits.gallery):,}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compress.contracts import BadInput, Model
+from compress.contracts import BadInput, Division, Model
 from compress.model.checkpoint import read_description
 from compress.recipe.reader import Recipe
 from compress.run.measured_choices import need_timers
@@ -26,20 +26,20 @@ def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
     _check_scales(recipe)
 
 
-def check_model(recipe: Recipe, model: Model, *, training: int, gallery: int, exports: bool = True) -> None:
+def check_model(recipe: Recipe, model: Model, division: Division, *, gallery: int, exports: bool = True) -> None:
     """What the data tell.
 
     Args:
         model: the one that the first stage will get.
-        training, gallery: numbers of images.
+        gallery: number of images.
         exports: the run is to reach its exports.
 
     Raises:
         BadInput: the data, the network and the options do not fit.
         MissingTool: the gallery's index cannot be built here.
     """
-    _need_training_images(recipe, training)
-    model = _after_stages(recipe, model)
+    _need_training_images(recipe, len(division.train))
+    model = _after_stages(recipe, model, division)
     if exports:
         _check_exports(recipe, model)
     _check_index(recipe, gallery)
@@ -72,11 +72,12 @@ def _need_training_images(recipe: Recipe, images: int) -> None:
         )
 
 
-def _after_stages(recipe: Recipe, model: Model) -> Model:
+def _after_stages(recipe: Recipe, model: Model, division: Division) -> Model:
     """The model's shapes; raises BadInput where a stage cannot do what its options say with the one that reaches it."""
     for step, stage in recipe.stages:
         try:
             model = stage.check(model)
+            stage.check_data(division)
         except BadInput as error:
             raise BadInput(f"{step}: {error}") from error
     return model

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import nn
 
 from compress import plugins
-from compress.contracts import BadInput, Data, Exporter, Latencies, Model, Stage, only_field
+from compress.contracts import BadInput, Data, Division, Exporter, Latencies, Model, Stage, only_field
 from compress.pruning.bundles import Bundle
 from compress.pruning.importance import Criterion
 from compress.pruning.latency import least_ratio
@@ -99,6 +99,10 @@ class Prune(Stage):
         importance = "l2" if self.importance == "taylor" else self.importance
         found = self._prunable(model, model.network, importance)
         return _smaller(model, found.without(self._chosen(found, found, model.preprocess.size, done=1.0)))
+
+    def check_data(self, division: Division) -> None:
+        if self.finetune is not None:
+            self.finetune.check_data(division)
 
     def measures(self) -> str | None:
         return self.latency_format if self.latency is not None and self.ratio is None else None

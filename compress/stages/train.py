@@ -13,7 +13,8 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
-from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Loss, Model, Stage, component_field
+from compress.contracts import BadInput, Data, Division, EmbeddingSpec, ImageSet, Loss, Model, Stage, component_field
+from compress.data.answers import answerable, share_for_two
 from compress.data.batches import batches
 from compress.plugins import did_you_mean
 from compress.stages._augment import Augmentation, step_generator
@@ -110,6 +111,23 @@ class Train(Stage):
             )
         self._frozen(model.network)
         return model
+
+    def check_data(self, division: Division) -> None:
+        if self.per_class is not None:
+            classes = len(np.unique(division.train))
+            if classes * self.per_class < self.batch_size:
+                raise BadInput(
+                    f"per_class: a batch of {self.batch_size} holds {self.batch_size // self.per_class} classes, but "
+                    f"{classes} train; set batch_size to {classes * self.per_class} or less"
+                )
+        ranked = division.open_set or not self.loss.classifies
+        if ranked and not answerable(division.validation, division.validation, leave_one_out=True).any():
+            share = share_for_two(np.concatenate([division.train, division.validation]))
+            remedy = "add images" if share is None else f"set data.validation_share to {share} or more"
+            raise BadInput(
+                f"loss: {self.loss.component_name()} has the best weights chosen by searching, but no validation image "
+                f"has another one of its class to find; {remedy}"
+            )
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
         return self.fit(model, data, seed=seed, scratch=scratch)
