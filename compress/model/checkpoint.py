@@ -7,11 +7,35 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, StrictBool, StrictInt, ValidationError, field_validator
+
 from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
 from compress.options import build_component, tuples
+from compress.system.bounded import parse_json
 from compress.system.files import atomic
 
 _HEADER = "compress"
+
+
+class _Description(BaseModel):
+    """The JSON header; fields that older versions did not write have defaults."""
+
+    architecture: str
+    options: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    embedding: EmbeddingSpec
+    history: tuple[dict[str, Any], ...]
+    pruned: dict[str, dict[str, StrictInt | StrictBool]] = {}
+    space: str | None = None
+    ranges: dict[str, tuple[float, float]] = {}
+
+    @field_validator("preprocess")
+    @classmethod
+    def _of_a_size_that_recipes_allow(cls, preprocess: Preprocess) -> Preprocess:
+        if not all(8 <= side <= 2048 for side in preprocess.size):
+            raise ValueError(f"images of {preprocess.size} pixels")
+        return preprocess
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -49,12 +73,20 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_HEADER)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise BadInput(f"{path}: not a readable safetensors file ({error})") from error
     if header is None:
         raise BadInput(f"{path}: this safetensors file was not written by Compress (no '{_HEADER}' header)")
-    description: dict[str, Any] = json.loads(header)
-    return description
+    try:
+        # A training that diverged leaves NaN in its history.
+        found = _Description.model_validate(parse_json(header, finite=False))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise BadInput(f"{path}: damaged (header '{_HEADER}', {where}: {problem['msg']})") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: damaged (header '{_HEADER}': {error})") from error
+    return found.model_dump()
 
 
 def load_model(path: Path) -> Model:
@@ -63,11 +95,13 @@ def load_model(path: Path) -> Model:
     Raises:
         BadInput: the file is missing, damaged, or its weights do not fit its architecture.
     """
+    from architectures._limits import require_sane_size
     from compress.pruning.shapes import restore_shapes
 
     description = read_description(path)
     architecture = build_component(Architecture, description["architecture"], description["options"], str(path))
     classes = tuple(description["classes"])
+    require_sane_size(architecture, len(classes))
     network = architecture.bare().build(len(classes))
     restore_shapes(network, description.get("pruned", {}))
     load_weights(network, path)

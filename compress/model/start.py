@@ -39,13 +39,15 @@ def initial_model(
         only_tests: the data has no training images, so that the checkpoint's classes need not be its own.
 
     Raises:
-        BadInput: the checkpoint's tensors do not fit the architecture, or its classes are not the data's and
-            nothing trains a new classifier.
+        BadInput: the network is beyond sane size, the checkpoint's tensors do not fit the architecture, or its classes
+            are not the data's and nothing trains a new classifier.
     """
     import torch
 
+    from architectures._limits import require_sane_size
     from compress.pruning.shapes import restore_shapes
 
+    require_sane_size(recipe.architecture, len(classes), preprocess.size)
     torch.manual_seed(recipe.seed)
     architecture = recipe.architecture.bare() if recipe.checkpoint else recipe.architecture
     _mention_normalisation(architecture, preprocess)

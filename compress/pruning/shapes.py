@@ -15,6 +15,8 @@ from compress.contracts import BadInput
 Shapes = Mapping[str, Mapping[str, int | bool]]
 """Layer name -> attribute -> value; the name of the network itself is empty."""
 
+_MOST_PERMUTED = 1_000_000
+
 _ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("in_channels", "out_channels", "groups"),
     nn.Linear: ("in_features", "out_features"),
@@ -54,6 +56,7 @@ def restore_shapes(network: nn.Module, shapes: Shapes) -> None:
                 f"pruned layer '{name}' with {', '.join(values)} does not fit {type(network).__name__.lstrip('_')}; "
                 "the checkpoint belongs to another architecture or version"
             )
+        _require_smaller(layer, name, values)
         if isinstance(layer, ChannelShuffle):
             parent, _, own = name.rpartition(".")
             permutation = ChannelPermutation(torch.arange(values["permuted"]))
@@ -62,6 +65,17 @@ def restore_shapes(network: nn.Module, shapes: Shapes) -> None:
         for key, value in values.items():
             setattr(layer, key, value)
         _allocate(layer)
+
+
+def _require_smaller(layer: nn.Module, name: str, values: Mapping[str, int | bool]) -> None:
+    """Raises BadInput for what no pruning gives: a file of a stranger could ask for any amount of memory."""
+    built = {"permuted": _MOST_PERMUTED} if isinstance(layer, ChannelShuffle) else _attributes(layer, name)
+    for key, value in values.items():
+        fits = type(value) is type(built[key]) and (isinstance(value, bool) or 0 < value <= built[key])
+        if not fits:
+            raise BadInput(
+                f"pruned layer '{name}': {key} is {value!r}, built it is {built[key]}; the checkpoint is damaged"
+            )
 
 
 def _attributes(layer: nn.Module | None, name: str) -> dict[str, Any]:

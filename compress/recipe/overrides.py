@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from compress.contracts import BadInput
+from compress.system.bounded import require_plain_values
+
+_CHARACTERS, _VALUES = 50_000, 10_000
+"""The longest recipe of the package has 2,000 characters; reading 50,000 takes up to 6 seconds."""
 
 
 def yaml_reader() -> Any:
@@ -18,23 +22,40 @@ def yaml_reader() -> Any:
     return yaml
 
 
+def parse_yaml(text: str) -> Any:
+    """The value of YAML text: None, bool, int, float, str, and lists and mappings of these.
+
+    Raises:
+        ValueError: in one line, not valid YAML, longer than a recipe can be, or values that no recipe holds.
+    """
+    if len(text) > _CHARACTERS:
+        raise ValueError(f"{len(text):,} characters, at most {_CHARACTERS:,} are read")
+    try:
+        value = yaml_reader().load(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    except Exception as error:  # ruamel leaks errors of every kind from dates, numbers and tags
+        raise ValueError(f"not valid YAML: {' '.join(str(error).split())[:500]}") from error
+    require_plain_values(value, most=_VALUES)
+    return value
+
+
 def apply_override(document: dict[str, Any], override: str) -> None:
     """Set one value in place: ``compress.1.prune.ratio=0.3``."""
-    from ruamel.yaml.error import YAMLError
-
     address, equals, text = override.partition("=")
     keys = address.split(".")
     if not equals or not all(keys):
         raise BadInput(f"--set {override}: write it as key.key=value")
     try:
-        value = yaml_reader().load(text) if text else None
-    except YAMLError as error:
-        raise BadInput(f"--set {override}: the value is not valid YAML") from error
+        value = parse_yaml(text) if text else None
+        require_plain_values(address)
+    except ValueError as error:
+        raise BadInput(f"--set {override}: {error}") from error
     node: Any = document
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
+            if not (key.isascii() and key.isdigit()) or len(key) > 9 or int(key) >= len(node):
                 raise BadInput(
                     f"--set {override}: '{'.'.join(keys[:depth])}' is a list of {len(node)}; "
                     f"'{key}' is not one of its numbers"

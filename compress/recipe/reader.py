@@ -27,9 +27,11 @@ from compress.contracts import (
     Runtime,
     Stage,
 )
-from compress.recipe.overrides import apply_override, yaml_reader
+from compress.recipe.overrides import apply_override, parse_yaml, yaml_reader
+from compress.system.bounded import read_text
 
 SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "gallery", "validate")
+RECIPE_BYTES = 1_000_000
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 DISTANCES: tuple[Distance, ...] = typing.get_args(Distance)
 
@@ -108,14 +110,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         BadInput: one line that names the file and every wrong key, its value and the remedy.
         MissingTool: a named component needs a library that is not installed.
     """
-    from ruamel.yaml.error import YAMLError
-
     if not path.is_file():
         raise BadInput(f"{path}: no such recipe file (looked at {path.resolve()})")
     try:
-        document = yaml_reader().load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        document = parse_yaml(read_text(path, RECIPE_BYTES))
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise BadInput(f"{path}: a recipe is a mapping with the keys {', '.join(SECTIONS)}")
     for override in overrides:

@@ -56,8 +56,11 @@ def read_json(path: Path, most: int = JSON_BYTES) -> Any:
         raise BadInput(f"{path}: damaged ({error})") from error
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
     """The value of JSON text.
+
+    Args:
+        finite: refuse NaN and infinity, which JSON does not have and Python writes.
 
     Raises:
         ValueError: not JSON, nested too deep, a key twice, or a value that ``require_plain_values`` refuses.
@@ -66,11 +69,11 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text, object_pairs_hook=_no_key_twice)
     except RecursionError as error:
         raise ValueError(f"nested deeper than {DEPTH} levels") from error
-    require_plain_values(value)
+    require_plain_values(value, finite=finite)
     return value
 
 
-def require_plain_values(value: Any, most: int | None = None) -> None:
+def require_plain_values(value: Any, most: int | None = None, *, finite: bool = True) -> None:
     """Refuse values that later steps could not hold, print or write.
 
     Args:
@@ -78,7 +81,7 @@ def require_plain_values(value: Any, most: int | None = None) -> None:
 
     Raises:
         ValueError: nested deeper than ``DEPTH``, more than ``most`` values, a key that is no text, an integer of more
-            than 64 bits, NaN or infinity, text that is no Unicode, or a type that JSON does not have.
+            than 64 bits, NaN or infinity where ``finite``, text that is no Unicode, or a type that JSON does not have.
     """
     waiting: list[tuple[Any, int]] = [(value, 0)]
     seen = 0
@@ -93,7 +96,7 @@ def require_plain_values(value: Any, most: int | None = None) -> None:
             if not -LARGEST <= here <= LARGEST:
                 raise ValueError("an integer of more than 64 bits")
         elif isinstance(here, float):
-            if not math.isfinite(here):
+            if finite and not math.isfinite(here):
                 raise ValueError(f"{here} is no number")
         elif isinstance(here, dict | list):
             if depth == DEPTH:

@@ -1,0 +1,90 @@
+"""Refuse a network that a recipe or a checkpoint describes beyond sane size, before anything is allocated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from compress.contracts import Architecture, BadInput
+
+MAX_PARAMETERS = 500_000_000
+"""Values of all weights and buffers; ten times the largest network that a phone runs in a search."""
+MAX_ACTIVATION = 500_000_000
+"""Values of one layer's output for one image, 2 GB."""
+MAX_LAYERS = 5000
+"""ResNet-152 has 500."""
+
+
+class _TooLarge(Exception):
+    """The message says what."""
+
+
+def require_sane_size(architecture: Architecture, num_classes: int, input_size: tuple[int, int] | None = None) -> None:
+    """Build the network without memory, on PyTorch's device ``meta``, and pass an image of shapes through it.
+
+    PyTorch's random generator is as before afterwards.
+
+    Args:
+        input_size: (H, W) of the images; None looks at the weights alone.
+
+    Raises:
+        BadInput: more than the limits above, or no network comes of the options.
+    """
+    name = architecture.component_name()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = _built(architecture, num_classes)
+            if input_size is not None:
+                _pass_through(network, input_size)
+    except _TooLarge as error:
+        raise BadInput(f"model.{name}: {error}; make its widths or data.image_size smaller") from error
+    except NotImplementedError:  # an operation that has no shapes-only form
+        return
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadInput(f"model.{name}: no network comes of its options and images of {input_size}: {reason}") from error
+
+
+def _built(architecture: Architecture, num_classes: int) -> nn.Module:
+    counted = {"values": 0, "layers": 0}
+
+    def add_values(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        counted["values"] += tensor.numel() if tensor is not None else 0
+        if counted["values"] > MAX_PARAMETERS:
+            raise _TooLarge(f"more than {MAX_PARAMETERS:,} parameters")
+
+    def add_layer(module: nn.Module, name: str, layer: nn.Module | None) -> None:
+        counted["layers"] += 1
+        if counted["layers"] > MAX_LAYERS:
+            raise _TooLarge(f"more than {MAX_LAYERS:,} layers")
+
+    hooks = (
+        register_module_parameter_registration_hook(add_values),
+        register_module_buffer_registration_hook(add_values),
+        register_module_module_registration_hook(add_layer),
+    )
+    try:
+        return architecture.bare().build(num_classes)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _pass_through(network: nn.Module, input_size: tuple[int, int]) -> None:
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.numel() > MAX_ACTIVATION:
+            raise _TooLarge(
+                f"a layer gives {output.numel():,} values for one image, at most {MAX_ACTIVATION:,} are taken"
+            )
+
+    for layer in network.modules():
+        layer.register_forward_hook(look)
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, *input_size))
