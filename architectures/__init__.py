@@ -9,10 +9,8 @@ from compress import plugins
 from compress.contracts import Architecture, BadInput
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from architectures._complexity import Complexity, complexity, count_macs, count_parameters
-    from architectures._network import RetrievalNetwork
+    from compress.contracts.networks import RetrievalNetwork
 
 __all__ = [
     "Complexity",
@@ -27,7 +25,7 @@ __all__ = [
 # Fetched when first used, so that listing architectures does not import PyTorch.
 _HOMES = {
     "Complexity": "architectures._complexity",
-    "RetrievalNetwork": "architectures._network",
+    "RetrievalNetwork": "compress.contracts.networks",
     "complexity": "architectures._complexity",
     "count_macs": "architectures._complexity",
     "count_parameters": "architectures._complexity",
@@ -39,7 +37,7 @@ def list_models() -> list[str]:
     return plugins.names(Architecture)
 
 
-def create_model(name: str, num_classes: int = 0, **options: Any) -> nn.Module:
+def create_model(name: str, num_classes: int = 0, **options: Any) -> RetrievalNetwork:
     """Build a network in training mode, with fresh weights from PyTorch's global random generator.
 
     Args:
@@ -48,7 +46,7 @@ def create_model(name: str, num_classes: int = 0, **options: Any) -> nn.Module:
         options: the fields of the architecture's class; lists may stand for tuples.
 
     Returns:
-        A ``RetrievalNetwork``: normalised float32 [N, 3, H, W] -> logits [N, num_classes], or embeddings [N, D] when
+        Normalised float32 [N, 3, H, W] -> logits [N, num_classes], or embeddings [N, D] when
         headless.
 
     Raises:

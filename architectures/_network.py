@@ -1,43 +1,12 @@
-"""The interface every network here shares: an embedding, and a classifier that only training needs."""
+"""Networks made of a feature map and a pooling, which several families share."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from compress.contracts import Architecture, BadInput
-
-
-class RetrievalNetwork(nn.Module):
-    """Base of every network.
-
-    Attributes:
-        embedding_dim: D.
-        classifier: maps embeddings to logits; None when headless.
-    """
-
-    embedding_dim: int
-    classifier: nn.Module | None
-
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised float32 [N, 3, H, W] -> embedding [N, D]."""
-        raise NotImplementedError
-
-    def prepare(self, images: Callable[[], torch.Tensor]) -> None:
-        """Set, before the first training, what is set from images: ``images()`` is normalised float32 [N, 3, H, W]."""
-        for part in self.children():
-            if isinstance(part, RetrievalNetwork):
-                part.prepare(images)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, classes] with a classifier, the embedding [N, D] without."""
-        embedding = self.embed(x)
-        if self.classifier is None:
-            return embedding
-        logits: torch.Tensor = self.classifier(embedding)
-        return logits
+from compress.contracts.networks import RetrievalNetwork
 
 
 class FeatureMapNetwork(RetrievalNetwork):
@@ -106,6 +75,9 @@ class RepooledNetwork(FeatureMapNetwork):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         embedding: torch.Tensor = self.projection(self.pool(self.feature_map(x)))
         return embedding.flatten(1)
+
+    def linear_end(self) -> nn.Conv2d | None:
+        return self.projection if isinstance(self.projection, nn.Conv2d) else None
 
 
 def build_trunk(trunk: Architecture) -> FeatureMapNetwork:

@@ -13,10 +13,11 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
-from architectures._blocks import ChannelShuffle, conv_bn, initialize
-from architectures._cbam import CBAM
 from architectures._network import FeatureMapNetwork, linear_classifier
+from architectures.layers.blocks import ChannelShuffle, conv_bn, initialize
+from architectures.layers.cbam import CBAM
 from compress.contracts import Architecture, BadInput
+from compress.contracts.networks import RetrievalNetwork
 
 Width = Annotated[int, Ge(1)]
 
@@ -77,7 +78,7 @@ class ALNet(Architecture):
         inputs = (self.stem_width, *self.widths[:-1])
         return tuple(count * factor for count, factor in zip(inputs, self.expansions, strict=True))
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         return _ALNet(self, num_classes)
 
 

@@ -13,9 +13,10 @@ import torch
 from annotated_types import Ge, Le, MultipleOf
 from torch import nn
 
-from architectures._network import RetrievalNetwork, linear_classifier
-from architectures._target_codes import TargetCodes
+from architectures._network import linear_classifier
+from architectures.layers.target_codes import TargetCodes
 from compress.contracts import Architecture, BadInput, Distance, component_field
+from compress.contracts.networks import RetrievalNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,8 @@ class DeepHash(Architecture):
         if "hamming" in self.trunk.distances:
             raise BadInput(f"trunk: {self.trunk.component_name()} has a hash layer of its own; name a plain network")
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         trunk = self.trunk.build()
-        assert isinstance(trunk, RetrievalNetwork)
         classifier: nn.Module | None = linear_classifier(self.bits, num_classes)
         if self.classifier == "orthogonal" and num_classes:
             classifier = TargetCodes(self.bits, num_classes)
@@ -64,3 +64,6 @@ class _DeepHash(RetrievalNetwork):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         activations: torch.Tensor = self.hash(self.trunk(x)[:, :, None, None])
         return activations.flatten(1)
+
+    def code_layer(self) -> nn.Module:
+        return self.hash

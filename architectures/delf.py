@@ -15,8 +15,9 @@ from annotated_types import Ge, Le
 from torch import nn
 from torch.nn import functional as F
 
-from architectures._network import FeatureMapNetwork, PooledNetwork, RetrievalNetwork, build_trunk
+from architectures._network import FeatureMapNetwork, PooledNetwork, build_trunk
 from compress.contracts import LOCAL_DIM, Architecture, BadInput, Distance, component_field
+from compress.contracts.networks import RetrievalNetwork
 
 _PACKED = LOCAL_DIM + 3
 _LEAST_SQUARE = 1e-4
@@ -51,11 +52,13 @@ class Delf(Architecture):
             if size % self.stride:
                 raise BadInput(f"sizes: {size} is not a multiple of the stride, {self.stride}; change either")
 
-    def build(self, num_classes: int = 0) -> nn.Module:
-        return _Delf(self, _up_to(build_trunk(self.trunk), self.stride), num_classes)
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
+        return DelfNetwork(self, _up_to(build_trunk(self.trunk), self.stride), num_classes)
 
 
-class _Delf(RetrievalNetwork):
+class DelfNetwork(RetrievalNetwork):
+    """The stage ``delf`` sets ``reduction`` and trains ``attention``."""
+
     locations: torch.Tensor
 
     def __init__(self, options: Delf, trunk: FeatureMapNetwork, num_classes: int) -> None:
@@ -80,6 +83,19 @@ class _Delf(RetrievalNetwork):
         maps = self.maps(x)
         found, scores = ([_rows(f(each)) for each in maps] for f in (_unit, self.attention))
         return torch.cat(found, 1), torch.cat(scores, 1)[..., 0]
+
+    @torch.no_grad()
+    def reduce_by(self, directions: torch.Tensor, centre: torch.Tensor) -> None:
+        """Let ``reduction`` give a feature's coordinates along ``directions`` [40, C] about ``centre`` [C]."""
+        assert self.reduction.bias is not None
+        self.reduction.weight.copy_(directions[:, :, None, None].float())
+        self.reduction.bias.copy_((-directions @ centre).float())
+
+    def forget_attention(self) -> None:
+        """Fresh weights, from PyTorch's global random generator, for the attention and the classifier."""
+        for layer in (*self.attention, *([] if self.classifier is None else self.classifier.children())):
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm1d):
+                layer.reset_parameters()
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         scales = []

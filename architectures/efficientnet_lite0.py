@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from architectures._blocks import conv_bn, initialize
 from architectures._network import PooledNetwork, linear_classifier
+from architectures.layers.blocks import conv_bn, initialize
 from compress.contracts import Architecture, MissingTool, Normalisation
+from compress.contracts.networks import RetrievalNetwork
 
 # Repeats, kernel, stride of the first, expansion, output channels: table 1 of EfficientNet (arXiv:1905.11946).
 _STAGES = (
@@ -43,7 +44,7 @@ class EfficientNetLite0(Architecture):
 
     pretrained: bool = False
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         layers: list[nn.Module] = [_conv_bn(3, 32, 3, stride=2)]
         channels = 32
         for repeats, kernel, stride, expansion, out in _STAGES:

@@ -16,6 +16,7 @@ from torch import nn
 
 from architectures._network import RepooledNetwork, build_trunk
 from compress.contracts import Architecture, Distance, component_field
+from compress.contracts.networks import RetrievalNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Fusion(Architecture):
     trunk: Architecture = component_field(Architecture, default="alnet")
     dim: Annotated[int, Ge(1), Le(65536)] | None = None
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         trunk = build_trunk(self.trunk)
         return RepooledNetwork(trunk, _TwoBranches(trunk.channels), 2 * trunk.channels, self.dim, num_classes)
 

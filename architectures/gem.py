@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
-from torch import nn
 
-from architectures._gem import GeneralizedMean
 from architectures._network import RepooledNetwork, build_trunk
+from architectures.layers.gem import GeneralizedMean
 from compress.contracts import Architecture, Distance, component_field
+from compress.contracts.networks import RetrievalNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,6 @@ class GeM(Architecture):
     p: Annotated[float, Ge(1), Le(100)] = 3.0
     dim: Annotated[int, Ge(1), Le(65536)] | None = None
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         trunk = build_trunk(self.trunk)
         return RepooledNetwork(trunk, GeneralizedMean(self.p), trunk.channels, self.dim, num_classes)

@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 from annotated_types import Gt, Le
 from torch import nn
 
-from architectures._blocks import conv_bn, initialize
 from architectures._network import PooledNetwork, linear_classifier
+from architectures.layers.blocks import conv_bn, initialize
 from compress.contracts import Architecture
+from compress.contracts.networks import RetrievalNetwork
 
 # Output channels and stride of the 13 depthwise separable convolutions; the last value of the first column is D.
 _LAYERS = (
@@ -44,7 +45,7 @@ class MobileNetV1(Architecture):
     width: Annotated[float, Gt(0), Le(4)] = 1.0
     stem_stride: Literal[1, 2] = 2
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         channels = self._scaled(32)
         layers = [conv_bn(3, channels, 3, stride=self.stem_stride, activation=nn.ReLU)]
         for count, stride in _LAYERS:

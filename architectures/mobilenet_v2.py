@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from architectures._torchvision import pooled, torchvision_model
 from compress.contracts import Architecture
+from compress.contracts.networks import RetrievalNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(Architecture):
     """No options. The stride is 32 in all (stem 2), also on OMCBIR's 28 and 32 px images; the embedding is 1280-d."""
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         model = torchvision_model("mobilenet_v2", num_classes)
         return pooled(model.features, model.classifier, model.last_channel, num_classes)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
-
 from architectures._torchvision import pooled, torchvision_model
 from compress.contracts import Architecture
+from compress.contracts.networks import RetrievalNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +20,6 @@ class MobileNetV3(Architecture):
 
     size: Literal["small", "large"] = "small"
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         model = torchvision_model(f"mobilenet_v3_{self.size}", num_classes)
         return pooled(model.features, model.classifier, model.classifier[0].in_features, num_classes)

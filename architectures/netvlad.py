@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from architectures._network import RepooledNetwork, build_trunk
 from compress.contracts import Architecture, Distance, component_field
+from compress.contracts.networks import RetrievalNetwork
 
 _RATIO = 100.0
 """The largest soft assignment of a descriptor over the second largest, on average, at first."""
@@ -41,7 +42,7 @@ class NetVLAD(Architecture):
     clusters: Annotated[int, Ge(2), Le(1024)] = 64
     dim: Annotated[int, Ge(1), Le(65536)] | None = None
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         trunk = build_trunk(self.trunk)
         pool = _Vlad(trunk.channels, self.clusters)
         return _NetVLAD(trunk, pool, trunk.channels * self.clusters, self.dim, num_classes)

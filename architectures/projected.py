@@ -9,8 +9,9 @@ import torch
 from annotated_types import Ge, Le
 from torch import nn
 
-from architectures._network import RetrievalNetwork, linear_classifier
+from architectures._network import linear_classifier
 from compress.contracts import Architecture, BadInput, component_field
+from compress.contracts.networks import RetrievalNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +30,8 @@ class Projected(Architecture):
         if "hamming" in self.trunk.distances:
             raise BadInput(f"trunk: {self.trunk.component_name()} puts out codes; name a plain network")
 
-    def build(self, num_classes: int = 0) -> nn.Module:
-        trunk = self.trunk.build()
-        assert isinstance(trunk, RetrievalNetwork)
-        return _Projected(trunk, self.dim, linear_classifier(self.dim, num_classes))
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
+        return _Projected(self.trunk.build(), self.dim, linear_classifier(self.dim, num_classes))
 
 
 class _Projected(RetrievalNetwork):
@@ -47,3 +46,6 @@ class _Projected(RetrievalNetwork):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         embedding: torch.Tensor = self.projection(self.trunk(x)[:, :, None, None])
         return embedding.flatten(1)
+
+    def linear_end(self) -> nn.Conv2d:
+        return self.projection

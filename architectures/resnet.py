@@ -11,6 +11,7 @@ from torch import nn
 from architectures._network import PooledNetwork, linear_classifier
 from architectures._torchvision import IMAGENET, torchvision_model
 from compress.contracts import Architecture, Normalisation
+from compress.contracts.networks import RetrievalNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class ResNet(Architecture):
     depth: Literal[18, 34, 50, 101, 152] = 18
     pretrained: bool = False
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         model = torchvision_model(f"resnet{self.depth}", num_classes, pretrained=self.pretrained)
         channels = model.fc.in_features
         layers = [(name, layer) for name, layer in model.named_children() if name not in ("avgpool", "fc")]

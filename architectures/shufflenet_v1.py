@@ -10,9 +10,10 @@ import torch
 from annotated_types import Gt, Le
 from torch import nn
 
-from architectures._blocks import ChannelShuffle, conv_bn, initialize
 from architectures._network import PooledNetwork, linear_classifier
+from architectures.layers.blocks import ChannelShuffle, conv_bn, initialize
 from compress.contracts import Architecture
+from compress.contracts.networks import RetrievalNetwork
 
 # Output channels of stage 2; each later stage doubles them. More groups pay for more channels.
 _STAGE_2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
@@ -38,7 +39,7 @@ class ShuffleNetV1(Architecture):
     stem_stride: Literal[1, 2] = 2
     stem_pool: bool = True
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         channels = _round_up(_STEM_CHANNELS * self.width, self.groups)
         layers: list[nn.Module] = [conv_bn(3, channels, 3, stride=self.stem_stride, activation=nn.ReLU)]
         if self.stem_pool:

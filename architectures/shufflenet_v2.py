@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from architectures._blocks import ChannelShuffle, ChannelSplit
 from architectures._torchvision import pooled, torchvision_model
+from architectures.layers.blocks import ChannelShuffle, ChannelSplit
 from compress.contracts import Architecture, BadInput
+from compress.contracts.networks import RetrievalNetwork
 
 _WIDTHS = {0.5: "x0_5", 1.0: "x1_0", 1.5: "x1_5", 2.0: "x2_0"}
 
@@ -32,7 +33,7 @@ class ShuffleNetV2(Architecture):
         if self.width not in _WIDTHS:
             raise BadInput(f"width: {self.width} is not one of {', '.join(map(str, _WIDTHS))}")
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         model = torchvision_model(f"shufflenet_v2_{_WIDTHS[self.width]}", num_classes)
         stages = [nn.Sequential(*map(_Unit, stage)) for stage in (model.stage2, model.stage3, model.stage4)]
         trunk = nn.Sequential(model.conv1, model.maxpool, *stages, model.conv5)

@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from architectures._network import PooledNetwork, linear_classifier
 from compress.contracts import Architecture, BadInput, MissingTool, Normalisation
+from compress.contracts.networks import RetrievalNetwork
 from compress.plugins import did_you_mean
 from compress.system.torchvision import import_torchvision
 
@@ -34,7 +35,7 @@ class Timm(Architecture):
         if self.pretrained and self.weights is not None:
             raise BadInput(f"pretrained and weights={self.weights}: give one of them")
 
-    def build(self, num_classes: int = 0) -> nn.Module:
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
         model = self._model()
         trunk = _FeatureMap(model.eval())
         channels = _leave_out_unused(trunk, self.backbone)

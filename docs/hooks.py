@@ -68,8 +68,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def sizes() -> str:
     """A table of the networks, each headless and with its default options."""
-    from architectures import create_model
-    from architectures._complexity import complexity
+    from architectures import complexity, create_model
 
     rows = []
     for name in plugins.names(Architecture):

@@ -1,8 +1,8 @@
 """Every value and base class that crosses a folder.
 
 These files import no project code and no heavy library, so that ``compress --help``, a recipe check and the
-child process of an old runtime can all load it. Array shapes use N images, H height, W width, D embedding
-dimensions, Q queries, G gallery images, P probe images.
+child process of an old runtime can all load it; ``networks`` alone needs PyTorch, and is not loaded with the others.
+Array shapes use N images, H height, W width, D embedding dimensions, Q queries, G gallery images, P probe images.
 """
 
 from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Exporter, LearnedRange, Optimize, Timer

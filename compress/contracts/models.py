@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from compress.contracts.networks import RetrievalNetwork
+
 Distance = Literal["l2", "cosine", "hamming", "local"]
 EmbeddingKind = Literal["float", "binary", "local"]
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -49,8 +51,7 @@ class Model:
     """A network with all that is needed to build it again, use it and say where it came from.
 
     Attributes:
-        network: forward(normalised float32 [N, 3, H, W]) gives logits [N, classes] when it has a classifier,
-            embeddings [N, D] when headless; ``network.embed`` always gives embeddings.
+        network: stays as it is; whoever changes weights or shapes works on a copy.
         history: one JSON object per epoch and stage, in order.
         pruned: what ``architecture.build`` must be told to give the network's shapes: layer name -> attribute -> value.
             Empty where nothing was removed.
@@ -60,7 +61,7 @@ class Model:
     """
 
     architecture: Architecture
-    network: nn.Module
+    network: RetrievalNetwork
     classes: tuple[str, ...]
     preprocess: Preprocess
     embedding: EmbeddingSpec
@@ -88,10 +89,8 @@ class Architecture(Component):
 
     distances: ClassVar[tuple[Distance, ...]] = ("l2", "cosine")
 
-    def build(self, num_classes: int = 0) -> nn.Module:
-        """An ``architectures.RetrievalNetwork`` in training mode, its weights fresh or, by an option, pretrained.
-
-        ``num_classes`` 0 leaves the classifier away.
+    def build(self, num_classes: int = 0) -> RetrievalNetwork:
+        """The network in training mode, its weights fresh or, by an option, pretrained; headless for 0 classes.
 
         Raises:
             MissingTool: pretrained weights that the options ask for cannot be had here.
@@ -124,7 +123,7 @@ class Loss(Component):
     distance: ClassVar[Distance | None] = None
     classifies: ClassVar[bool] = True
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: RetrievalNetwork) -> None:
         """Raises BadInput for a network whose embeddings or logits are not what the loss is defined on."""
 
     def build(self, embedding_dim: int, num_classes: int) -> nn.Module:

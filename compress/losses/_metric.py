@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from compress.contracts import Distance, Loss, MissingTool
+from compress.contracts.networks import RetrievalNetwork
 from compress.system import environment
 
 
@@ -19,7 +20,7 @@ class MetricLoss(Loss):
     distance: ClassVar[Distance | None] = "cosine"
     classifies: ClassVar[bool] = False
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: RetrievalNetwork) -> None:
         if environment.version("pytorch-metric-learning") is None:
             raise MissingTool(
                 f"loss: {self.component_name()} needs pytorch-metric-learning, not installed here; "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from compress.contracts import BadInput
+from compress.contracts.networks import RetrievalNetwork
 from compress.losses.cross_entropy import CrossEntropy
 
 
@@ -19,8 +20,8 @@ class Dlbh(CrossEntropy):
     normalisation (``model.batch_norm: false``).
     """
 
-    def check(self, network: nn.Module) -> None:
-        if not isinstance(getattr(network, "hash", None), nn.Module) or not isinstance(network.classifier, nn.Linear):
+    def check(self, network: RetrievalNetwork) -> None:
+        if network.code_layer() is None or not isinstance(network.classifier, nn.Linear):
             raise BadInput(
                 "loss: dlbh needs a linear classifier on activations in [0, 1]; set model.architecture: deep_hash and "
                 "model.classifier: linear"

@@ -10,7 +10,9 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 from torch.nn import functional as F
 
+from architectures.layers.target_codes import TargetCodes
 from compress.contracts import BadInput, Loss
+from compress.contracts.networks import RetrievalNetwork
 
 
 class _OrthoHashLoss(nn.Module):
@@ -39,8 +41,8 @@ class OrthoHash(Loss):
     scale: Annotated[float, Gt(0)] = 8.0
     margin: Annotated[float, Ge(0), Le(1)] = 0.2
 
-    def check(self, network: nn.Module) -> None:
-        if not getattr(network.classifier, "cosine", False):
+    def check(self, network: RetrievalNetwork) -> None:
+        if not isinstance(network.classifier, TargetCodes):
             raise BadInput(
                 "train.loss: ortho_hash needs logits that are cosines with target codes; "
                 "set model.architecture: deep_hash and model.classifier: orthogonal"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compress.contracts import BadInput, Loss
+from compress.contracts.networks import RetrievalNetwork
 
 
 class _SsdhLoss(nn.Module):
@@ -45,8 +46,8 @@ class Ssdh(Loss):
     binary: Annotated[float, Ge(0)] = 1.0
     balance: Annotated[float, Ge(0)] = 1.0
 
-    def check(self, network: nn.Module) -> None:
-        if not isinstance(getattr(network, "hash", None), nn.Module) or not isinstance(network.classifier, nn.Linear):
+    def check(self, network: RetrievalNetwork) -> None:
+        if network.code_layer() is None or not isinstance(network.classifier, nn.Linear):
             raise BadInput(
                 "loss: ssdh needs a linear classifier on activations in [0, 1]; set model.architecture: deep_hash and "
                 "model.classifier: linear"

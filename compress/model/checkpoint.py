@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, StrictBool, StrictInt, ValidationError, field_validator
 
@@ -13,6 +13,9 @@ from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Pre
 from compress.options import build_component, tuples
 from compress.system.bounded import parse_json
 from compress.system.files import atomic
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _HEADER = "compress"
 
@@ -133,7 +136,7 @@ def last_checkpoint(folder: Path) -> Path:
     return max(numbers, key=lambda path: int(numbers[path]) if numbers[path].isdigit() else 0)
 
 
-def load_weights(network: Any, path: Path, *, skip_classifier: bool = False) -> None:
+def load_weights(network: nn.Module, path: Path, *, skip_classifier: bool = False) -> None:
     """Copy the checkpoint's tensors into ``network`` (``skip_classifier``: all but the classifier's).
 
     Raises:

@@ -6,7 +6,7 @@ mistake in the exporters cannot hide in the reference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def _embedder(model: Model, scales: tuple[float, ...] = (1.0,)) -> Embedder:
     import torch
     from torch.nn import functional as F
 
-    network: Any = model.network.eval()
+    network = model.network.eval()
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (model.preprocess.mean, model.preprocess.std))
 
     @torch.inference_mode()

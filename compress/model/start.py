@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def initial_model(
     torch.manual_seed(recipe.seed)
     architecture = recipe.architecture.bare() if recipe.checkpoint else recipe.architecture
     _mention_normalisation(architecture, preprocess)
-    network: Any = architecture.build(len(classes))
+    network = architecture.build(len(classes))
     pruned: Mapping[str, Mapping[str, int | bool]] = {}
     space: str | None = None
     ranges: Mapping[str, tuple[float, float]] = {}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from architectures._blocks import ChannelSplit
+from architectures.layers.blocks import ChannelSplit
 from compress.pruning.channels import NOBODY, Channels
 
 _DEAR = 1e9

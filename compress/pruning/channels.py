@@ -42,7 +42,7 @@ class Channels:
         depthwise: the convolutions with one group, input and output for each channel.
         fixed: classes that stay whatever their weights are.
         live: classes that are not zero for every image.
-        embedding: class of each value of the embedding; of the output where there is no ``embed``.
+        embedding: class of each value of the embedding; of the output for other modules than a ``RetrievalNetwork``.
     """
 
     produced: dict[str, torch.Tensor] = field(default_factory=dict)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from torch import nn
 
 from architectures import complexity, count_parameters
+from compress.contracts.networks import RetrievalNetwork
 
 SIZES = ("params", "macs", "bytes")
 _FP32 = 4
 
 
-def measure(network: nn.Module, input_size: tuple[int, int]) -> Mapping[str, int]:
+def measure(network: RetrievalNetwork, input_size: tuple[int, int]) -> Mapping[str, int]:
     """``SIZES`` of a network for one image of (H, W) pixels.
 
     ``params`` and ``macs`` are those of bundle.json, with the classifier. ``bytes`` estimates the exported fp32 file:
@@ -20,7 +21,6 @@ def measure(network: nn.Module, input_size: tuple[int, int]) -> Mapping[str, int
     one bias; formats add their own overhead.
     """
     sizes = complexity(network, input_size)
-    classifier = getattr(network, "classifier", None)
-    exported = sizes.params - (count_parameters(classifier) if isinstance(classifier, nn.Module) else 0)
+    exported = sizes.params - (count_parameters(network.classifier) if network.classifier is not None else 0)
     exported -= sum(norm.num_features for norm in network.modules() if isinstance(norm, nn.BatchNorm2d) and norm.affine)
     return {"params": sizes.params, "macs": sizes.macs, "bytes": _FP32 * exported}

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -21,20 +21,21 @@ from compress.pruning.surgery import remove_channels
 from compress.pruning.tracing import trace_channels
 
 Scope = Literal["global", "layer"]
+N = TypeVar("N", bound=nn.Module)
 
 _ROUNDING = 1e-9
 """So that 0.3 of 10 channels is 3."""
 
 
 @dataclass(frozen=True)
-class Prunable:
+class Prunable(Generic[N]):
     """One network, ready to be pruned.
 
     Attributes:
         bundles: layer name -> its bundles, least important first; what is in none stays.
     """
 
-    network: nn.Module
+    network: N
     channels: Channels
     layers: Mapping[str, Layer]
     bundles: Mapping[str, Sequence[Bundle]]
@@ -48,19 +49,19 @@ class Prunable:
         """Prunable channels, but those of the layers with a producer of these names."""
         return sum(len(la.classes) for la in self.layers.values() if not set(la.producers) & set(except_for))
 
-    def without(self, bundles: Sequence[Bundle]) -> nn.Module:
+    def without(self, bundles: Sequence[Bundle]) -> N:
         """A smaller copy of the network."""
         return remove_channels(self.network, self.channels, {c for b in bundles for c in b.classes})
 
 
 def prunable(
-    network: nn.Module,
+    network: N,
     example_input: torch.Tensor,
     *,
     importance: str = "l2",
     multiple_of: int = 1,
     fix_embedding: bool = True,
-) -> Prunable:
+) -> Prunable[N]:
     """Find and rank what can be removed.
 
     Args:
@@ -127,9 +128,9 @@ def largest_share(found: Prunable, per_layer: Mapping[str, float] | None = None)
 
 
 def choose_size(
-    found: Prunable,
+    found: Prunable[N],
     limit: float,
-    measure: Callable[[nn.Module], int],
+    measure: Callable[[N], int],
     what: str,
     scope: Scope = "global",
     per_layer: Mapping[str, float] | None = None,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from compress.contracts import ImageSet, Model
+from compress.contracts.networks import RetrievalNetwork
 from compress.data.batches import batches
 
 _BATCH = 64
@@ -25,27 +24,27 @@ class Answers:
     right: torch.Tensor
 
 
-def with_gradients(model: Model, images: ImageSet, count: int) -> nn.Module:
+def with_gradients(model: Model, images: ImageSet, count: int) -> RetrievalNetwork:
     """A copy of the network with the gradients of the mean cross-entropy, in evaluation mode.
 
     Over the first ``count`` images of a fixed random order.
     """
-    network: Any = copy.deepcopy(model.network).eval()
+    network = copy.deepcopy(model.network).eval()
     chosen = _some(images, count)
     for pictures, labels in batches(images, _BATCH, chosen):
-        logits = network.classifier(network.embed(_normalised(model, pictures)))
+        logits = network.logits(network.embed(_normalised(model, pictures)))
         (F.cross_entropy(logits, torch.from_numpy(labels), reduction="sum") / len(chosen)).backward()
-    return network  # type: ignore[no-any-return]
+    return network
 
 
 @torch.no_grad()
-def answers(network: Any, model: Model, images: ImageSet, count: int) -> Answers:
+def answers(network: RetrievalNetwork, model: Model, images: ImageSet, count: int) -> Answers:
     """What ``network``, a version of ``model``'s, says about the first ``count`` images of a fixed random order."""
     network.eval()
     embeddings, right = [], []
     for pictures, labels in batches(images, _BATCH, _some(images, count)):
         embeddings.append(network.embed(_normalised(model, pictures)))
-        logits = network.classifier(embeddings[-1])
+        logits = network.logits(embeddings[-1])
         right.append(logits.argmax(1) == torch.from_numpy(labels))
     return Answers(torch.cat(embeddings), torch.cat(right))
 

@@ -13,8 +13,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from architectures._blocks import ChannelPermutation, ChannelShuffle, ChannelSplit
-from architectures._cbam import SpatialAttention
+from architectures.layers.blocks import ChannelPermutation, ChannelShuffle, ChannelSplit
+from architectures.layers.cbam import SpatialAttention
 from compress.pruning.channels import NOBODY, Classes, Tensor, first_position
 
 OWN_RULE = (ChannelPermutation, ChannelShuffle, ChannelSplit, SpatialAttention)

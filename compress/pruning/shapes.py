@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from architectures._blocks import ChannelPermutation, ChannelShuffle, ChannelSplit
-from architectures._cbam import SpatialAttention
+from architectures.layers.blocks import ChannelPermutation, ChannelShuffle, ChannelSplit
+from architectures.layers.cbam import SpatialAttention
 from compress.contracts import BadInput
+from compress.contracts.networks import RetrievalNetwork
 
 Shapes = Mapping[str, Mapping[str, int | bool]]
 """Layer name -> attribute -> value; the name of the network itself is empty."""
@@ -80,8 +81,7 @@ def _require_smaller(layer: nn.Module, name: str, values: Mapping[str, int | boo
 
 def _attributes(layer: nn.Module | None, name: str) -> dict[str, Any]:
     if name == "":
-        dim = getattr(layer, "embedding_dim", None)
-        return {} if dim is None else {"embedding_dim": dim}
+        return {"embedding_dim": layer.embedding_dim} if isinstance(layer, RetrievalNetwork) else {}
     names = next((names for kind, names in _ATTRIBUTES.items() if isinstance(layer, kind)), ())
     return {key: getattr(layer, key) for key in names}
 

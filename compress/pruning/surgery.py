@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Set
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from architectures._blocks import ChannelPermutation, ChannelShuffle, ChannelSplit
-from architectures._cbam import SpatialAttention
+from architectures.layers.blocks import ChannelPermutation, ChannelShuffle, ChannelSplit
+from architectures.layers.cbam import SpatialAttention
+from compress.contracts.networks import RetrievalNetwork
 from compress.pruning.channels import Channels
 
+N = TypeVar("N", bound=nn.Module)
 
-def remove_channels(network: nn.Module, channels: Channels, removed: Set[int]) -> nn.Module:
+
+def remove_channels(network: N, channels: Channels, removed: Set[int]) -> N:
     """A copy of ``network`` without the classes ``removed``; the sets of ``bundles`` keep its groups equal.
 
     It computes what ``network`` does with those channels at zero, to float rounding.
@@ -52,8 +55,8 @@ def remove_channels(network: nn.Module, channels: Channels, removed: Set[int]) -
         elif isinstance(layer, ChannelShuffle | ChannelPermutation):
             parent, _, own = name.rpartition(".")
             setattr(small.get_submodule(parent), own, _cut_shuffle(layer, stay, len(classes)))
-    if isinstance(getattr(small, "embedding_dim", None), int):
-        small.embedding_dim = len(kept(channels.embedding))  # type: ignore[assignment]
+    if isinstance(small, RetrievalNetwork):
+        small.embedding_dim = len(kept(channels.embedding))
     return small
 
 

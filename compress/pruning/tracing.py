@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from compress.contracts import BadInput
+from compress.contracts.networks import RetrievalNetwork
 from compress.pruning.channels import NOBODY, Channels, Classes, Tensor
 from compress.pruning.propagation import OWN_RULE, Follower
 
@@ -18,7 +19,7 @@ from compress.pruning.propagation import OWN_RULE, Follower
 def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embedding: bool = True) -> Channels:
     """The channel classes of ``network``, which stays as it is.
 
-    A network with a method ``embed`` is followed through it and then through its ``classifier``, whose own layers stay;
+    A ``RetrievalNetwork`` is followed through ``embed`` and then through its ``classifier``, whose own layers stay;
     any other through its forward.
 
     Args:
@@ -31,7 +32,7 @@ def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embed
     twin = copy.deepcopy(network).eval()
     classes = Classes()
     image = _constant(example_input[:1])
-    if not hasattr(twin, "embed"):
+    if not isinstance(twin, RetrievalNetwork):
         output = _follow(twin, "forward", "", classes, image)
         classes.fix(output)
         return classes.resolved(output)
@@ -39,7 +40,7 @@ def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embed
     if fix_embedding:
         classes.fix(embedding)
     classes.reads(embedding)
-    if isinstance(twin.classifier, nn.Module):
+    if twin.classifier is not None:
         known = set(classes.found.produced)
         logits = _follow(twin.classifier, "forward", "classifier.", classes, embedding)
         classes.fix(logits)

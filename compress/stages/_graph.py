@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import nn
 from compress.contracts import ImageSet, Loss, Model
 from compress.stages._augment import Augmentation
 from compress.stages._team import Team
+
+M = TypeVar("M", bound=nn.Module)
 
 _PREPARING = 200
 
@@ -28,7 +30,7 @@ class TrainingGraph(nn.Module):
 
     def __init__(self, model: Model, augmentation: Augmentation, loss: Loss) -> None:
         super().__init__()
-        self.network: Any = model.network
+        self.network = model.network
         self.frozen: Sequence[nn.Module] = ()
         self.team = Team()
         self.loss = loss.build(model.embedding.dim, len(model.classes))
@@ -66,7 +68,7 @@ class TrainingGraph(nn.Module):
         if self.training:
             normalised = self.team.share(normalised)
         embeddings = self.network.embed(normalised)
-        logits = self.network.classifier(embeddings)
+        logits = self.network.logits(embeddings)
         if self.training:
             embeddings, logits = self.team.gathered(embeddings), self.team.gathered(logits)
         right = (logits.argmax(dim=1) == labels).sum()
@@ -84,7 +86,7 @@ class TrainingGraph(nn.Module):
         return loss
 
 
-def layout(module: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+def layout(module: M, memory_format: torch.memory_format) -> M:
     return module.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
 
 

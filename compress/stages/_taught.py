@@ -92,7 +92,7 @@ class _Teacher:
 
     def __init__(self, model: Model, student: Preprocess) -> None:
         network = copy.deepcopy(model.network).eval().requires_grad_(False)  # it may be what the student starts from
-        self.network: Any = layout(network, torch.channels_last)
+        self.network = layout(network, torch.channels_last)
         self.spec = model.embedding
         std = per_channel(model.preprocess.std)
         self.scale = per_channel(student.std) / std
@@ -103,9 +103,7 @@ class _Teacher:
         """The outputs for float32 [N, 3, H, W], normalised as the student's images are."""
         self.network.to(images.device)
         embeddings = self.network.embed(images * self.scale.to(images.device) + self.shift.to(images.device))
-        classifier = self.network.classifier
-        logits = embeddings.new_zeros(len(embeddings), 0) if classifier is None else classifier(embeddings)
-        return Outputs(_compared(embeddings, self.spec), logits)
+        return Outputs(_compared(embeddings, self.spec), self.network.logits(embeddings))
 
 
 def _compared(embeddings: torch.Tensor, spec: EmbeddingSpec) -> torch.Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from annotated_types import Ge
 
-from compress.contracts import LOCAL_DIM, BadInput, Data, ImageSet, Model
+from architectures.delf import DelfNetwork
+from compress.contracts import LOCAL_DIM, BadInput, Data, ImageSet, Model, Preprocess
 from compress.data.batches import batches
 from compress.stages._graph import per_channel
 from compress.stages.train import Train
@@ -36,28 +38,30 @@ class Delf(Train):
     pca_images: Annotated[int, Ge(1)] = 1000
 
     def check(self, model: Model) -> Model:
-        if model.embedding.kind != "local":
-            raise BadInput(
-                f"{model.architecture.component_name()} gives no local features; set model.architecture: delf"
-            )
+        _local_features(model)
         return super().check(model)
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
-        network: Any = model.network
-        explained = _fit_pca(model, data.train, self.pca_images)
+        model = replace(model, network=copy.deepcopy(model.network))
+        network = _local_features(model)
+        explained = _fit_pca(network, model.preprocess, data.train, self.pca_images)
         say(f"{self.component_name()}: {LOCAL_DIM} components explain {explained:.3f} of the features' variance")
         torch.manual_seed(seed)
-        for layer in (*network.attention, *network.classifier.children()):
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+        network.forget_attention()
         return super().run(model, data, seed=seed, scratch=scratch)
 
 
+def _local_features(model: Model) -> DelfNetwork:
+    if not isinstance(model.network, DelfNetwork):
+        raise BadInput(f"{model.architecture.component_name()} gives no local features; set model.architecture: delf")
+    return model.network
+
+
 @torch.no_grad()
-def _fit_pca(model: Model, images: ImageSet, count: int) -> float:
+def _fit_pca(network: DelfNetwork, preprocess: Preprocess, images: ImageSet, count: int) -> float:
     """Give ``reduction`` the first 40 principal components of the features; the share of variance they explain."""
-    network: Any = model.network.eval()
-    mean, std = per_channel(model.preprocess.mean), per_channel(model.preprocess.std)
+    network.eval()
+    mean, std = per_channel(preprocess.mean), per_channel(preprocess.std)
     weight, channels = torch.zeros((), dtype=torch.float64), network.reduction.in_channels
     sums = torch.zeros(channels, dtype=torch.float64)
     products = torch.zeros(channels, channels, dtype=torch.float64)
@@ -74,6 +78,5 @@ def _fit_pca(model: Model, images: ImageSet, count: int) -> float:
     kept = directions[:, -LOCAL_DIM:].flip(1).T
     # An eigenvector's sign is the library's; this one is the same everywhere.
     kept = kept * kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
-    network.reduction.weight.copy_(kept[:, :, None, None].float())
-    network.reduction.bias.copy_((-kept @ centre).float())
+    network.reduce_by(kept, centre)
     return float(variances[-LOCAL_DIM:].sum() / variances.sum())

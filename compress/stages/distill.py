@@ -102,7 +102,7 @@ class Distill(Taught):
         normalisation = architecture.normalisation()
         assert normalisation is not None, "refused by check"
         mean, std = normalisation
-        network: Any = architecture.build()
+        network = architecture.build()
         own = student.embedding.distance
         distance = own if own in architecture.distances else architecture.distances[0]
         preprocess = replace(student.preprocess, mean=mean, std=std)

@@ -13,6 +13,7 @@ from torch import nn
 
 from compress import plugins
 from compress.contracts import BadInput, Data, Division, Exporter, Latencies, Model, Stage, only_field
+from compress.contracts.networks import RetrievalNetwork
 from compress.pruning.bundles import Bundle
 from compress.pruning.importance import Criterion
 from compress.pruning.latency import least_ratio
@@ -141,13 +142,13 @@ class Prune(Stage):
         """The ratio where it was found for a latency."""
         return {} if self.latency is None else {"latency": self.latency, "ratio": self.ratio}
 
-    def _ranked(self, model: Model, data: Data) -> Prunable:
+    def _ranked(self, model: Model, data: Data) -> Prunable[RetrievalNetwork]:
         network = model.network
         if self.importance == "taylor":
             network = with_gradients(model, data.train, self.taylor_images)
         return self._prunable(model, network, self.importance)
 
-    def _prunable(self, model: Model, network: nn.Module, importance: str) -> Prunable:
+    def _prunable(self, model: Model, network: RetrievalNetwork, importance: str) -> Prunable[RetrievalNetwork]:
         return prunable(
             network,
             torch.zeros(1, 3, *model.preprocess.size),
@@ -156,7 +157,13 @@ class Prune(Stage):
             fix_embedding=not self.prune_embedding,
         )
 
-    def _chosen(self, found: Prunable, start: Prunable, input_size: tuple[int, int], done: float) -> list[Bundle]:
+    def _chosen(
+        self,
+        found: Prunable[RetrievalNetwork],
+        start: Prunable[RetrievalNetwork],
+        input_size: tuple[int, int],
+        done: float,
+    ) -> list[Bundle]:
         """What to remove now so that ``done`` of the way from ``start`` to the target is behind."""
         own = {name: share * done for name, share in (self.per_layer or {}).items()}
         for what in SIZES:
@@ -166,15 +173,15 @@ class Prune(Stage):
                 target = limit if limit > 1 else limit * begin
                 between = begin - (begin - target) * done
 
-                def size(network: nn.Module, what: str = what) -> int:
+                def size(network: RetrievalNetwork, what: str = what) -> int:
                     return measure(network, input_size)[what]
 
                 return choose_size(found, between, size, f"{what}: {limit}", self.scope, own, start)
         return choose_share(found, (self.ratio or 0.0) * done, self.scope, own, start)
 
 
-def _smaller(model: Model, network: nn.Module) -> Model:
-    dim: Any = getattr(network, "embedding_dim", model.embedding.dim)
+def _smaller(model: Model, network: RetrievalNetwork) -> Model:
+    dim = network.embedding_dim
     return replace(
         model,
         network=network,

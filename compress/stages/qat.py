@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from torch import fx, nn
 
 from compress.contracts import BadInput, Model
+from compress.contracts.networks import RetrievalNetwork
 from compress.model.quantized_values import kind, stored_values, traced
 from compress.stages._graph import TrainingGraph
 from compress.stages._schedules import Schedule
@@ -56,14 +57,10 @@ class Qat(Finetune):
         return self._taught_graph(replace(model, network=simulated), teacher or model)
 
     def _ranges(self, graph: TrainingGraph) -> Mapping[str, tuple[float, float]]:
-        return {
-            name.removeprefix(_Simulated.PREFIX): layer.learned()
-            for name, layer in graph.network.body.named_children()
-            if isinstance(layer, _LearnedRange)
-        }
+        return graph.network.ranges() if isinstance(graph.network, _Simulated) else {}
 
 
-class _Simulated(nn.Module):
+class _Simulated(RetrievalNetwork):
     """The network's own layers, with the rounding of a w8a8 file between and inside them.
 
     Children of ``body`` named ``PREFIX`` + node hold the ranges of the nodes.
@@ -71,7 +68,7 @@ class _Simulated(nn.Module):
 
     PREFIX = "range_of_"
 
-    def __init__(self, network: Any, momentum: float) -> None:
+    def __init__(self, network: RetrievalNetwork, momentum: float) -> None:
         super().__init__()
         self.body = traced(network)
         for node in stored_values(self.body):
@@ -81,7 +78,7 @@ class _Simulated(nn.Module):
             if type(layer) in (nn.Conv2d, nn.Linear):
                 self.body.set_submodule(name, _RoundedWeights(layer))
         self.body.recompile()
-        self.classifier = network.classifier
+        self.embedding_dim, self.classifier = network.embedding_dim, network.classifier
 
     def _insert(self, node: fx.Node, rounding: nn.Module) -> None:
         name = self.PREFIX + node.name
@@ -95,6 +92,14 @@ class _Simulated(nn.Module):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         embedding: torch.Tensor = self.body(x)
         return embedding
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """What was learnt, by node."""
+        return {
+            name.removeprefix(self.PREFIX): layer.learned()
+            for name, layer in self.body.named_children()
+            if isinstance(layer, _LearnedRange)
+        }
 
     def prepare(self, images: Callable[[], torch.Tensor]) -> None:
         """Nothing is left to set: the network comes trained."""

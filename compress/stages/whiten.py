@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -35,12 +35,7 @@ class Whiten(Stage):
     shrink: Annotated[float, Ge(0), Lt(1)] = 0.1
 
     def check(self, model: Model) -> Model:
-        layer, classifier = (getattr(model.network, name, None) for name in ("projection", "classifier"))
-        if not isinstance(layer, nn.Conv2d) or not isinstance(classifier, nn.Linear):
-            raise BadInput(
-                f"{model.architecture.component_name()} does not end in a linear layer that could take the whitening "
-                "in; set model.architecture: gem and model.dim, or projected"
-            )
+        _linear_layers(model)
         return replace(model, space=None)
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
@@ -53,18 +48,33 @@ class Whiten(Stage):
         labels = data.train.labels if self.method == "supervised" else np.zeros(len(features), dtype=np.int64)
         whitening = torch.from_numpy(whitening_of(features.astype(np.float64), labels, self.shrink))
         center = torch.from_numpy(features.mean(axis=0, dtype=np.float64))
-        network: Any = copy.deepcopy(model.network)
-        layer, classifier = network.projection, network.classifier
+        model = replace(model, network=copy.deepcopy(model.network))
+        layer, bias, classifier = _linear_layers(model)
         with torch.no_grad():
-            weight, bias = layer.weight.flatten(1).double(), layer.bias.double()
+            weight = layer.weight.flatten(1).double()
             layer.weight.copy_((whitening @ weight).reshape(layer.weight.shape))
-            layer.bias.copy_(whitening @ (bias - center))
+            bias.copy_(whitening @ (bias.double() - center))
             rows = classifier.weight.double()
             classifier.bias.copy_(classifier.bias.double() + rows @ center)
             classifier.weight.copy_(rows @ torch.linalg.inv(whitening))
         say(f"whiten: {self.method}, from {len(features):,} training images")
         line = {"stage": "whiten", "method": self.method, "images": len(features)}
-        return replace(model, network=network, history=(*model.history, line), space=None, ranges={})
+        return replace(model, history=(*model.history, line), space=None, ranges={})
+
+
+def _linear_layers(model: Model) -> tuple[nn.Conv2d, torch.Tensor, nn.Linear]:
+    """The layer that ends the network, its bias, and the classifier.
+
+    Raises:
+        BadInput: the network does not end so.
+    """
+    layer, classifier = model.network.linear_end(), model.network.classifier
+    if layer is None or layer.bias is None or not isinstance(classifier, nn.Linear):
+        raise BadInput(
+            f"{model.architecture.component_name()} does not end in a linear layer that could take the whitening in; "
+            "set model.architecture: gem and model.dim, or projected"
+        )
+    return layer, layer.bias, classifier
 
 
 def whitening_of(features: np.ndarray, labels: np.ndarray, shrink: float) -> np.ndarray:

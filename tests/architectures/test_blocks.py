@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from architectures._blocks import ChannelShuffle
+from architectures.layers.blocks import ChannelShuffle
 
 
 def slow_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:

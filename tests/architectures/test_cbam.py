@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from architectures._cbam import CBAM
+from architectures.layers.cbam import CBAM
 
 
 def sigmoid(value: float) -> float:

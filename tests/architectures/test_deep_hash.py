@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from architectures import complexity, create_model
-from architectures._target_codes import least_distance, target_codes
+from architectures.layers.target_codes import least_distance, target_codes
 from compress.contracts import Architecture, BadInput
 from compress.options import build_component
 

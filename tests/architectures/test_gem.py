@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from architectures import count_parameters, create_model
-from architectures._gem import GeneralizedMean
+from architectures.layers.gem import GeneralizedMean
 from compress.contracts import BadInput
 
 TRUNK: dict[str, Any] = {"mobilenet_v1": {"width": 0.25}}

@@ -11,8 +11,8 @@ import torch
 import torch_pruning
 from torch import nn
 
-from architectures._blocks import ChannelPermutation, ChannelShuffle
-from architectures._cbam import SpatialAttention
+from architectures.layers.blocks import ChannelPermutation, ChannelShuffle
+from architectures.layers.cbam import SpatialAttention
 from compress.pruning.bundles import make_bundles
 from compress.pruning.plan import prunable
 from compress.stages.prune import prune_model

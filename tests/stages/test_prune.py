@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from architectures import complexity
-from architectures._blocks import ChannelPermutation
 from architectures.alnet import ALNet
+from architectures.layers.blocks import ChannelPermutation
 from compress import plugins
 from compress.contracts import Architecture, BadInput, Data, EmbeddingSpec, ImageSet, Model
 from compress.data.load import load_data

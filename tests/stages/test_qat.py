@@ -13,6 +13,7 @@ from torch import nn
 
 from architectures.alnet import ALNet
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
+from compress.contracts.networks import RetrievalNetwork
 from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
@@ -70,11 +71,11 @@ def equal(first: Model, second: Model) -> bool:
 # ------------------------------------------------------------------------------------------------- the rounding
 
 
-class _Tiny(nn.Module):
+class _Tiny(RetrievalNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.norm, self.relu = nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU6()
-        self.classifier = nn.Identity()
+        self.embedding_dim, self.classifier = 4, nn.Identity()
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.norm(self.conv(x)))

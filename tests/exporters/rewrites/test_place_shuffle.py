@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from architectures._blocks import ChannelPermutation, ChannelShuffle
+from architectures.layers.blocks import ChannelPermutation, ChannelShuffle
 from exporters.rewrites.place_shuffle import PlaceShuffle
 from tests.exporters.rewrites._networks import CHEAP_DENSE, CHEAP_MOVES, TOLERANCE, Only, difference, rewritten
 

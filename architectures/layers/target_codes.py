@@ -17,11 +17,9 @@ class TargetCodes(nn.Module):
 
     Attributes:
         codes: float32 [classes, K] of -1 and 1, stored with the weights.
-        cosine: that the logits are cosines, for losses that need them.
     """
 
     codes: torch.Tensor
-    cosine = True
 
     def __init__(self, bits: int, num_classes: int) -> None:
         super().__init__()
