@@ -88,6 +88,7 @@ def test_artifacts_ask_at_one_size_in_the_gallery_of_several(model: Model, digit
     [
         ("[1, 0.5]", "l2", r"gallery\.scales: \[1\.0, 0\.5\] needs embeddings compared by cosine; set it as model"),
         ("[1, 1]", "cosine", r"gallery\.scales: \[1\.0, 1\.0\] must hold one scale or several different ones"),
+        ("[1, 0.01]", "cosine", r"gallery\.scales: 0\.01 leaves 0 x 0 pixels of an image; set 0\.286 or more"),
         ("[]", "cosine", r"gallery\.scales: \[\] must hold one scale"),
     ],
 )

@@ -9,7 +9,6 @@ from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Expo
 from compress.contracts.checks import Check, Gate, HeldOut, Latency, Observation
 from compress.contracts.components import Component, component_field, only_field
 from compress.contracts.data import (
-    Boxed,
     ChannelMean,
     ChannelStd,
     Data,
@@ -20,6 +19,7 @@ from compress.contracts.data import (
     ImageSet,
     ImageSize,
     Preprocess,
+    PublishedImage,
     Samples,
     Splits,
     TestShare,
@@ -48,7 +48,6 @@ __all__ = [
     "Architecture",
     "Artifact",
     "BadInput",
-    "Boxed",
     "Candidates",
     "ChannelMean",
     "ChannelStd",
@@ -87,6 +86,7 @@ __all__ = [
     "Optimize",
     "Outputs",
     "Preprocess",
+    "PublishedImage",
     "Runtime",
     "Samples",
     "Splits",

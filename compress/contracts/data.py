@@ -64,11 +64,17 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Boxed:
-    """A part of an image file: ``box`` is (left, top, right, bottom) in pixels of the file, before EXIF turns it."""
+class PublishedImage:
+    """An image file, or a part of one, that a benchmark's own code decodes in its own way.
+
+    EXIF orientation is ignored and a truncated file gives what it holds, as with ``ImageFile.LOAD_TRUNCATED_IMAGES``.
+
+    Attributes:
+        box: (left, top, right, bottom) in pixels of the file; None takes all of it.
+    """
 
     path: Path
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Samples:
         ids: unique names, stable between machines (paths relative to the data set's root, or split/number).
     """
 
-    images: np.ndarray | Sequence[Path | Boxed]
+    images: np.ndarray | Sequence[Path | PublishedImage]
     labels: np.ndarray
     ids: tuple[str, ...]
 

@@ -25,11 +25,11 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from compress.contracts import BadInput, Boxed, ImageArray, Preprocess
-from compress.data.images import UndecodableImageError, preprocess_image, read_image
+from compress.contracts import BadInput, ImageArray, Preprocess, PublishedImage
+from compress.data.images import UndecodableImageError, preprocess_image, read_image, read_published
 from compress.system.files import atomic
 
-Sources = Sequence[Path | Boxed] | np.ndarray
+Sources = Sequence[Path | PublishedImage] | np.ndarray
 """N files or parts of files, or uint8 [N, h, w] or [N, h, w, 3]."""
 
 # Raise it when the same file would give other pixels.
@@ -129,18 +129,32 @@ def decode_to_cache(
 
 
 def _key(sources: Sources, ids: Sequence[str], preprocess: Preprocess) -> str:
-    how = [_VERSION, PIL.__version__, preprocess.size, preprocess.crop, preprocess.interpolation, preprocess.antialias]
-    sha = hashlib.sha256(json.dumps(how).encode())
+    version = [
+        _VERSION,
+        PIL.__version__,
+        preprocess.size,
+        preprocess.crop,
+        preprocess.interpolation,
+        preprocess.antialias,
+    ]
+    sha = hashlib.sha256(json.dumps(version).encode())
     if isinstance(sources, np.ndarray):
         sha.update(json.dumps(sources.shape).encode())
         sha.update(np.ascontiguousarray(sources).data)
     else:
         for name, source in zip(ids, sources, strict=True):
-            path, box = (source.path, [source.box]) if isinstance(source, Boxed) else (source, [])
-            # A link to nothing is listed among the files that could not be decoded.
-            status = path.stat() if path.exists() else None
-            sha.update(json.dumps([name, status and [status.st_size, status.st_mtime_ns], *box]).encode())
+            path, how = (source.path, ["published", source.box]) if isinstance(source, PublishedImage) else (source, [])
+            sha.update(json.dumps([name, _status(path), *how]).encode())
     return sha.hexdigest()[:32]
+
+
+def _status(path: Path) -> list[int] | None:
+    """Size and time of change; None for a link to nothing or a name that no file can have: decoding lists those."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 @contextmanager
@@ -237,11 +251,11 @@ def _decode_chunk(chunk: Sources, preprocess: Preprocess) -> tuple[np.ndarray, d
     return pixels, reasons
 
 
-def _decode_one(source: Path | Boxed | np.ndarray, preprocess: Preprocess) -> np.ndarray:
+def _decode_one(source: Path | PublishedImage | np.ndarray, preprocess: Preprocess) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return preprocess_image(Image.fromarray(source), preprocess)
-    if isinstance(source, Boxed):
-        return read_image(source.path, preprocess, box=source.box)
+    if isinstance(source, PublishedImage):
+        return read_published(source, preprocess)
     return read_image(source, preprocess)
 
 

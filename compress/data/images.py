@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from compress.contracts import Preprocess
-
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF", "PPM", "PSD", "QOI", "SGI")
-"""Pillow's names of the formats that are taken; JPEG includes MPO.
-
-All have a signature, and no reader of theirs runs another program.
-"""
-
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_RAW = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM", b"FOVb")
-_DNG_VERSION, _SUBFILE_TYPE = 50706, 254
-_REDUCED = 1
-_RAW_REASON = "a RAW photograph, which Pillow does not develop; export it as JPEG"
+from compress.contracts import Preprocess, PublishedImage
+from compress.data.formats import FORMATS, formats_of, instead, reason
 
 MAX_SIDE = 65_535
 """The longest that JPEG has. Resizing first makes an image of the longer side and the target's width."""
@@ -52,7 +44,10 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     Raises:
         UndecodableImageError: the pixels are 32-bit floats.
     """
-    rgb = _to_rgb(_upright(image))
+    return _resized(_to_rgb(_upright(image)), preprocess)
+
+
+def _resized(rgb: Image.Image, preprocess: Preprocess) -> np.ndarray:
     H, W = preprocess.size
     return np.asarray(rgb.resize((W, H), Image.Resampling.BILINEAR, box=_source_box(rgb.size, (W, H), preprocess.crop)))
 
@@ -63,82 +58,71 @@ def read_image(
     *,
     formats: tuple[str, ...] | None = None,
     max_pixels: int | None = None,
-    box: tuple[float, float, float, float] | None = None,
 ) -> np.ndarray:
     """Decode one file: uint8 [H, W, 3].
 
     Args:
         formats: of Pillow's formats only these; by default ``FORMATS``, and TGA by its suffix.
         max_pixels: refuse larger images before they are decoded, besides Pillow's own limit.
-        box: take this part alone, (left, top, right, bottom) in pixels of the file, rounded; before EXIF turns it.
 
     Raises:
         TooManyPixelsError: larger than ``max_pixels``, or a side longer than ``MAX_SIDE``.
         UndecodableImageError: not an image, truncated, or larger than Pillow's limit against decompression bombs.
     """
+    with _opened(file, formats or formats_of(file)) as image:
+        if max_pixels is not None and image.width * image.height > max_pixels:
+            raise TooManyPixelsError(f"{image.width} x {image.height} pixels; at most {max_pixels:,} are taken")
+        return preprocess_image(image, preprocess)
+
+
+def read_published(source: PublishedImage, preprocess: Preprocess) -> np.ndarray:
+    """Decode a file as the code of Revisited Oxford and Paris does (cirtorch, ``pil_loader``): uint8 [H, W, 3].
+
+    Raises:
+        UndecodableImageError: not an image, or the box lies outside it.
+    """
+    with _truncated_taken(), _opened(source.path, FORMATS) as image:
+        return _resized(_to_rgb(image if source.box is None else _part(image, source.box)), preprocess)
+
+
+@contextmanager
+def _opened(file: Path | BinaryIO, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """An image file while it is used. Whatever goes wrong with it meanwhile is an ``UndecodableImageError``."""
     try:
         if isinstance(file, Path) and file.exists() and not file.is_file():
             raise UndecodableImageError("not a regular file")  # opening a pipe would wait for ever
-        with Image.open(file, formats=formats or _formats(file)) as image:
-            if max_pixels is not None and image.width * image.height > max_pixels:
-                raise TooManyPixelsError(f"{image.width} x {image.height} pixels; at most {max_pixels:,} are taken")
+        with Image.open(file, formats=formats) as image:
             if max(image.size) > MAX_SIDE:
                 raise TooManyPixelsError(
                     f"{image.width} x {image.height} pixels; at most {MAX_SIDE:,} a side are taken"
                 )
-            return preprocess_image(image if box is None else _part(image, box), preprocess)
+            yield image
     except UnidentifiedImageError as error:
-        raise UndecodableImageError(_instead(file)) from error
+        raise UndecodableImageError(instead(file)) from error
     except (UndecodableImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers leak errors of every kind from damaged files
-        raise UndecodableImageError(_reason(error)) from error
+        raise UndecodableImageError(reason(error)) from error
 
 
-def not_a_photograph(path: Path) -> str | None:
-    """Why a file is none, by its content; None where it is one. Reads the header only."""
+class _Truncated:
+    """How many threads decode truncated files now: Pillow's switch is one for the whole process."""
+
+    lock = threading.Lock()
+    readers = 0
+
+
+@contextmanager
+def _truncated_taken() -> Iterator[None]:
+    with _Truncated.lock:
+        _Truncated.readers += 1
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        with Image.open(path, formats=_formats(path)) as image:
-            return _RAW_REASON if _is_preview(image, path) else None
-    except UnidentifiedImageError:
-        return _instead(path)
-    except Exception as error:  # as above
-        return _reason(error)
-
-
-def _formats(file: Path | BinaryIO) -> tuple[str, ...]:
-    """TGA has no signature, so that its suffix must say it."""
-    return ("TGA",) if isinstance(file, Path) and file.suffix.lower() == ".tga" else FORMATS
-
-
-def _is_preview(image: Image.Image, path: Path) -> bool:
-    """Cameras write RAW photographs as TIFF, with a small preview where TIFF has its image."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    reduced = image.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED
-    return bool(reduced) or _DNG_VERSION in image.tag_v2 or _header(path)[8:10] == b"CR"
-
-
-def _header(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(12)
-
-
-def _instead(file: Path | BinaryIO) -> str:
-    """What a file is that is no image to Pillow."""
-    if not isinstance(file, Path):
-        return "not an image"
-    header = _header(file)
-    if header[4:8] == b"ftyp":
-        if header[8:] in _HEIC:
-            return "HEIC, which Pillow does not decode; convert it to JPEG"
-        return _RAW_REASON if header[8:] == b"crx " else "a video"
-    return _RAW_REASON if header.startswith(_RAW) else "not an image"
-
-
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(reason.split())
+        yield
+    finally:
+        with _Truncated.lock:
+            _Truncated.readers -= 1
+            ImageFile.LOAD_TRUNCATED_IMAGES = _Truncated.readers > 0
 
 
 def _part(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

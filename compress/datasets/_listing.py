@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.contracts import BadInput
-from compress.data.images import not_a_photograph
+from compress.data.formats import not_a_photograph
 from compress.datasets._files import stable_id
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})

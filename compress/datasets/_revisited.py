@@ -7,14 +7,14 @@ benchmarking", CVPR 2018, section 2. The average precision is the trapezoid form
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from compress.contracts import BadInput, Boxed, Dataset, GroundTruth, ImageSize, Samples, Splits
+from compress.contracts import BadInput, Dataset, GroundTruth, ImageSize, PublishedImage, Samples, Splits
 from compress.datasets._files import file_samples, not_found, stable_id
 from compress.datasets._listing import skipped_ids
 from compress.datasets._pickle import read_pickle
@@ -32,6 +32,7 @@ _SETTINGS = {
 class Revisited(Dataset):
     """The queries are cut out by their boxes, and what is relevant is listed.
 
+    All images are decoded as the benchmark's own code does: EXIF orientation is ignored, truncated files are taken.
     Metrics come as mAP/easy, mAP/medium and mAP/hard, and mAP alone is that of Medium. Images are named by landmark in
     galleries and reports.
 
@@ -92,11 +93,11 @@ def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits
         classes,
         train=_training_images(tree, classes) if tree is not None else file_samples([], [], home),
         test=Samples(
-            [Boxed(path, box) for path, box in zip(queries, boxes, strict=True)],
+            [PublishedImage(path, box) for path, box in zip(queries, boxes, strict=True)],
             labels[: len(asked)],
             tuple(f"queries/{stable_id(path, home)}" for path in queries),
         ),
-        gallery=file_samples([home / "jpg" / f"{name}.jpg" for name in names], labels[len(asked) :], home),
+        gallery=_published([home / "jpg" / f"{name}.jpg" for name in names], labels[len(asked) :], home),
         ground_truths=truths,
         skipped=_named_train(skipped_ids(tree.left_out, tree.folder)) if tree is not None else {},
     )
@@ -145,8 +146,12 @@ def _training_tree(train: str) -> Tree:
 
 
 def _training_images(tree: Tree, classes: tuple[str, ...]) -> Samples:
-    samples = file_samples(*tree.labelled(classes), tree.folder)
+    samples = _published(*tree.labelled(classes), tree.folder)
     return Samples(samples.images, samples.labels, tuple(f"train/{name}" for name in samples.ids))
+
+
+def _published(files: Sequence[Path], labels: Sequence[int] | np.ndarray, root: Path) -> Samples:
+    return replace(file_samples(files, labels, root), images=[PublishedImage(path) for path in files])
 
 
 def _named_train(skipped: dict[str, str]) -> dict[str, str]:

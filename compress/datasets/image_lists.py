@@ -13,12 +13,20 @@ import numpy as np
 from compress.contracts import BadInput, Dataset, GroundTruth, Samples, Splits
 from compress.datasets._files import file_samples, not_found
 
+_COLUMN_NAMES = frozenset(
+    {
+        *("path", "file", "file_name", "filename", "image", "image_path", "name"),
+        *("query", "gallery", "class", "label", "category", "relevant", "junk"),
+    }
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLists(Dataset):
     """Text or CSV files in ``root``, one image a line: its path below ``root`` and, after a comma, its class.
 
-    Without one the class is the name of the image's folder. Empty lines and lines that begin with # are left out.
+    Without one the class is the name of the image's folder. Empty lines, lines that begin with # and a first line of
+    column names (``path,class`` and the like) are left out.
 
     Attributes:
         queries: the list of the query images.
@@ -44,13 +52,18 @@ class ImageLists(Dataset):
             raise not_found(
                 "image_lists", [root / self.queries], "write one image path a line there, or CLASS/*.jpg,class"
             )
+        unlabelled = None if self.pairs is None else "unlabelled"
         listed = {
-            part: _images(root, name) if name is not None else []
-            for part, name in (("train", self.train), ("queries", self.queries), ("gallery", self.gallery))
+            "train": [] if self.train is None else _images(root / self.train, None),
+            "queries": _images(root / self.queries, unlabelled),
+            "gallery": [] if self.gallery is None else _images(root / self.gallery, unlabelled),
         }
         classes = tuple(sorted({label for images in listed.values() for _, label in images}))
-        if len(classes) < 2:
-            raise BadInput(f"data.root: the lists in {root.absolute()} name {len(classes)} classes, two are needed")
+        trained = {label for _, label in listed["train"]}
+        named = trained if self.train is not None else set(classes)
+        if len(named) < 2 and (self.train is not None or self.pairs is None):
+            what = "training images" if self.train is not None else "lists"
+            raise BadInput(f"data.root: the {what} in {root.absolute()} name {len(named)} classes, two are needed")
         number = {name: label for label, name in enumerate(classes)}
 
         def samples(part: str) -> Samples:
@@ -77,6 +90,8 @@ def _lines(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{path}: cannot be read ({error})") from error
     lines = [(number, cells) for number, cells in lines if any(cells) and not cells[0].startswith("#")]
+    if lines and {cell.lower() for cell in lines[0][1]} <= _COLUMN_NAMES:
+        del lines[0]
     if not lines:
         raise BadInput(f"{path}: lists no image")
     for number, cells in lines:
@@ -85,22 +100,28 @@ def _lines(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
         yield number, cells
 
 
-def _images(root: Path, name: str) -> list[tuple[str, str]]:
-    """(path below ``root``, class) of every image of a list."""
+def _images(path: Path, unlabelled: str | None) -> list[tuple[str, str]]:
+    """(path below the list's folder, class) of every image of a list.
+
+    Args:
+        unlabelled: the class of an image that has none and lies in no folder; None refuses it.
+    """
     found = []
-    for number, cells in _lines(root / name, 2):
-        path = _below(cells[0], root / name, number)
-        found.append((path, cells[1] if len(cells) == 2 else PurePosixPath(path).parent.name))
-        if not found[-1][1]:
-            raise BadInput(f"{root / name}:{number}: {path} lies in no folder and has no class; write {path},CLASS")
+    for number, cells in _lines(path, 2):
+        name = _below(cells[0], path, number)
+        label = cells[1] if len(cells) == 2 else PurePosixPath(name).parent.name or unlabelled
+        if label is None:
+            raise BadInput(f"{path}:{number}: {name} lies in no folder and has no class; write {name},CLASS")
+        found.append((name, label))
     return found
 
 
 def _below(cell: str, path: Path, number: int) -> str:
-    place = PurePosixPath(cell)
-    if place.is_absolute() or ".." in place.parts:
+    """The path without ``./`` and the like."""
+    name = PurePosixPath(cell)
+    if name.is_absolute() or ".." in name.parts or "\0" in cell:
         raise BadInput(f"{path}:{number}: {cell} must be a path below data.root")
-    return place.as_posix()
+    return name.as_posix()
 
 
 def _ground_truth(path: Path, queries: Samples, gallery: Samples) -> GroundTruth:
@@ -110,7 +131,7 @@ def _ground_truth(path: Path, queries: Samples, gallery: Samples) -> GroundTruth
     for number, cells in _lines(path, 3):
         if len(cells) < 2 or cells[2:] not in ([], ["junk"]):
             raise BadInput(f"{path}:{number}: {','.join(cells)!r} must be query,image or query,image,junk")
-        query, image = (unicodedata.normalize("NFC", cell) for cell in cells[:2])
+        query, image = (unicodedata.normalize("NFC", _below(cell, path, number)) for cell in cells[:2])
         for name, known, part in ((query, asked, "queries"), (image, indexed, "gallery")):
             if name not in known:
                 raise BadInput(f"{path}:{number}: {name} is not in the list of the {part}")

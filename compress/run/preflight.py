@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from compress.contracts import BadInput, Division, Model
 from compress.model.checkpoint import read_description
 from compress.recipe.reader import Recipe
 from compress.run.measured_choices import need_timers
+
+_LEAST_SIZE = 8
+"""Pixels of a side: the smallest ``data.image_size``."""
 
 
 def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
@@ -59,6 +64,10 @@ def _check_scales(recipe: Recipe) -> None:
         raise BadInput(f"gallery.scales: {list(scales)} must hold one scale or several different ones")
     if scales != (1.0,) and recipe.distance != "cosine":
         raise BadInput(f"gallery.scales: {list(scales)} needs embeddings compared by cosine; set it as model.distance")
+    size = round(min(scales) * recipe.data.image_size)
+    if size < _LEAST_SIZE:
+        least = ceil(1000 * _LEAST_SIZE / recipe.data.image_size) / 1000
+        raise BadInput(f"gallery.scales: {min(scales)} leaves {size} x {size} pixels of an image; set {least} or more")
 
 
 def _need_training_images(recipe: Recipe, images: int) -> None:

@@ -12,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compress.contracts import Preprocess
-from compress.data.images import MAX_SIDE, TooManyPixelsError, UndecodableImageError, preprocess_image, read_image
+from compress.contracts import Preprocess, PublishedImage
+from compress.data.images import (
+    MAX_SIDE,
+    TooManyPixelsError,
+    UndecodableImageError,
+    preprocess_image,
+    read_image,
+    read_published,
+)
 
 
 def same_size(image: Image.Image) -> Preprocess:
@@ -193,13 +200,14 @@ def test_files_that_cannot_be_decoded_say_why(
     assert "decompression bomb" in reason(whole)
 
 
-def test_a_box_is_cut_out_before_the_picture_is_turned(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
-    """A box counts pixels of the file, as published ones do; edges are rounded."""
+def test_a_published_box_counts_pixels_of_the_file(tmp_path: Path, photo: Callable[..., Image.Image]) -> None:
+    """Edges are rounded, and EXIF does not turn the part."""
     whole, exif = photo(1, 4), Image.Exif()
     exif[0x0112] = 6
     whole.save(tmp_path / "turned.png", exif=exif)
-    found = read_image(tmp_path / "turned.png", Preprocess(size=(30, 20)), box=(9.6, 4.4, 40.0, 24.0))
-    assert (found == np.rot90(np.asarray(whole.crop((10, 4, 40, 24))), -1)).all()
+    source = PublishedImage(tmp_path / "turned.png", (9.6, 4.4, 40.0, 24.0))
+    found = read_published(source, Preprocess(size=(20, 30)))
+    assert (found == np.asarray(whole.crop((10, 4, 40, 24)))).all()
     for box in ((-1.0, 0.0, 10.0, 10.0), (0.0, 0.0, 65.0, 10.0), (10.0, 10.0, 10.0, 20.0), (20.0, 0.0, 10.0, 10.0)):
         with pytest.raises(UndecodableImageError, match=r"its box .* lies outside its 64 x 48 pixels"):
-            read_image(tmp_path / "turned.png", Preprocess(size=(30, 20)), box=box)
+            read_published(PublishedImage(tmp_path / "turned.png", box), Preprocess(size=(30, 20)))

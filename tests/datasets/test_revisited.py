@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from compress.contracts import BadInput, Boxed, Dataset
-from compress.data.images import read_image
+from compress.contracts import BadInput, Dataset, PublishedImage
+from compress.data.images import UndecodableImageError, read_image
 from compress.data.load import load_data
 from compress.datasets.roxford5k import Roxford5k
 from compress.datasets.rparis6k import Rparis6k
@@ -72,7 +72,7 @@ def test_settings_boxes_and_names_are_the_published_ones(tree: tuple[Dataset, Pa
         "hard": ([[2], [4, 5]], [[0, 1, 3], []]),
     }
     query = splits.test.images[0]
-    assert isinstance(query, Boxed)
+    assert isinstance(query, PublishedImage)
     assert query.box == (10.4, 5.6, 50.2, 40.0)
     data = load_data(dataset, seed=0, cache_dir=table.parent / "cache")
     assert data.open_set
@@ -150,3 +150,35 @@ def test_what_is_not_the_published_file_is_named(tree: tuple[Dataset, Path], cha
     table.write_bytes(b"no pickle")
     with pytest.raises(BadInput, match="not a ground truth with 'imlist'"):
         dataset.splits(seed=0)
+
+
+def test_images_are_decoded_as_the_benchmark_does(tree: tuple[Dataset, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """EXIF orientation is ignored and a truncated file gives what it holds; elsewhere neither is so."""
+    dataset, table = tree
+    turned, cut = sorted((table.parent / "jpg").glob("*all_souls_*.jpg"))[1:3]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(turned).save(turned, exif=exif, quality=95)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    data = load_data(dataset, seed=0, cache_dir=table.parent / "cache")
+    assert data.skipped == {}
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    size = data.preprocess.size
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        for path in (turned, cut):
+            row = data.gallery.ids.index(f"jpg/{path.name}")
+            loaded = Image.open(path).convert("RGB").resize(size, Image.Resampling.BILINEAR)  # as cirtorch's pil_loader
+            assert (data.gallery.images[row] == np.asarray(loaded)).all()
+    with pytest.raises(UndecodableImageError, match="truncated"):
+        read_image(cut, data.preprocess)
+    upright = data.gallery.images[data.gallery.ids.index(f"jpg/{turned.name}")]
+    assert np.abs(upright.astype(int) - read_image(turned, data.preprocess)).mean() > 5
+
+
+def test_a_folder_of_landmarks_that_is_not_there_is_named(tree: tuple[Dataset, Path], tmp_path: Path) -> None:
+    dataset, _ = tree
+    missing = type(dataset)(root=dataset.root, train=str(tmp_path / "landmarks"))  # type: ignore[call-arg]
+    with pytest.raises(BadInput, match=r"data\.train: there is no folder .*landmarks; name one that holds other landm"):
+        missing.splits(seed=0)
