@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -112,7 +112,8 @@ def validate() -> str:
         f"`{key}`: {plugins.summary(Check, name)}\n\n{options(plugins.find(Check, name))}"
         for key, name in check_sections().items()
     ]
-    precisions = ("fp32", "fp16", "w8", "p8", "p6", "w8a32", "w8a8", "w4", "p4")
+    found = [get_type_hints(plugins.find(Exporter, name))["precision"] for name in plugins.names(Exporter)]
+    precisions = list(dict.fromkeys(each for choice in found for each in get_args(choice)))
     limits = {each: default_limits(each) for each in precisions}
     rows = [
         (f"`{name}`", direction, *(f"{limits[each][name]:g}" if name in limits[each] else "" for each in precisions))

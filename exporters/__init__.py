@@ -164,7 +164,7 @@ def _check_calibration(exporter: Exporter, images: Any, size: tuple[int, int]) -
     what = f"{exporter.format} {exporter.precision}"
     if exporter.precision not in exporter.calibrated:
         if images is not None:
-            raise BadInput(f"calibration: {what} uses no calibration images; leave it away")
+            raise BadInput(f"calibration: {what} uses no calibration images; remove it")
         return
     want = f"{what} needs uint8 training images [N, {size[0]}, {size[1]}, 3], a few hundred"
     if images is None:

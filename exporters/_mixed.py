@@ -45,9 +45,9 @@ class MixedPrecision(FileExporter):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.keep_float != "none" and self.precision not in self.calibrated:
-            raise BadInput(f"keep_float: {self.format} {self.precision} computes in float anyway; leave it away")
+            raise BadInput(f"keep_float: {self.format} {self.precision} computes in float anyway; remove it")
         if self.float_tolerance is not None and self.keep_float != "auto":
-            raise BadInput("float_tolerance: is that of 'keep_float: auto'; leave it away, or let keep_float be auto")
+            raise BadInput("float_tolerance: is that of 'keep_float: auto'; remove it, or let keep_float be auto")
 
     def kept_float(
         self,

@@ -95,13 +95,13 @@ class Exporter(Component):
     Subclasses declare ``precision`` as a field whose Literal lists what the format can store.
 
     Attributes:
-        calibration_images: how many training images measure the ranges of a calibrated precision, at most; they are
+        calibration_images: at most this many training images measure the ranges of a calibrated precision; they are
             chosen by the recipe's seed, the same number from each class. None means 256.
-        optimize: ``speed`` writes the graph as the format's runtime runs it fast, ``size`` does so as far as no weights
-            are added, ``none`` converts it as it is; ``measured`` times the forms of each place on the runtime and
-            keeps the fastest. All compute the same, to float rounding.
-        max_bytes: what the file may take, for ``speed`` and ``measured``.
-        plan: the form of each place, as an earlier export recorded it; nothing is estimated or measured then.
+        optimize: ``speed`` rewrites the graph for the format's runtime, ``size`` does so without adding weights,
+            ``none`` converts it as it is; ``measured`` times the variants at each location on the runtime and keeps
+            the fastest. All compute the same, to float rounding.
+        max_bytes: largest size of the file, for ``speed`` and ``measured``.
+        plan: the variant at each location, as an earlier export recorded it; nothing is estimated or measured then.
     """
 
     format: ClassVar[str]
@@ -124,7 +124,7 @@ class Exporter(Component):
             with_images = ", ".join(sorted(self.calibrated)) or "none"
             raise BadInput(
                 f"calibration_images: {self.format} {self.precision} uses no calibration images (precisions that do: "
-                f"{with_images}); leave it away"
+                f"{with_images}); remove this option"
             )
 
     def check(self, model: Model) -> None:

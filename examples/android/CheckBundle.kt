@@ -33,7 +33,7 @@ fun distance(a: FloatArray, b: FloatArray, kind: String): Double = when (kind) {
     else -> sqrt(a.indices.map { (a[it].toDouble() - b[it]) * (a[it].toDouble() - b[it]) }.sum())
 }
 
-/** Of the angles seen from [zero]: 0, or 0.5 for the activations of a code. */
+/** Cosine after subtracting [zero]: 0, or 0.5 for the activations of a code. */
 fun cosine(a: FloatArray, b: FloatArray, zero: Double): Double {
     var dot = 0.0
     var aa = 0.0
@@ -87,7 +87,7 @@ fun checkBundle(bundle: File, artifact: String, gallery: Gallery, embed: (ByteAr
         val found = embed(pixels.copyOfRange(i * imageBytes, (i + 1) * imageBytes))
         cosines.add(cosine(found, expected, zero))
         val neighbours = image.getJSONArray("neighbours")
-        // Right is what the PyTorch model has no farther than its last neighbour, so that ties cost nothing.
+        // A neighbour is right if the PyTorch model has it no farther than its last one, so that ties cost nothing.
         val limit = neighbours.getJSONObject(neighbours.length() - 1).getDouble("distance") * (1 + 1e-5)
         val without = if (leaveOneOut) image.getString("source") else null
         val rows = nearest(gallery, found, neighbours.length(), without)

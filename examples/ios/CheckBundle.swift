@@ -56,7 +56,7 @@ func decodeFeature(_ bytes: [UInt8], kind: String, dim: Int) -> [Float] {
     }
 }
 
-/// Of the angles seen from `zero`: 0, or 0.5 for the activations of a code.
+/// Cosine after subtracting `zero`: 0, or 0.5 for the activations of a code.
 func cosine(_ a: [Float], _ b: [Float], zero: Double = 0) -> Double {
     var dot = 0.0, aa = 0.0, bb = 0.0
     for i in a.indices {
@@ -175,7 +175,7 @@ func checkBundle(at bundle: URL, artifact: String) async throws -> [CheckResult]
         worst = angle.isNaN || worst.isNaN ? .nan : min(worst, angle)
         let without = golden.gallery.leave_one_out ? image.source : nil
         let rows = nearest(gallery, to: found, k: image.neighbours.count, by: spec.distance, without: without)
-        // Right is what the PyTorch model has no farther than its last neighbour, so that ties cost nothing.
+        // A neighbour is right if the PyTorch model has it no farther than its last one, so that ties cost nothing.
         let limit = (image.neighbours.last?.distance ?? 0) * (1 + 1e-5)
         let right = rows.filter { distance(expected, gallery.features[$0], spec.distance) <= limit }
         shares += Double(right.count) / Double(rows.count)

@@ -3,8 +3,8 @@
     pip install ai-edge-litert numpy
     python check_bundle.py BUNDLE [artifacts/NAME.tflite]
 
-Runs the file on the golden images and compares, with the limits of bundle.json, what it gives with
-golden/embeddings.f32 (cosine) and what these embeddings find in gallery/gallery.sqlite with golden/golden.json.
+Runs the file on the golden images. Compares its embeddings with golden/embeddings.f32 (cosine), and what they find in
+gallery/gallery.sqlite with golden/golden.json; the limits are those of bundle.json.
 examples/android and examples/ios do the same, step by step. Exit status 0: passed, 1: failed.
 """
 
@@ -74,7 +74,7 @@ def check(bundle: Path, path: str | None) -> dict[str, tuple[float, float]]:
             allowed = list(range(len(names)))
         nearest = np.argsort(distances(mine, features[allowed], meta["distance"]), kind="stable")
         neighbours = [allowed[i] for i in nearest[: len(entry["neighbours"])]]
-        # Right is what the PyTorch model has no farther than its last neighbour, so that ties cost nothing.
+        # A neighbour is right if the PyTorch model has it no farther than its last one, so that ties cost nothing.
         limit = entry["neighbours"][-1]["distance"] * (1 + 1e-5)
         shares.append(np.mean(distances(theirs, features[neighbours], meta["distance"]) <= limit))
     values = {"min_cosine": worst, "golden_neighbours": float(np.mean(shares))}

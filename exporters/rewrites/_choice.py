@@ -93,14 +93,14 @@ class Recorded:
         forms = ", ".join(form.name for form in place.forms)
         raise BadInput(
             f"plan: made for another network or version: it has {self.plan.get(place.name)!r} for the place "
-            f"'{place.name}' (forms: {forms}); leave it away"
+            f"'{place.name}' (forms: {forms}); remove it"
         )
 
     def check(self) -> None:
         """Raises BadInput for a plan that has places which the network lacks."""
         for name in self.plan:
             if name not in self.met:
-                raise BadInput(f"plan: made for another network or version: there is no place '{name}'; leave it away")
+                raise BadInput(f"plan: made for another network or version: there is no place '{name}'; remove it")
 
 
 def choose(places: Sequence[Place], free: int | None) -> list[Form]:

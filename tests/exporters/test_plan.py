@@ -106,7 +106,7 @@ def test_a_plan_of_another_network_is_refused(network: nn.Module, graph: DeployG
         groups=4,
     )
     for wrong in (other.eval(), create_model("mobilenet_v1", width=0.25).eval()):
-        with pytest.raises(BadInput, match=r"^plan: made for another network or version: .*; leave it away$"):
+        with pytest.raises(BadInput, match=r"^plan: made for another network or version: .*; remove it$"):
             export_model(wrong, tmp_path / "m.pt", input_size=SIZE, plan=plan)
     export_model(network, tmp_path / "m.pt", input_size=SIZE, plan=plan)
 
