@@ -53,7 +53,7 @@ def main(recipe_file: Path, changes: list[str]) -> None:
     from compress import pipeline
     from compress.model import reference
     from compress.recipe import reader as recipe
-    from compress.run import assess
+    from compress.run import check_artifact, compatibility, controls, gallery, prepare, trial
     from validators import measure
 
     checked = recipe.load_recipe(recipe_file, changes)
@@ -64,12 +64,15 @@ def main(recipe_file: Path, changes: list[str]) -> None:
     watch.watch("inference", measure, "execute")
     watch.watch("inference", reference, "embed", "observe")
     watch.watch("inference", pipeline, "embed")
-    watch.watch("inference", assess, "observe", "adversaries")
+    watch.watch("inference", trial, "observe")
+    watch.watch("inference", controls, "broken_outputs")
+    watch.watch("inference", compatibility, "embed")
     for check in {type(check) for check in checked.validation.checks}:
         watch.watch("checks", check, "run")
-    watch.watch("gallery, golden images and pictures", assess, "write_gallery", "write_worst")
+    watch.watch("gallery, golden images and pictures", gallery, "write_gallery", "build_index")
+    watch.watch("gallery, golden images and pictures", check_artifact, "write_worst")
     watch.watch("gallery, golden images and pictures", pipeline, "make_golden", "write_golden", "write_bundle")
-    watch.watch("data", pipeline, "load_data")
+    watch.watch("data", prepare, "load_data")
     with tempfile.TemporaryDirectory() as folder:
         pipeline.run(checked, Path(folder))
     total = time.perf_counter() - START

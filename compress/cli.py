@@ -8,12 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from compress.contracts import BadInput, CompressError, MissingTool
 from compress.system.output import lasting_streams, line, printable
+
+if TYPE_CHECKING:
+    from compress.bundle.manifest import Entry
+    from validators.results import Scores
 
 MAX_LINE = 4000
 """Characters of an error message; a value from a damaged file can be megabytes."""
@@ -54,7 +58,7 @@ def run(
 ) -> None:
     """Train, export and check: from a recipe to a verified bundle."""
     from compress import pipeline
-    from compress.bundle import manifest
+    from compress.bundle.manifest import IndexedGallery
     from compress.commands.tables import index_line
     from compress.recipe.reader import load_recipe
     from compress.run.plan import plan
@@ -77,12 +81,13 @@ def run(
     if bundle is None:
         line(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
         return
-    _show(bundle["name"], list(manifest.entries(bundle)), bundle["source"])
-    if bundle["gallery"]["index"] is not None:
-        line(index_line(bundle["gallery"]))
-    line(f"controls: {sum(c['caught'] for c in bundle['controls'])} of {len(bundle['controls'])} adversaries caught")
+    _show(bundle.name, bundle.entries, bundle.source)
+    if isinstance(bundle.gallery, IndexedGallery):
+        line(index_line(bundle.gallery))
+    caught = sum(control.caught for control in bundle.controls)
+    line(f"controls: {caught} of {len(bundle.controls)} negative controls caught")
     line(f"bundle: {folder}")
-    _exit_on(manifest.failures(bundle))
+    _exit_on(bundle.failures)
 
 
 @app.command()
@@ -213,14 +218,17 @@ def doctor() -> None:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    bundle: Annotated[bool, typer.Option("--bundle", help="print the schema of bundle.json")] = False,
+) -> None:
     """Print the recipe's JSON schema, for editors and CI."""
-    from compress.recipe.schema import json_schema
+    from compress.bundle.manifest import json_schema as bundle_schema
+    from compress.recipe.schema import json_schema as recipe_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print(json.dumps(bundle_schema() if bundle else recipe_schema(), indent=2))
 
 
-def _show(title: str, entries: Sequence[dict[str, Any]], source: dict[str, Any] | None = None) -> None:
+def _show(title: str, entries: Sequence[Entry], source: Scores | None = None) -> None:
     from compress.commands.tables import notes, print_table
 
     print_table(title, entries, source)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-from compress.bundle.golden import choose_probes, make_golden, write_golden
-from compress.bundle.write import write_bundle
-from compress.contracts import BadInput, HeldOut
+from compress.bundle.golden import make_golden, write_golden
+from compress.bundle.manifest import Manifest
+from compress.bundle.write import Findings, write_bundle
+from compress.contracts import BadInput
 from compress.data.load import load_data
-from compress.data.remarks import remarks
-from compress.model.checkpoint import save_model
 from compress.model.reference import embed
-from compress.model.start import initial_model
 from compress.recipe.reader import Recipe
 from compress.report import write_report
-from compress.run.assess import Assessor
-from compress.run.measured_choices import measured_stage
-from compress.run.preflight import check_model, check_recipe
-from compress.run.steps import export, run_stage, teacher_of
-from compress.run.workspace import Workspace
+from compress.run import gallery
+from compress.run.check_artifact import check
+from compress.run.compatibility import matrix
+from compress.run.controls import controls
+from compress.run.prepare import prepare
+from compress.run.rankings import write_rankings
+from compress.run.steps import export_all, held_out_of, teacher_of, train
+from compress.run.trial import Trial
 from compress.system import processes
-from compress.system.progress import say
-
-GOLDEN_IMAGES = 64
 
 
-def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool = False) -> dict[str, Any] | None:
+def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool = False) -> Manifest | None:
     """Do every step of ``recipe`` in ``folder``; finished steps are reused.
 
     Args:
@@ -35,54 +32,39 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         fresh: do finished steps again.
 
     Returns:
-        The manifest that stands in ``folder/bundle.json``, or None when ``until`` stopped earlier.
+        The manifest as ``folder/bundle.json`` holds it, or None when ``until`` stopped earlier.
     """
     until = until or recipe.steps[-1]
-    exporting = until in ("export", "validate")
-    check_recipe(recipe, exports=exporting)
-    work = Workspace(folder, recipe.name, fresh=fresh)
-    data = load_data(recipe.data, recipe.seed, progress=True)
-    gallery = "" if data.leave_one_out else f", a gallery of {len(data.gallery):,}"
-    say(f"data: {data.dataset}, {len(data.train):,} training, {len(data.queries):,} held-out images{gallery}")
-    for line in remarks(data):
-        say(line)
-    if until == "data":
+    start = prepare(recipe, folder, until, fresh=fresh)
+    if start is None:
         return None
-    model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))
-    check_model(recipe, model, data.division, gallery=len(data.gallery), exports=exporting)
+    data, model = start.data, start.model
     # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
-    with work:
-        if not recipe.stages:
-            save_model(model, folder / "checkpoints" / "initial.safetensors")
-        stages, exports = [], []
-        for step, stage in recipe.stages:
-            stages.append((step, measured_stage(work, step, stage, model, data)))
-            model = run_stage(work, *stages[-1], model, data, recipe.seed)
-            if until == step:
-                return None
-        artifacts = []
-        for exporter in recipe.exports:
-            artifact, chosen = export(work, exporter, model, recipe, data)
-            artifacts.append(artifact)
-            exports.append(chosen)
+    with start.work as work:
+        trained = train(work, recipe, model, data, until)
+        if trained is None:
+            return None
+        model, stages = trained
+        exported = export_all(work, recipe, model, data)
         if until == "export":
             return None
-        probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
-        held_out = HeldOut(data.queries, data.gallery, probes, data.ground_truths, recipe.gallery.scales)
-        assessor = Assessor(work, recipe.validation, model, held_out, data.fingerprint, teacher_of(recipe, model))
-        index = assessor.gallery(recipe.gallery, recipe.name)
-        golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out)
+        artifacts = [artifact for artifact, _ in exported]
+        held_out, labels, ids = held_out_of(data, recipe)
+        trial = Trial(work, recipe.validation, model, held_out, data.fingerprint)
+        index = gallery.write(trial, recipe.gallery, recipe.name)
+        golden = make_golden(held_out.probes, labels, ids, embed(model, held_out.probes), index, data.leave_one_out)
         write_golden(folder / "golden", golden, model.classes, index, recipe.data.images_license or recipe.license)
-        entries = [assessor.entry(artifact, golden, index) for artifact in artifacts]
-        findings = {
-            "source": assessor.source(),
-            "artifacts": entries,
-            "gallery": assessor.gallery_entry(recipe.gallery.index, index, recipe.seed),
-            "controls": assessor.controls(artifacts, labels, recipe.seed),
-            "compatibility": assessor.compatibility(),
-        }
-        assessor.rankings(index, recipe.gallery.thumbnail)
-        manifest = write_bundle(folder, recipe.measured(stages, exports), data, model, findings)
+        checked = [check(trial, artifact, golden, index) for artifact in artifacts]
+        findings = Findings(
+            trial.source(),
+            tuple(each.entry for each in checked),
+            gallery.describe(trial, recipe.gallery.index, index, recipe.seed),
+            controls(trial, artifacts, labels, recipe.seed),
+            matrix(trial, checked, teacher_of(recipe, model)),
+        )
+        write_rankings(trial, checked, index, recipe.gallery.thumbnail)
+        done = recipe.measured(stages, [exporter for _, exporter in exported])
+        manifest = write_bundle(folder, done, data, model, findings)
         write_report(folder)
         return manifest
 

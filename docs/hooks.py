@@ -2,6 +2,7 @@
 
 - ``recipe.md``, every key of a recipe, is made from the components and the recipe's JSON schema.
 - ``architectures-table`` in a page becomes a table of the networks' sizes, counted during the build.
+- ``bundle-fields`` in a page becomes a table of each part of bundle.json, made from its schema and its classes.
 - CONTRIBUTING.md, the changelog, the recipes and the examples are added to the site, so that links to them work.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from compress import plugins
+from compress.bundle.manifest import json_schema as bundle_schema
 from compress.contracts import (
     Architecture,
     Check,
@@ -37,11 +40,13 @@ from compress.contracts import (
 from compress.options import options_model
 from compress.recipe.reader import check_sections
 from compress.recipe.schema import json_schema
-from validators.gates import DIRECTIONS, default_limits
+from validators.gates import RULES, default_limits
+from validators.results import Part
 
 ROOT = Path(__file__).parent.parent
 JOINED = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "examples/**/*.*", "recipes/*.yaml")
 SIZES = "<!-- architectures-table -->"
+FIELDS = "<!-- bundle-fields -->"
 TOP = {
     "name": "name of the run and its files",
     "seed": "seed of every random choice",
@@ -62,8 +67,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace the marker for the table of networks."""
-    return markdown.replace(SIZES, sizes()) if SIZES in markdown else markdown
+    """Replace the markers for tables."""
+    for marker, made in ((SIZES, sizes), (FIELDS, bundle_fields)):
+        if marker in markdown:
+            markdown = markdown.replace(marker, made())
+    return markdown
 
 
 def sizes() -> str:
@@ -76,6 +84,49 @@ def sizes() -> str:
         counted = (f"{size.params / 1e6:.2f} M", f"{size.macs / 1e6:.0f} M")
         rows.append((f"`{name}`", *counted, plugins.summary(Architecture, name)))
     return table(("network", "parameters", "multiply-adds at 128 px", "what it is"), rows)
+
+
+def bundle_fields() -> str:
+    """The keys of bundle.json, one table per part, in the order in which parts are named.
+
+    Raises PluginError for a key that its class does not explain.
+    """
+    schema = bundle_schema()
+    parts = {"Manifest": schema, **schema["$defs"]}
+    classes = {part.__name__: part for part in _derived(Part)}
+    named, texts = ["Manifest"], []
+    for name in named:
+        found = re.findall(r"#/\$defs/(\w+)", json.dumps(parts[name]["properties"]))
+        named += [each for each in dict.fromkeys(found) if each not in named]
+        meanings = dict(attributes(classes[name]))
+        rows = []
+        for key, values in parts[name]["properties"].items():
+            if key not in meanings:
+                raise PluginError(f"{classes[name].__module__}: the docstring of {name} does not list '{key}'")
+            rows.append((f"`{key}`", kind_of(values), meanings[key].replace("None", "null")))
+        about = inspect.cleandoc(classes[name].__doc__ or "").partition("Attributes:")[0].strip()
+        title = "The whole file" if name == "Manifest" else f"{name} {{ #bundle-{name.lower()} }}"
+        texts.append(f"### {title}\n\n{about}\n\n{table(('key', 'type', 'meaning'), rows)}")
+    return "\n\n".join(texts)
+
+
+def _derived(part: type[Part]) -> Iterator[type[Part]]:
+    for each in part.__subclasses__():
+        yield each
+        yield from _derived(each)
+
+
+def kind_of(values: Mapping[str, Any]) -> str:
+    """A key's type in words, with links to the tables of parts."""
+    if "$ref" in values:
+        name = values["$ref"].rpartition("/")[2]
+        return f"[{name}](#bundle-{name.lower()})"
+    for several in ("anyOf", "oneOf"):
+        if several in values:
+            return " or ".join(kind_of(each) for each in values[several])
+    if values.get("type") == "array" and "items" in values:
+        return f"list of {kind_of(values['items'])}"
+    return allowed(values, {})
 
 
 def recipe_page() -> str:
@@ -116,8 +167,12 @@ def validate() -> str:
     precisions = list(dict.fromkeys(each for choice in found for each in get_args(choice)))
     limits = {each: default_limits(each) for each in precisions}
     rows = [
-        (f"`{name}`", direction, *(f"{limits[each][name]:g}" if name in limits[each] else "" for each in precisions))
-        for name, direction in DIRECTIONS.items()
+        (
+            f"`{name}`",
+            rule.direction,
+            *(f"{limits[each][name]:g}" if name in limits[each] else "" for each in precisions),
+        )
+        for name, rule in RULES.items()
     ]
     gates = table(("gate", "the value is", *precisions), rows)
     return "\n\n".join(

@@ -21,7 +21,7 @@ from compress.recipe.reader import Recipe, parse_recipe
 from compress.run.plan import plan
 from validators.checks.feature_parity import FeatureParity
 from validators.checks.retrieval_map import RetrievalMap
-from validators.gates import default_limits, evaluate_gates
+from validators.gates import default_limits, evaluate_gates, located
 from validators.local_matching import unpack
 
 TRUNK = {"mobilenet_v1": {"width": 0.25}}
@@ -107,10 +107,15 @@ def test_wrong_places_and_wrong_scores_are_caught(bundle: Path) -> None:
         assert "min_cosine" in [gate.name for gate in gates if not gate.passed], name
 
 
-def _values(reference: Observation, given: np.ndarray, held_out: HeldOut, spec: EmbeddingSpec) -> dict[str, Any]:
+def _values(
+    reference: Observation, given: np.ndarray, held_out: HeldOut, spec: EmbeddingSpec
+) -> dict[str, float | None]:
     candidate = Observation(given, given, given)
     checks = (FeatureParity(), RetrievalMap())
-    return {key: value for check in checks for key, value in check.run(reference, candidate, held_out, spec).items()}
+    values: dict[str, float | None] = {}
+    for check in checks:
+        values |= located(check.section, check.run(reference, candidate, held_out, spec))
+    return values
 
 
 def _golden(bundle: Path) -> tuple[np.ndarray, np.ndarray]:

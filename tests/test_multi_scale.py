@@ -71,16 +71,18 @@ def test_artifacts_ask_at_one_size_in_the_gallery_of_several(model: Model, digit
     assert np.array_equal(reference.queries, embed(model, digits.images))
     path = export_model(model.network, tmp_path / "asks.onnx", input_size=28, distance="cosine")
     checks, (runtime, *_) = (RetrievalMap(), RankAgreement()), runtimes_for("onnx")
-    result, observed = measure(runtime, path, reference, held_out, checks, model.embedding)
+    measured = measure(runtime, path, reference, held_out, checks, model.embedding)
+    found, observed = measured.measurement, measured.observation
+    assert found.retrieval is not None and found.ranking is not None
     assert observed is not None and observed.gallery is reference.gallery
     labels = digits.labels
     right = evaluate_retrieval(observed.queries, stored, labels, labels, distance="cosine", exclude_self=True)["mAP"]
-    assert result["retrieval"]["mAP"] == pytest.approx(right, abs=1e-9)
+    assert found.retrieval.mAP == pytest.approx(right, abs=1e-9)
     single = observe(model, replace(held_out, scales=(1.0,)))
     assert single.gallery is single.queries
     other = evaluate_retrieval(single.queries, single.gallery, labels, labels, distance="cosine", exclude_self=True)
     assert right != pytest.approx(other["mAP"], abs=1e-4)
-    assert abs(result["ranking"]["largest_ap_drop"]) < 1e-6
+    assert found.ranking.largest_ap_drop == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

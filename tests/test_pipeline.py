@@ -221,10 +221,10 @@ def test_a_checkpoint_can_be_exported_again_without_training(finished: Finished,
     bundle = run(load_recipe(finished.recipe, changes), tmp_path / "out")
     assert bundle is not None
     first = manifest(finished.folder)
-    assert bundle["embedding"]["space_id"] == first["embedding"]["space_id"]
-    assert bundle["source"] == first["source"]
-    (onnx,) = bundle["artifacts"]
-    assert onnx["sha256"] == next(a["sha256"] for a in first["artifacts"] if a["format"] == "onnx")
+    assert bundle.embedding.space_id == first["embedding"]["space_id"]
+    assert bundle.source.to_json() == first["source"]
+    (onnx,) = bundle.artifacts
+    assert onnx.sha256 == next(a["sha256"] for a in first["artifacts"] if a["format"] == "onnx")
 
 
 @pytest.mark.parametrize(

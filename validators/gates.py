@@ -4,37 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-from compress.contracts import BadInput, EmbeddingKind, Gate
+from compress.contracts import BadInput, EmbeddingKind
 from compress.plugins import did_you_mean
+from validators.results import Gate, Part
 
-DIRECTIONS: dict[str, Literal["at least", "at most"]] = {
-    "min_cosine": "at least",
-    "min_centered_cosine": "at least",
-    "max_abs_error": "at most",
-    "max_rel_error": "at most",
-    "top10_overlap": "at least",
-    "golden_neighbours": "at least",
-    "bit_flip_rate": "at most",
-    "mAP": "at least",
-    "mAP_drop": "at most",
-    "bytes": "at most",
-    "params": "at most",
-    "macs": "at most",
-    "latency_ms": "at most",
-    "latency_ratio": "at most",
-    "mobile_problems": "at most",
-    "index_recall": "at least",
+
+@dataclass(frozen=True)
+class Rule:
+    """What a gate limits: ``value`` of ``section``; a value equal to the limit passes."""
+
+    section: str
+    value: str
+    direction: Literal["at least", "at most"]
+
+    @property
+    def location(self) -> str:
+        return f"{self.section}.{self.value}"
+
+
+RULES = {
+    "min_cosine": Rule("parity", "min_cosine", "at least"),
+    "min_centered_cosine": Rule("parity", "min_centered_cosine", "at least"),
+    "max_abs_error": Rule("parity", "max_abs_error", "at most"),
+    "max_rel_error": Rule("parity", "max_rel_error", "at most"),
+    "top10_overlap": Rule("parity", "top10_overlap", "at least"),
+    "golden_neighbours": Rule("neighbours", "golden_neighbours", "at least"),
+    "bit_flip_rate": Rule("parity", "bit_flip_rate", "at most"),
+    "mAP": Rule("retrieval", "mAP", "at least"),
+    "mAP_drop": Rule("retrieval", "mAP_drop", "at most"),
+    "bytes": Rule("file", "bytes", "at most"),
+    "params": Rule("model", "params", "at most"),
+    "macs": Rule("model", "macs", "at most"),
+    "latency_ms": Rule("latency_ms", "median", "at most"),
+    "latency_ratio": Rule("latency_ms", "ratio", "at most"),
+    "mobile_problems": Rule("file", "mobile_problems", "at most"),
+    "index_recall": Rule("gallery", "recall@10", "at least"),
 }
-"""Gate name -> what its limit is. A value equal to the limit passes.
+"""Gate -> what it limits.
 
-latency_ms is one image on one thread, latency_ratio the same over the PyTorch model's in the same run, which depends
-less on the machine; mobile_problems counts what PyTorch Mobile would refuse in a TorchScript file; index_recall is the
-recall@10 of the gallery's index, and no artifact's.
+latency_ms is one image on one thread, latency_ratio the same divided by the PyTorch model's in the same run, which
+depends less on the machine; mobile_problems counts what PyTorch Mobile would refuse in a TorchScript file; index_recall
+is the recall@10 of the gallery's index, and belongs to no artifact.
 """
 
 INDEX_RECALL = "index_recall"
+STATIC = frozenset(name for name, rule in RULES.items() if rule.section in ("file", "model"))
+"""Gates that are judged without executing anything."""
 
 _LIMITS = {
     "fp32": {
@@ -102,21 +120,40 @@ def default_limits(precision: str, file_format: str | None = None, kind: Embeddi
 def check_names(names: Iterable[str]) -> None:
     """Raises BadInput, naming the nearest gate, unless every name is one."""
     for name in names:
-        if name not in DIRECTIONS:
-            known = list(DIRECTIONS)
+        if name not in RULES:
+            known = list(RULES)
             raise BadInput(f"unknown gate '{name}' (there are: {', '.join(known)}){did_you_mean(name, known)}")
+
+
+def short_name(name: str) -> str:
+    """The gate's own name for ``section.value`` as well, such as ``parity.min_cosine``; any other text unchanged."""
+    return next((gate for gate, rule in RULES.items() if rule.location == name), name)
+
+
+def located(section: str, result: Part | None) -> dict[str, float | None]:
+    """The numbers of one section of a result by location, as ``evaluate_gates`` looks them up."""
+    values = {} if result is None else dict(result)
+    return {
+        f"{section}.{name}": value
+        for name, value in values.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }
 
 
 def evaluate_gates(limits: Mapping[str, float], values: Mapping[str, float | None]) -> tuple[Gate, ...]:
     """One gate per limit, in the order of the limits.
 
-    A value that is missing, None or NaN fails: what was not measured is not proved. Its gate carries NaN.
+    A value that is missing, None or NaN fails: what was not measured is not proved. Its gate holds None.
+
+    Args:
+        limits: by gate.
+        values: by location, such as ``parity.min_cosine``, so that no section can answer for another.
 
     Raises:
         BadInput: an unknown gate, or a limit that is NaN.
     """
     check_names(limits)
-    return tuple(_evaluate(name, limit, values.get(name)) for name, limit in limits.items())
+    return tuple(_evaluate(name, limit, values.get(RULES[name].location)) for name, limit in limits.items())
 
 
 def _evaluate(name: str, limit: float, measured: float | None) -> Gate:
@@ -124,5 +161,5 @@ def _evaluate(name: str, limit: float, measured: float | None) -> Gate:
         raise BadInput(f"gate '{name}': the limit is NaN; give a number")
     value = math.nan if measured is None else float(measured)
     # Comparisons with NaN are false in both directions.
-    passed = value >= limit if DIRECTIONS[name] == "at least" else value <= limit
-    return Gate(name, limit, value, passed)
+    passed = value >= limit if RULES[name].direction == "at least" else value <= limit
+    return Gate(name=name, limit=limit, value=value, passed=passed)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compress.bundle.golden import read_golden
-from compress.bundle.manifest import MANIFEST
+from compress.bundle.manifest import MANIFEST, IndexedGallery, IndexLatency, IndexMeasurement
 from compress.bundle.neighbours import index_recall
 from compress.contracts import BadInput, Index, OpenIndex
 from compress.gallery.recall import K, exhaustive, searched
@@ -24,8 +24,6 @@ from compress.options import build_named
 from compress.system.child import ChildFailed, child
 from compress.system.files import artifact_sha256
 
-RECALL = f"recall@{K}"
-GOLDEN_RECALL = f"golden_{RECALL}"
 _EXACT_ROUNDS = 100
 """Queries that exhaustive search is timed with, at most."""
 
@@ -42,7 +40,7 @@ def build_index(
     own: np.ndarray,
     seed: int,
     whole: tuple[np.ndarray, np.ndarray] | None,
-) -> dict[str, Any]:
+) -> IndexedGallery:
     """Index the gallery of the bundle ``folder``, whose golden pack is written.
 
     Args:
@@ -52,7 +50,7 @@ def build_index(
             in them; the index is then built and measured once more.
 
     Returns:
-        What bundle.json says about it, as JSON values.
+        What bundle.json says about it, without gates.
 
     Raises:
         CompressError: it could not be built; the message says why.
@@ -67,26 +65,27 @@ def build_index(
         with child(_run, job) as started:
             for key, array in arrays.items():
                 np.save(started.scratch / f"{key}.npy", array)
-            found: dict[str, Any] = started.result()
+            return IndexedGallery.from_json(started.result())
     except ChildFailed as failed:
         raise failed.error(f"gallery.index: {index.component_name()}") from failed
-    return found
 
 
-def open_index(folder: Path, manifest: Mapping[str, Any], gallery: Gallery) -> OpenIndex:
-    """The index that a bundle's manifest names, ready to search its ``gallery``.
+def open_index(folder: Path, described: IndexedGallery, sha256: str | None, gallery: Gallery) -> OpenIndex:
+    """The index that a bundle's manifest describes, ready to search its ``gallery``.
+
+    Args:
+        sha256: of the index, as the manifest has it; None if it does not list the file.
 
     Raises:
         BadInput: it is missing, damaged, or not known here.
         MissingTool: it needs a library that is not installed.
     """
-    entry = manifest["gallery"]
-    path = folder / entry["path"]
+    path = folder / described.path
     # faiss trusts what it reads: a wrong byte may end the process, so the file must be the one that was made.
-    if not path.is_file() or artifact_sha256(path) != manifest["files"].get(entry["path"]):
+    if not path.is_file() or artifact_sha256(path) != sha256:
         raise BadInput(f"{path}: missing, or changed since the bundle was made; take the file of the run")
     try:
-        index = build_named(Index, {entry["index"]: entry["options"]}, "gallery.index")
+        index = build_named(Index, {described.index: described.options}, "gallery.index")
     except BadInput as error:
         raise BadInput(f"{folder / MANIFEST}: {error}") from error
     return index.open(path, gallery.features, gallery.embedding.distance)
@@ -100,34 +99,41 @@ def _run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     gallery, golden = read_gallery(folder / GALLERY), read_golden(folder / "golden")
     path = folder / index_path(index)
 
-    def measured(path: Path, features: np.ndarray, own: np.ndarray) -> dict[str, Any]:
+    def measured(path: Path, features: np.ndarray, own: np.ndarray) -> IndexMeasurement:
         build_ms = _milliseconds(lambda: index.build(path, features, distance, job["seed"]))
         opened = index.open(path, features, distance)
         done = searched(opened, features, arrays["queries"], own, distance)
         search, rounds = exhaustive(features, distance), arrays["queries"][:_EXACT_ROUNDS]
         exact = [_milliseconds(partial(search, query, K)) for query in rounds]
-        times = {"build": build_ms, "query": float(np.median(done.milliseconds)), "exact": float(np.median(exact))}
-        return {
-            "images": len(features),
-            "bytes": path.stat().st_size,
-            RECALL: done.recall,
-            "latency_ms": {**times, "threads": 1},
-        }
+        return IndexMeasurement(
+            images=len(features),
+            bytes=path.stat().st_size,
+            recall=done.recall,
+            latency_ms=IndexLatency(
+                build=build_ms,
+                query=float(np.median(done.milliseconds)),
+                exact=float(np.median(exact)),
+                threads=1,
+            ),
+        )
 
     found = measured(path, gallery.features, arrays["own"])
     whole = None
     if "whole" in arrays:
         whole = measured(scratch / "whole.index", arrays["whole"], arrays["whole_own"])
     opened = index.open(path, gallery.features, distance)
-    return {
-        "index": index.component_name(),
-        "options": index.options(),
-        "path": index_path(index).as_posix(),
-        **found,
-        "queries": len(arrays["queries"]),
-        GOLDEN_RECALL: index_recall(golden, gallery, opened),
-        "whole_gallery": whole,
-    }
+    described = IndexedGallery(
+        **dict(found),
+        of=len(arrays["whole"]) if whole is not None else len(gallery.features),
+        index=index.component_name(),
+        options=index.options(),
+        path=index_path(index).as_posix(),
+        queries=len(arrays["queries"]),
+        golden_recall=index_recall(golden, gallery, opened),
+        whole_gallery=whole,
+        gates=(),
+    )
+    return described.to_json()
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

@@ -1,17 +1,22 @@
-"""bundle.json, the manifest of a bundle: read it, walk it, judge it."""
+"""bundle.json, the manifest of a bundle: its types, its one reader, and what failed in it.
+
+``SCHEMA`` goes up when an app that reads today's keys would break: a key is removed, renamed or changes its meaning. An
+added key leaves it as it is. Every version of Compress reads all older numbers, and refuses keys that it does not know,
+since ``verify`` answers for the whole file.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError
 
-from compress.contracts import BadInput, Distance, EmbeddingKind
+from compress.contracts import BadInput, Distance, EmbeddingKind, EmbeddingSpec, Preprocess
+from compress.system.bounded import JSON_BYTES, parse_json, read_text
 from compress.system.files import artifact_sha256
+from validators.results import Execution, Gate, Measured, Part, SourceScores
 
 SCHEMA = 1
 MANIFEST = "bundle.json"
@@ -24,64 +29,384 @@ def _inside(path: str) -> str:
     return path
 
 
-_Path = Annotated[str, AfterValidator(_inside)]
+BundlePath = Annotated[str, AfterValidator(_inside)]
+"""A path relative to the bundle's folder, with forward slashes."""
 
 
-class _Gate(BaseModel):
+class ArchitectureEntry(Part):
+    """The network, with its sizes as ``architectures.Complexity`` counts them.
+
+    Attributes:
+        name, options: as in a recipe.
+        params: number of parameters.
+        macs: multiply-accumulates for one image.
+        paper_flops, paper_params: OMCBIR's equations 5 and 6.
+        macs_with_batch_norm: macs and 4 operations for each value that batch normalisation passes on.
+        input: height and width in pixels.
+        pruned: convolution -> its output channels as built and as pruning left them, of those that lost any.
+    """
+
     name: str
-    limit: float
+    options: dict[str, Any]
+    params: int
+    macs: int
+    paper_flops: int
+    paper_params: int
+    macs_with_batch_norm: int
+    input: tuple[int, int]
+    pruned: dict[str, tuple[int, int]]
 
 
-class _Artifact(BaseModel):
-    path: _Path
+class EmbeddingEntry(Part):
+    """What every artifact puts out.
+
+    Attributes:
+        dim: number of values.
+        kind: ``float``, ``binary`` or ``local``.
+        distance: by which two embeddings are compared.
+        space_id: embeddings of another one must not be compared with these.
+    """
+
+    dim: int
+    kind: EmbeddingKind
+    distance: Distance
+    space_id: str
+
+    @property
+    def spec(self) -> EmbeddingSpec:
+        return EmbeddingSpec(self.dim, self.kind, self.distance)
+
+
+class PreprocessEntry(Part):
+    """How an app makes the artifact's input of a photograph.
+
+    Attributes:
+        color: order of the channels.
+        resize: height and width in pixels.
+        crop: ``center`` cuts out the centre, ``none`` squashes.
+        mean, std: of the normalisation, for information: it is inside the artifact.
+        interpolation, antialias: of the resizing.
+        folded: the normalisation is inside the artifact.
+    """
+
+    color: Literal["RGB"]
+    resize: tuple[int, int]
+    crop: Literal["none", "center"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear"]
+    antialias: bool
+    folded: Literal[True]
+
+    @property
+    def value(self) -> Preprocess:
+        return Preprocess(self.resize, self.crop, self.mean, self.std, self.color, self.interpolation, self.antialias)
+
+
+class DataEntry(Part):
+    """The images.
+
+    Attributes:
+        dataset: its name in a recipe.
+        images: number of images that were used.
+        classes: number of classes.
+        duplicates: number of images left out as copies of others.
+        skipped: file or folder that is no readable image -> why.
+        in_two_classes: pairs of files with the same content and different classes; absent in the first bundles.
+        never_tested: classes that train and that no query has; absent in the first bundles.
+        splits: split -> number of images.
+    """
+
+    left_out = frozenset({"in_two_classes", "never_tested"})
+
+    dataset: str
+    images: int
+    classes: int
+    duplicates: int
+    skipped: dict[str, str]
+    in_two_classes: tuple[tuple[str, str], ...] | None = None
+    never_tested: tuple[str, ...] | None = None
+    splits: dict[str, int]
+
+
+class Stored(Part):
+    """What a file stores.
+
+    Attributes:
+        weights: type -> number of weights.
+        activations: type of their input -> number of weighted operations.
+    """
+
+    weights: dict[str, int]
+    activations: dict[str, int]
+
+
+class PyTorchMobile(Part):
+    """What PyTorch Mobile 2.1 would find in a TorchScript file.
+
+    Attributes:
+        file_version: of the format; None if the file could not be read.
+        bytecode_version: of the lite interpreter; None if the file has no bytecode.
+        operators: that the file uses.
+        problems: why it would refuse the file, one line each.
+    """
+
+    file_version: int | None
+    bytecode_version: int | None
+    operators: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+class Calibration(Part):
+    """The training images that measured the ranges of activations.
+
+    Attributes:
+        images: number of images.
+        sha256: of their pixels.
+    """
+
+    images: int
+    sha256: str
+
+
+class FileEntry(Part):
+    """One exported file or, for .mlpackage, folder. What a format does not have is absent from bundle.json.
+
+    Attributes:
+        path: of the file in the bundle.
+        format: what it is, such as ``onnx``.
+        precision: of its weights and activations, such as ``fp32``.
+        bytes: its size.
+        sha256: its hash; that of a folder is explained above.
+        pytorch_mobile: what PyTorch Mobile would find in a TorchScript file.
+        stored: types of its weights and activations.
+        minimum_ios: oldest version that runs a Core ML file.
+        quantization: how the exporter rounded it.
+        plan: location in the network -> the variant of its operations that the exporter chose.
+        calibration: images that measured the ranges of activations.
+    """
+
+    left_out = frozenset({"pytorch_mobile", "stored", "minimum_ios", "quantization", "plan", "calibration"})
+
+    path: BundlePath
     format: str
     precision: str
     bytes: int
     sha256: str
-    runtime: str
-    gates: list[_Gate]
+    pytorch_mobile: PyTorchMobile | None = None
+    stored: Stored | None = None
+    minimum_ios: int | None = None
+    quantization: Any = None
+    plan: dict[str, str] | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def mobile_problems(self) -> tuple[str, ...] | None:
+        """Why PyTorch Mobile would refuse a TorchScript file; None for another format."""
+        return None if self.pytorch_mobile is None else self.pytorch_mobile.problems
+
+    @property
+    def suffix(self) -> str:
+        """With its dot, such as ``.tflite``."""
+        return PurePosixPath(self.path).suffix
 
 
-class _Gallery(BaseModel):
-    index: str | None
-    options: dict[str, Any] = {}
-    path: _Path | None = None
-    golden_recall: float | None = Field(None, alias="golden_recall@10")
-    gates: list[_Gate] = []
+class Entry(Execution, FileEntry):
+    """One file on one runtime."""
 
-    @model_validator(mode="after")
-    def _describes_its_index(self) -> Self:
-        if self.index is not None and (self.path is None or self.golden_recall is None):
-            raise ValueError(f"the index {self.index} has no path or no golden_recall@10")
-        return self
+    left_out = FileEntry.left_out
 
 
-class _Architecture(BaseModel):
-    params: int
-    macs: int
+class ArtifactEntry(Entry):
+    """One file on the best runtime, and on the others that the recipe names.
+
+    Attributes:
+        other_runtimes: the same file on each other runtime.
+    """
+
+    other_runtimes: tuple[Execution, ...]
+
+    def entries(self) -> Iterator[Entry]:
+        """The file on each of its runtimes, the best one first."""
+        file = {name: getattr(self, name) for name in FileEntry.model_fields}
+        for execution in (self, *self.other_runtimes):
+            yield Entry(**file, **{name: getattr(execution, name) for name in Execution.model_fields})
 
 
-class _Embedding(BaseModel):
-    dim: int
-    kind: EmbeddingKind
-    distance: Distance
+class IndexLatency(Part):
+    """Milliseconds.
+
+    Attributes:
+        build: to build the index.
+        query: for one query with the index.
+        exact: for one query without it.
+        threads: always one.
+    """
+
+    build: float
+    query: float
+    exact: float
+    threads: int
 
 
-class _Manifest(BaseModel):
-    """What the tools rely on; a manifest holds more."""
+class IndexMeasurement(Part):
+    """One index, measured.
+
+    Attributes:
+        images: number of gallery images in it.
+        bytes: its size.
+        recall@10: share of a query's 10 nearest images that it finds.
+        latency_ms: its times.
+    """
+
+    images: int
+    bytes: int
+    recall: Measured = Field(validation_alias="recall@10", serialization_alias="recall@10")
+    latency_ms: IndexLatency
+
+
+class ExhaustiveGallery(Part):
+    """A gallery that is searched image by image.
+
+    Attributes:
+        images: number of images in the bundle's gallery.
+        of: number of images in the data set's gallery.
+        index: none.
+    """
+
+    images: int
+    of: int
+    index: None
+
+
+class IndexedGallery(IndexMeasurement):
+    """A gallery with an index.
+
+    Attributes:
+        of: number of images in the data set's gallery.
+        index, options: as in a recipe.
+        path: of the index in the bundle.
+        queries: number of held-out queries that measured it.
+        golden_recall@10: share of the golden images' neighbours that it finds.
+        whole_gallery: the same index over all images, where the bundle holds only some of them.
+        gates: the limit on its recall.
+    """
+
+    of: int
+    index: str
+    options: dict[str, Any]
+    path: BundlePath
+    queries: int
+    golden_recall: Measured = Field(validation_alias="golden_recall@10", serialization_alias="golden_recall@10")
+    whole_gallery: IndexMeasurement | None
+    gates: tuple[Gate, ...]
+
+
+def _kind(gallery: Any) -> str:
+    index = gallery.get("index") if isinstance(gallery, dict) else getattr(gallery, "index", None)
+    return "exhaustive" if index is None else "indexed"
+
+
+GalleryEntry = Annotated[
+    Annotated[ExhaustiveGallery, Tag("exhaustive")] | Annotated[IndexedGallery, Tag("indexed")], Discriminator(_kind)
+]
+
+
+class Control(Part):
+    """A broken model, judged at the limits of one precision.
+
+    Attributes:
+        name: what is broken.
+        precision: whose limits.
+        failed_gates: names of the gates that caught it.
+        caught: whether any did.
+    """
 
     name: str
-    architecture: _Architecture
-    embedding: _Embedding
-    preprocess: dict[str, Any]
-    data: dict[str, Any]
-    source: dict[str, Any]
-    artifacts: list[_Artifact]
-    gallery: _Gallery | None = None
-    files: dict[_Path, str]
+    precision: str
+    failed_gates: tuple[str, ...]
+    caught: bool
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+class Manifest(Part):
+    """What lies in a bundle, and what was found out about it.
+
+    Attributes:
+        schema: goes up when an app that reads today's keys would break; an added key leaves it as it is.
+        name: of the recipe.
+        created_by: library -> its version.
+        recipe_sha256: of recipe.yaml.
+        license: of the photographs.
+        architecture: the network.
+        embedding: what every artifact puts out.
+        preprocess: what every artifact takes in.
+        data: the images.
+        source: the PyTorch model's metrics.
+        artifacts: every exported file.
+        gallery: the images to search in.
+        controls: broken models, which the gates must catch.
+        compatibility: artifact that made the gallery -> artifact that makes the queries -> mAP.
+        files: every other file of the bundle -> its sha256.
+    """
+
+    schema_number: int = Field(validation_alias="schema", serialization_alias="schema")
+    name: str
+    created_by: dict[str, str]
+    recipe_sha256: str
+    license: str
+    architecture: ArchitectureEntry
+    embedding: EmbeddingEntry
+    preprocess: PreprocessEntry
+    data: DataEntry
+    source: SourceScores
+    artifacts: tuple[ArtifactEntry, ...]
+    gallery: GalleryEntry
+    controls: tuple[Control, ...]
+    compatibility: dict[str, dict[str, Measured]]
+    files: dict[BundlePath, str]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every file on every runtime that it was checked on."""
+        return tuple(entry for artifact in self.artifacts for entry in artifact.entries())
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """One line per failed gate, and per negative control that no gate caught."""
+        lines = [*failed_gates(self.entries)]
+        if isinstance(self.gallery, IndexedGallery):
+            lines += [_line(self.gallery.path, gate) for gate in self.gallery.gates if not gate.passed]
+        return (*lines, *uncaught(self.controls))
+
+
+def failed_gates(entries: Iterable[Entry]) -> Iterator[str]:
+    """One line per failed gate: file, runtime, gate, value and limit."""
+    for entry in entries:
+        yield from (_line(f"{entry.path} on {entry.runtime}", gate) for gate in entry.failed)
+
+
+def uncaught(controls: Iterable[Control]) -> Iterator[str]:
+    """One line per negative control that passed the gates of every precision.
+
+    A coarse precision may miss one that moves features less than its own rounding does, such as swapped colours for a
+    network that was trained on grey images, where a finer precision of the same run catches it.
+    """
+    controls = tuple(controls)
+    caught = {control.name for control in controls if control.caught}
+    for control in controls:
+        if control.name not in caught:
+            yield (
+                f"control {control.name}: passed every {control.precision} gate, so these gates prove nothing; tighten "
+                "validate.gates"
+            )
+
+
+def _line(what: str, gate: Gate) -> str:
+    value = "not a number" if gate.value is None else f"{gate.value:.6g}"
+    return f"{what}: {gate.name} {value}, limit {gate.limit:.6g}"
+
+
+def read_manifest(folder: Path) -> Manifest:
     """The manifest of a bundle.
 
     Raises:
@@ -91,22 +416,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadInput(f"{folder}: no {MANIFEST} here; give the folder that 'compress run' made")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        text = read_text(path, JSON_BYTES)
+        number = parse_json(text)["schema"]
+    except ValueError as error:
         raise BadInput(f"{path}: damaged ({error})") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
+    except (TypeError, KeyError) as error:
+        raise BadInput(f"{path}: damaged (no schema number)") from error
+    if not isinstance(number, int):
         raise BadInput(f"{path}: damaged (no schema number)")
-    if manifest["schema"] > SCHEMA:
-        raise BadInput(
-            f"{path}: schema {manifest['schema']} is newer than {SCHEMA}, all this Compress reads; upgrade it"
-        )
+    if number > SCHEMA:
+        raise BadInput(f"{path}: schema {number} is newer than {SCHEMA}, all this Compress reads; upgrade it")
     try:
-        _Manifest.model_validate(manifest)
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise BadInput(f"{path}: damaged ({where}: {problem['msg']})") from error
-    return manifest
 
 
 def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -120,53 +445,7 @@ def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): artifact_sha256(file) for file in sorted(files)}
 
 
-def json_values(value: Any) -> Any:
-    """Plain JSON: numbers that are not finite become null, which no gate accepts."""
-    if isinstance(value, Mapping):
-        return {str(key): json_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_values(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
-
-
-def entries(manifest: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Every (artifact, runtime) pair that was checked, as one flat entry."""
-    for artifact in manifest["artifacts"]:
-        file = {key: artifact[key] for key in ("path", "format", "precision", "bytes", "sha256")}
-        yield artifact
-        for other in artifact.get("other_runtimes", ()):
-            yield {**file, **other}
-
-
-def failures(manifest: Mapping[str, Any]) -> list[str]:
-    """One line per failed gate (file, name, value, limit) and per adversary that no gate caught.
-
-    A coarse precision may let one pass that moves features less than its own rounding does, such as a swap of colours
-    for a network that was trained on grey images, where a finer precision of the same run catches it.
-    """
-    gates = [
-        f"{each['path']} on {each['runtime']}: {gate['name']} {_number(gate['value'])}, limit {_number(gate['limit'])}"
-        for each in entries(manifest)
-        for gate in each["gates"]
-        if not gate["passed"]
-    ]
-    gallery = manifest.get("gallery") or {}
-    gates += [
-        f"{gallery['path']}: {gate['name']} {_number(gate['value'])}, limit {_number(gate['limit'])}"
-        for gate in gallery.get("gates", ())
-        if not gate["passed"]
-    ]
-    caught = {control["name"] for control in manifest.get("controls", ()) if control["caught"]}
-    controls = [
-        f"control {control['name']}: passed every {control['precision']} gate, so these gates prove nothing; tighten "
-        "validate.gates"
-        for control in manifest.get("controls", ())
-        if not control["caught"] and control["name"] not in caught
-    ]
-    return gates + controls
-
-
-def _number(value: float | None) -> str:
-    return "not a number" if value is None else f"{value:.6g}"
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of bundle.json (draft 2020-12)."""
+    schema = Manifest.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

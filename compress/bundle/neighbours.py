@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from compress.bundle.golden import Golden
+from compress.bundle.manifest import EmbeddingEntry
 from compress.contracts import OpenIndex
 from compress.gallery.nearest import Match, distances, nearest
 from compress.gallery.store import GALLERY, Gallery
-
-SECTION = "neighbours"
-"""Its key in an artifact's entry of bundle.json."""
+from validators.results import Neighbours
 
 _TOLERANCE = 1e-5
 """Relative; golden.json gives distances with six digits."""
 
 
-def index_problems(golden: Golden, gallery: Gallery, manifest: Mapping[str, Any]) -> list[str]:
-    """One line if the index is not the one that belongs to the bundle and its golden images, else none."""
-    spec = manifest["embedding"]
-    for key in ("space_id", "dim", "kind", "distance"):
-        if gallery.meta.get(key) != spec.get(key):
-            return [f"{GALLERY}: its {key} is {gallery.meta.get(key)!r}, the bundle's is {spec.get(key)!r}"]
+def gallery_problems(golden: Golden, gallery: Gallery, embedding: EmbeddingEntry) -> list[str]:
+    """One line if the gallery is not the one that belongs to the bundle and its golden images, otherwise none."""
+    for key, value in embedding:
+        if gallery.meta.get(key) != value:
+            return [f"{GALLERY}: its {key} is {gallery.meta.get(key)!r}, the bundle's is {value!r}"]
     try:
         found = _found(golden, gallery, golden.embeddings)
     except ValueError as error:
@@ -62,7 +58,7 @@ def _to_named(gallery: Gallery, query: np.ndarray, named: Sequence[Match]) -> np
     return np.where(rows < 0, np.inf, measured)
 
 
-def neighbour_overlap(golden: Golden, gallery: Gallery, embeddings: np.ndarray) -> dict[str, float]:
+def neighbour_overlap(golden: Golden, gallery: Gallery, embeddings: np.ndarray) -> Neighbours:
     """How well an artifact's queries find the PyTorch model's neighbours in the PyTorch model's index.
 
     Args:
@@ -71,13 +67,13 @@ def neighbour_overlap(golden: Golden, gallery: Gallery, embeddings: np.ndarray) 
     Returns:
         ``golden_neighbours``, the mean share of an image's nearest neighbours (10 where the gallery has them) that
         are right. One is right if the PyTorch model's distance to it is not above that to the last expected
-        neighbour, so that ties cost nothing, as ann-benchmarks counts recall. NaN if the embeddings cannot be ranked.
+        neighbour, so that ties cost nothing, as ann-benchmarks counts recall. None if the embeddings cannot be ranked.
     """
     try:
         found = _found(golden, gallery, embeddings)
     except ValueError:
-        return {"golden_neighbours": math.nan}
-    return {"golden_neighbours": _right(golden, gallery, found)}
+        return Neighbours(golden_neighbours=None)
+    return Neighbours(golden_neighbours=_right(golden, gallery, found))
 
 
 def index_recall(golden: Golden, gallery: Gallery, index: OpenIndex) -> float:

@@ -17,24 +17,90 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from compress.bundle.manifest import json_values
-from compress.contracts import EmbeddingSpec, GalleryOptions, HeldOut, Observation
+from compress.contracts import BadInput, EmbeddingSpec, GalleryOptions, HeldOut, Observation
 from compress.data.splits import by_class
 from compress.gallery.store import Gallery, chosen_rows
+from compress.system.bounded import JSON_BYTES, read_text
 from validators._sampling import affordable
 from validators.curves import RECALL, curves, spread
 from validators.metrics import nearest_neighbours
+from validators.results import Measured, Part
 
 RANKINGS = "rankings.json"
 """Where they lie in a bundle."""
 
 MEASURED, MEASURED_PER_CLASS, SHOWN, TOP = 1000, 10, 100, 10
 """Queries behind the curves, at least and of each class where there are so many; queries with pictures; images each."""
+
+
+class RankedModel(Part):
+    """What one model found, the PyTorch model with ``runtime`` None."""
+
+    path: str
+    runtime: str | None
+    precision: tuple[Measured, ...]
+    class_ap: tuple[Measured, ...]
+    top: tuple[tuple[int, ...], ...]
+
+
+class UnrankedModel(Part):
+    """A model whose output cannot be ranked, and why."""
+
+    path: str
+    runtime: str | None
+    problem: str
+
+
+class RankedQuery(Part):
+    """A query with its picture, a JPEG in base64."""
+
+    left_out = frozenset({"relevant"})
+
+    name: str
+    label: int = Field(validation_alias="class", serialization_alias="class")
+    relevant: tuple[int, ...] | None = None
+    picture: str
+
+
+class MeasuredQueries(Part):
+    """``queries`` of ``of`` were measured."""
+
+    queries: int
+    of: int
+
+
+class IndexedImages(Part):
+    """``images`` of ``of`` lie in the bundle's gallery."""
+
+    images: int
+    of: int
+
+
+class RankingsFile(Part):
+    """rankings.json."""
+
+    recall: tuple[float, ...]
+    classes: tuple[str, ...]
+    measured: MeasuredQueries
+    gallery: IndexedImages
+    queries: tuple[RankedQuery, ...]
+    models: tuple[RankedModel | UnrankedModel, ...]
+
+
+def read_rankings(path: Path) -> RankingsFile:
+    """Raises BadInput: the file is damaged."""
+    text = read_text(path, JSON_BYTES)
+    try:
+        return RankingsFile.model_validate_json(text)
+    except ValueError as error:
+        problem = " ".join(str(error).split())
+        raise BadInput(f"{path}: damaged ({problem}); make it again with 'compress run'") from error
 
 
 class Rankings:
@@ -58,8 +124,8 @@ class Rankings:
         shown = spread(labels, -(-SHOWN // present), self._indexed if held_out.leave_one_out else None)
         self._shown = shown[np.linspace(0, len(shown) - 1, min(SHOWN, len(shown))).astype(np.int64)]
 
-    def of(self, observation: Observation) -> dict[str, Any]:
-        """One model's ``precision``, ``class_ap`` and ``top``, or ``problem``, as JSON values."""
+    def of(self, observation: Observation, path: str, runtime: str | None) -> RankedModel | UnrankedModel:
+        """What one model found; ``path`` and ``runtime`` are its name."""
         itself = np.searchsorted(self._indexed, self._shown) if self._held_out.leave_one_out else None
         try:
             measured = curves(observation, self._measured, self._held_out, self._embedding)
@@ -71,40 +137,44 @@ class Rankings:
                 itself=itself,
             )
         except ValueError as error:
-            return {"problem": str(error)}
+            return UnrankedModel(path=path, runtime=runtime, problem=str(error))
         labels = self._held_out.queries.labels[self._measured]
         means = np.full(len(self._classes), np.nan)
         for rows in by_class(labels):
             means[labels[rows[0]]] = _mean(measured.average_precision[rows])
-        values: dict[str, Any] = json_values(
-            {"precision": _rounded(measured.precision), "class_ap": _rounded(means), "top": top.tolist()}
+        return RankedModel(
+            path=path,
+            runtime=runtime,
+            precision=_rounded(measured.precision),
+            class_ap=_rounded(means),
+            top=tuple(map(tuple, top.tolist())),
         )
-        return values
 
-    def about(self, thumbnail: int) -> dict[str, Any]:
-        """All but ``models``, as JSON values; the longer side of the queries' pictures has ``thumbnail`` pixels."""
+    def file(self, thumbnail: int, models: tuple[RankedModel | UnrankedModel, ...]) -> RankingsFile:
+        """The content of rankings.json; the longer side of the queries' pictures has ``thumbnail`` pixels."""
         queries, gallery = self._held_out.queries, self._held_out.gallery
-        return {
-            "recall": list(RECALL),
-            "classes": list(self._classes),
-            "measured": {"queries": len(self._measured), "of": len(queries)},
-            "gallery": {"images": len(self._indexed), "of": len(gallery)},
-            "queries": [
-                {
-                    "name": queries.ids[row],
-                    "class": int(queries.labels[row]),
-                    **self._relevant(row),
-                    "picture": self._picture(row, thumbnail),
-                }
+        return RankingsFile(
+            recall=tuple(RECALL),
+            classes=self._classes,
+            measured=MeasuredQueries(queries=len(self._measured), of=len(queries)),
+            gallery=IndexedImages(images=len(self._indexed), of=len(gallery)),
+            queries=tuple(
+                RankedQuery(
+                    name=queries.ids[row],
+                    label=int(queries.labels[row]),
+                    relevant=self._relevant(row),
+                    picture=self._picture(row, thumbnail),
+                )
                 for row in self._shown.tolist()
-            ],
-        }
+            ),
+            models=models,
+        )
 
-    def _relevant(self, row: int) -> dict[str, list[int]]:
+    def _relevant(self, row: int) -> tuple[int, ...] | None:
         truth = self._held_out.ground_truth
         if truth is None:
-            return {}
-        return {"relevant": truth.among(np.array([row]), self._indexed).relevant[0].tolist()}
+            return None
+        return tuple(truth.among(np.array([row]), self._indexed).relevant[0].tolist())
 
     def _picture(self, row: int, thumbnail: int) -> str:
         picture = Image.fromarray(np.asarray(self._held_out.queries.images[row : row + 1])[0])
@@ -120,5 +190,5 @@ def _mean(values: np.ndarray) -> float:
     return float(answered.mean()) if len(answered) else float("nan")
 
 
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in values]
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(value), 6) for value in values)

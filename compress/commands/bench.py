@@ -68,10 +68,10 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: b
     manifest = read_manifest(folder)
     images = read_golden(folder / "golden").images
     pairs: list[tuple[str, Runtime]] = []
-    for artifact in manifest["artifacts"]:
+    for artifact in manifest.artifacts:
         # A reference executor's time says nothing about any runtime.
-        known = [each for each in runtimes_for(artifact["format"]) if each.evidence != "reference"]
-        pairs += [(artifact["path"], each) for each in known if runtime in (None, each.component_name())]
+        known = [each for each in runtimes_for(artifact.format) if each.evidence != "reference"]
+        pairs += [(artifact.path, each) for each in known if runtime in (None, each.component_name())]
     if runtime is not None and runtime not in plugins.names(Runtime):
         plugins.find(Runtime, runtime)  # says which there are
     reasons = {pair: pair[1].unavailable() for pair in pairs}

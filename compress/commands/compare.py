@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.bundle.manifest import entries, json_values, read_manifest
+from compress.bundle.manifest import Entry, Manifest, read_manifest
 
-_SAME_TEST = (
-    "data.dataset",
-    "data.images",
-    "data.classes",
-    "data.splits.test",
-    "data.splits.gallery",
-    "source.queries",
-    "source.rules",
-)
+_SAME_TEST: Mapping[str, Callable[[Manifest], object]] = {
+    "data.dataset": lambda manifest: manifest.data.dataset,
+    "data.images": lambda manifest: manifest.data.images,
+    "data.classes": lambda manifest: manifest.data.classes,
+    "data.splits.test": lambda manifest: manifest.data.splits.get("test"),
+    "data.splits.gallery": lambda manifest: manifest.data.splits.get("gallery"),
+    "source.queries": lambda manifest: manifest.source.queries,
+    "source.rules": lambda manifest: manifest.source.rules,
+}
 """What two mAPs must share to mean the same."""
 
 
@@ -71,7 +71,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, each difference with its ``change``."""
-        values: dict[str, Any] = json_values(asdict(self))
+        values = asdict(self)
         for given, differences in (
             (values["model"], self.model),
             *((pair["values"], own.values) for pair, own in zip(values["pairs"], self.pairs, strict=True)),
@@ -89,7 +89,7 @@ def compare(first: Path, second: Path) -> Comparison:
     """
     one, other = read_manifest(first), read_manifest(second)
     return Comparison(
-        (one["name"], other["name"]),
+        (one.name, other.name),
         (str(first), str(second)),
         tuple(_model(one, other)),
         tuple(_pairs(one, other)),
@@ -97,67 +97,58 @@ def compare(first: Path, second: Path) -> Comparison:
     )
 
 
-def _model(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
-    for name in ("params", "macs"):
-        yield Difference(name, one["architecture"][name], other["architecture"][name])
-    yield Difference("dim", one["embedding"]["dim"], other["embedding"]["dim"])
-    for name in dict.fromkeys((*one["source"], *other["source"])):
-        values = [manifest["source"].get(name) for manifest in (one, other)]
-        if any(isinstance(value, float) for value in values):
-            yield Difference(name, *values)
+def _model(one: Manifest, other: Manifest) -> Iterator[Difference]:
+    yield Difference("params", one.architecture.params, other.architecture.params)
+    yield Difference("macs", one.architecture.macs, other.architecture.macs)
+    yield Difference("dim", one.embedding.dim, other.embedding.dim)
+    first, second = (dict(manifest.source.metrics()) for manifest in (one, other))
+    for name in dict.fromkeys((*first, *second)):
+        yield Difference(name, first.get(name), second.get(name))
 
 
-def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Pair]:
-    first, second = ({_key(entry): entry for entry in entries(manifest)} for manifest in (one, other))
+def _pairs(one: Manifest, other: Manifest) -> Iterator[Pair]:
+    first, second = ({_key(entry): entry for entry in manifest.entries} for manifest in (one, other))
     for key in dict.fromkeys((*first, *second)):
         both = (first.get(key), second.get(key))
-        values = [_values(entry) for entry in both]
         yield Pair(
             *key,
             (_evidence(both[0]), _evidence(both[1])),
             (_failed(both[0]), _failed(both[1])),
-            tuple(Difference(name, values[0].get(name), values[1].get(name)) for name in _VALUES),
+            tuple(Difference(name, _value(read, both[0]), _value(read, both[1])) for name, read in _VALUES.items()),
         )
 
 
-def _key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    return (f".{entry['path'].rpartition('.')[2]}", entry["precision"], entry["runtime"])
+def _key(entry: Entry) -> tuple[str, str, str]:
+    return entry.suffix, entry.precision, entry.runtime
 
 
-_VALUES = ("bytes", "latency_ms", "min_cosine", "mAP")
+_VALUES: Mapping[str, Callable[[Entry], float | None]] = {
+    "bytes": lambda entry: entry.bytes,
+    "latency_ms": lambda entry: None if entry.latency_ms is None else entry.latency_ms.median,
+    "min_cosine": lambda entry: None if entry.parity is None else entry.parity.min_cosine,
+    "mAP": lambda entry: None if entry.retrieval is None else entry.retrieval.mAP,
+}
 
 
-def _values(entry: Mapping[str, Any] | None) -> dict[str, float | None]:
-    if entry is None:
-        return {}
-    parity, retrieval, latency = (entry.get(key) or {} for key in ("parity", "retrieval", "latency_ms"))
-    found = (entry["bytes"], latency.get("median"), parity.get("min_cosine"), retrieval.get("mAP"))
-    return dict(zip(_VALUES, found, strict=True))
+def _value(read: Callable[[Entry], float | None], entry: Entry | None) -> float | None:
+    return None if entry is None else read(entry)
 
 
-def _evidence(entry: Mapping[str, Any] | None) -> str | None:
-    return None if entry is None else entry.get("evidence")
+def _evidence(entry: Entry | None) -> str | None:
+    return None if entry is None else entry.evidence
 
 
-def _failed(entry: Mapping[str, Any] | None) -> tuple[str, ...]:
-    return () if entry is None else tuple(gate["name"] for gate in entry["gates"] if not gate.get("passed"))
+def _failed(entry: Entry | None) -> tuple[str, ...]:
+    return () if entry is None else tuple(gate.name for gate in entry.failed)
 
 
-def _warnings(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    for path in _SAME_TEST:
-        values = [_at(manifest, path) for manifest in (one, other)]
+def _warnings(one: Manifest, other: Manifest) -> Iterator[str]:
+    for path, read in _SAME_TEST.items():
+        values = [read(manifest) for manifest in (one, other)]
         if values[0] != values[1]:
             shown = "differ" if isinstance(values[0], Mapping) else f"are {values[0]} and {values[1]}"
             yield f"mAPs are not comparable: {path} {shown}"
-    spaces = [manifest["embedding"].get("space_id") for manifest in (one, other)]
-    if spaces[0] != spaces[1]:
+    if one.embedding.space_id != other.embedding.space_id:
         yield "embedding spaces differ: a gallery index of one cannot be searched with artifacts of the other"
-    if one["preprocess"] != other["preprocess"]:
+    if one.preprocess != other.preprocess:
         yield "preprocessing differs: an app must change how it resizes with the artifact"
-
-
-def _at(manifest: Mapping[str, Any], path: str) -> Any:
-    value: Any = manifest
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from compress import plugins
 from compress.bundle.gallery_index import open_index
-from compress.bundle.manifest import MANIFEST, read_manifest
+from compress.bundle.manifest import MANIFEST, ArtifactEntry, IndexedGallery, Manifest, read_manifest
 from compress.contracts import BadInput, CompressError, MissingTool, OpenIndex, Preprocess, Runtime
 from compress.data.images import UndecodableImageError, read_image
 from compress.gallery.nearest import Match, nearest
@@ -93,7 +92,7 @@ class Searchable:
     name: str
     gallery: Gallery
     preprocess: Preprocess
-    artifacts: Mapping[str, Mapping[str, Any]]
+    artifacts: Mapping[str, ArtifactEntry]
     index: OpenIndex | None = None
     index_name: str | None = None
 
@@ -125,21 +124,22 @@ def open_bundle(folder: Path, *, exact: bool = False) -> Searchable:
         MissingTool: the index needs a library that is not installed.
     """
     manifest = read_manifest(folder)
-    artifacts = {Path(entry["path"]).name: entry for entry in manifest["artifacts"]}
+    artifacts = {Path(entry.path).name: entry for entry in manifest.artifacts}
     gallery = _gallery(folder, manifest)
-    bundle = Searchable(folder, manifest["name"], gallery, _preprocess(folder, manifest), artifacts)
-    name = (manifest.get("gallery") or {}).get("index")
-    if exact or name is None:
+    bundle = Searchable(folder, manifest.name, gallery, manifest.preprocess.value, artifacts)
+    indexed = manifest.gallery
+    if exact or not isinstance(indexed, IndexedGallery):
         return bundle
     try:
-        return replace(bundle, index=open_index(folder, manifest, gallery), index_name=name)
+        opened = open_index(folder, indexed, manifest.files.get(indexed.path), gallery)
+        return replace(bundle, index=opened, index_name=indexed.index)
     except CompressError as error:
         raise type(error)(f"{error}; or compare with every image (--exact)") from error
 
 
-def _gallery(folder: Path, manifest: Mapping[str, Any]) -> Gallery:
+def _gallery(folder: Path, manifest: Manifest) -> Gallery:
     gallery = read_gallery(folder / GALLERY)
-    space = manifest["embedding"].get("space_id")
+    space = manifest.embedding.space_id
     if gallery.meta.get("space_id") != space:
         raise BadInput(
             f"{folder / GALLERY}: made in the embedding space {gallery.meta.get('space_id')}, the bundle's is {space}; "
@@ -148,16 +148,7 @@ def _gallery(folder: Path, manifest: Mapping[str, Any]) -> Gallery:
     return gallery
 
 
-def _preprocess(folder: Path, manifest: Mapping[str, Any]) -> Preprocess:
-    values = manifest["preprocess"]
-    try:
-        height, width = values["resize"]
-        return Preprocess((height, width), values["crop"], tuple(values["mean"]), tuple(values["std"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{folder / MANIFEST}: damaged (preprocess: {error})") from error
-
-
-def _named(bundle: Searchable, name: str | None) -> list[Mapping[str, Any]]:
+def _named(bundle: Searchable, name: str | None) -> list[ArtifactEntry]:
     """The artifact of this file name, or all of them."""
     known = bundle.artifacts
     if name is None:
@@ -168,21 +159,21 @@ def _named(bundle: Searchable, name: str | None) -> list[Mapping[str, Any]]:
     return [known[name]]
 
 
-def _choose(folder: Path, artifacts: Sequence[Mapping[str, Any]], runtime: str | None) -> tuple[str, Runtime]:
+def _choose(folder: Path, artifacts: Sequence[ArtifactEntry], runtime: str | None) -> tuple[str, Runtime]:
     """The first of ``artifacts`` that can run here, and on what."""
     from validators import choose_runtime
 
     if runtime is not None:
         formats = plugins.find(Runtime, runtime).formats
-        able = [entry for entry in artifacts if entry["format"] in formats]
+        able = [entry for entry in artifacts if entry.format in formats]
         if not able:
-            has = ", ".join(sorted({entry["format"] for entry in artifacts}))
+            has = ", ".join(sorted({entry.format for entry in artifacts}))
             raise BadInput(f"--runtime {runtime}: runs {', '.join(sorted(formats))}, not {has}")
         artifacts = able
     reasons = []
     for entry in artifacts:
         try:
-            return entry["path"], choose_runtime(entry["format"], runtime)
+            return entry.path, choose_runtime(entry.format, runtime)
         except MissingTool as error:
             reasons.append(str(error))
     if not reasons:

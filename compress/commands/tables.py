@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compress.system.output import line, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from compress.bundle.manifest import Entry, IndexedGallery
     from compress.commands.bench import Timing
     from compress.commands.compare import Comparison, Difference
+    from compress.commands.verify import VerifiedIndex
     from compress.gallery.nearest import Match
+    from validators.results import Scores
 
 _COLUMNS = ("artifact", "size", "latency", "cosine", "mAP", "evidence", "gates")
 
 
-def print_table(title: str, entries: Iterable[Mapping[str, Any]], source: Mapping[str, Any] | None = None) -> None:
+def print_table(title: str, entries: Iterable[Entry], source: Scores | None = None) -> None:
     """Print to stdout, at most 80 columns wide; without colour where stdout is not a terminal or NO_COLOR is set.
 
     Args:
-        entries: as in bundle.json, one per artifact and runtime.
+        entries: one per artifact and runtime.
         source: the PyTorch model's scores, for the first row.
     """
     table = _table(title, _COLUMNS, numbers=range(1, 5))
     if source is not None:
-        _add(table, "PyTorch", "", "", "", _score(source.get("mAP")), "reference", "")
+        _add(table, "PyTorch", "", "", "", _score(source.mAP), "reference", "")
     for entry in entries:
         _add(table, *_row(entry))
     _print(table)
@@ -70,21 +73,21 @@ def print_matches(matches: Sequence[Match]) -> None:
         line(f"{rank:>4}  {match.distance:>10.6g}  {label:<{width}}  {match.name}")
 
 
-def index_line(gallery: Mapping[str, Any]) -> str:
+def index_line(gallery: IndexedGallery) -> str:
     """What bundle.json says about the gallery's index, as a line under the table."""
-    times, whole = gallery["latency_ms"], gallery["whole_gallery"]
-    in_all = "" if whole is None else f" ({whole['recall@10']:.3f} in all {whole['images']:,})"
+    times, whole = gallery.latency_ms, gallery.whole_gallery
+    in_all = "" if whole is None else f" ({_score(whole.recall, 3)} in all {whole.images:,})"
     return (
-        f"index: {gallery['index']}, recall@10 {gallery['recall@10']:.3f} in {gallery['images']:,} images{in_all}, "
-        f"{gallery['bytes'] / 1e6:.2f} MB, {times['query']:.3f} ms a query, {times['exact']:.3f} without it"
+        f"index: {gallery.index}, recall@10 {_score(gallery.recall, 3)} in {gallery.images:,} images{in_all}, "
+        f"{gallery.bytes / 1e6:.2f} MB, {times.query:.3f} ms a query, {times.exact:.3f} without it"
     )
 
 
-def verified_index_line(index: Mapping[str, Any]) -> str:
+def verified_index_line(index: VerifiedIndex) -> str:
     """What ``verify`` found out about the gallery's index."""
-    if index["reason"] is not None:
-        return f"index: {index['index']} was not searched: {index['reason']}"
-    return f"index: {index['index']}, finds {index['golden_recall@10']:.3f} of the golden images' neighbours"
+    if index.reason is not None:
+        return f"index: {index.index} was not searched: {index.reason}"
+    return f"index: {index.index}, finds {_score(index.golden_recall, 3)} of the golden images' neighbours"
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -148,20 +151,18 @@ def _print(table: Table) -> None:
     console.print(table)
 
 
-def _row(entry: Mapping[str, Any]) -> list[str]:
-    parity, retrieval, latency = (entry.get(key) or {} for key in ("parity", "retrieval", "latency_ms"))
-    gates = entry["gates"]
-    failed = [gate["name"] for gate in gates if not gate["passed"]]
+def _row(entry: Entry) -> list[str]:
+    gates, failed = entry.gates, entry.failed
+    cosine = None if entry.parity is None else entry.parity.min_cosine
     # Their names would push the other columns out of 80; they stand in the lines below the table.
-    verdict = f"{len(failed)} FAILED" if failed else (f"{len(gates)} passed" if entry["evidence"] != "not-run" else "-")
-    suffix = entry["path"].rpartition(".")[2]
+    verdict = f"{len(failed)} FAILED" if failed else (f"{len(gates)} passed" if entry.evidence != "not-run" else "-")
     return [
-        f".{suffix} {entry['precision']}",
-        _size(entry["bytes"]),
-        _milliseconds(latency["median"]) if latency else "-",
-        f"{parity['min_cosine']:.6f}" if parity.get("min_cosine") is not None else "-",
-        _score(retrieval.get("mAP")),
-        entry["evidence"],
+        f"{entry.suffix} {entry.precision}",
+        _size(entry.bytes),
+        "-" if entry.latency_ms is None else _milliseconds(entry.latency_ms.median),
+        _score(cosine, 6),
+        _score(None if entry.retrieval is None else entry.retrieval.mAP),
+        entry.evidence,
         verdict,
     ]
 
@@ -178,8 +179,8 @@ def _three_digits(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _score(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 _WORDS = {
@@ -201,15 +202,14 @@ _WRITERS: Mapping[str, Callable[[float], str]] = {
 """How a value of a comparison is written; scores as in the table of a run."""
 
 
-def notes(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+def notes(entries: Iterable[Entry]) -> list[str]:
     """Why artifacts were not executed, what a runtime noticed and what PyTorch Mobile would refuse, one line each."""
-    return [f"{entry['path']}: {words}" for entry in entries for words in _notes(entry)]
+    return [f"{entry.path}: {words}" for entry in entries for words in _notes(entry)]
 
 
-def _notes(entry: Mapping[str, Any]) -> list[str]:
-    found = [f"not run: {entry['reason']}"] if entry.get("reason") else list(entry.get("notes", []))
-    mobile = entry.get("pytorch_mobile") or {"problems": []}
-    return found + [f"PyTorch Mobile would refuse it: {problem}" for problem in mobile["problems"]]
+def _notes(entry: Entry) -> list[str]:
+    found = [f"not run: {entry.reason}"] if entry.reason else list(entry.notes)
+    return found + [f"PyTorch Mobile would refuse it: {problem}" for problem in entry.mobile_problems or ()]
 
 
 def columns(entries: dict[str, str]) -> list[str]:

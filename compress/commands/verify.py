@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from compress import plugins
-from compress.bundle.gallery_index import GOLDEN_RECALL, open_index
+from compress.bundle.gallery_index import open_index
 from compress.bundle.golden import Golden, read_golden
-from compress.bundle.manifest import MANIFEST, failures, json_values, read_manifest
-from compress.bundle.neighbours import SECTION, index_problems, index_recall, neighbour_overlap
-from compress.contracts import (
-    BadInput,
-    Check,
-    EmbeddingKind,
-    EmbeddingSpec,
-    HeldOut,
-    ImageSet,
-    MissingTool,
-    Observation,
-    Runtime,
+from compress.bundle.manifest import (
+    MANIFEST,
+    ArtifactEntry,
+    Entry,
+    FileEntry,
+    IndexedGallery,
+    Manifest,
+    failed_gates,
+    read_manifest,
 )
+from compress.bundle.neighbours import gallery_problems, index_recall, neighbour_overlap
+from compress.contracts import BadInput, Check, EmbeddingKind, HeldOut, ImageSet, MissingTool, Observation, Runtime
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 from compress.system.files import artifact_bytes, artifact_sha256
+from validators.results import Measured, Part
 
 # These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
 _NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "latency_ratio", "runs"}
 
 _RECALL_SLACK = 0.01
 """Another processor rounds otherwise: 6 of the 640 neighbours of 64 golden images."""
+
+
+class VerifiedIndex(Part):
+    """The gallery's index, searched now; ``reason`` says why it was not."""
+
+    index: str
+    golden_recall: Measured = Field(validation_alias="golden_recall@10", serialization_alias="golden_recall@10")
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -40,21 +49,35 @@ class Verification:
     Attributes:
         problems: one line per file or gate that failed.
         entries: as in bundle.json, measured now.
-        index: of the gallery, where it has one: ``index``, ``golden_recall@10``, and ``reason`` where that is None.
+        index: of the gallery, where it has one.
     """
 
     name: str
     problems: tuple[str, ...]
-    entries: tuple[dict[str, Any], ...]
-    index: dict[str, Any] | None = None
+    entries: tuple[Entry, ...]
+    index: VerifiedIndex | None = None
 
     def to_json(self) -> dict[str, Any]:
-        values: dict[str, Any] = json_values({**asdict(self), "passed": not self.problems})
-        return values
+        return {
+            "name": self.name,
+            "problems": list(self.problems),
+            "entries": [entry.to_json() for entry in self.entries],
+            "index": None if self.index is None else self.index.to_json(),
+            "passed": not self.problems,
+        }
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What the bundle holds beside its artifacts; ``gallery`` is None where it is damaged."""
+
+    manifest: Manifest
+    golden: Golden
+    gallery: Gallery | None
 
 
 def verify(folder: Path, runtime: str | None = None) -> Verification:
-    """Re-check every file of a bundle, and every artifact on a runtime installed here.
+    """Check every file of a bundle again, and every artifact on a runtime installed here.
 
     Args:
         runtime: execute on this one only; artifacts of formats it cannot run are hashed and no more.
@@ -63,9 +86,6 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime.
         MissingTool: not one artifact could be executed here.
     """
-    from validators.measure import entry, measure, static_values, unexecuted
-    from validators.pytorch_mobile import described
-
     manifest = read_manifest(folder)
     _check_known(folder, manifest)
     named = _runtime(runtime) if runtime else None
@@ -73,68 +93,39 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
     try:
         golden = read_golden(folder / "golden")
     except BadInput as error:
-        return Verification(manifest["name"], (*problems, str(error)), ())
-    reference, held_out = _observed(golden)
-    gallery: Gallery | None = None
-    index: dict[str, Any] | None = None
-    try:
-        gallery = read_gallery(folder / GALLERY)
-        problems += index_problems(golden, gallery, manifest)
-        if not any(line.startswith(f"{_index_file(manifest)}: ") for line in problems):
-            index, found_in_index = _searched_index(folder, manifest, golden, gallery)
-            problems += found_in_index
-    except BadInput as error:
-        problems.append(str(error))
-    spec = EmbeddingSpec(**{key: manifest["embedding"][key] for key in ("dim", "kind", "distance")})
-    checks = [plugins.find(Check, name)() for name in plugins.names(Check)]
-    measured: list[dict[str, Any]] = []
-    for recorded in manifest["artifacts"]:
-        path = folder / recorded["path"]
-        if not path.exists():
-            continue
-        file = {
-            **{key: recorded[key] for key in ("path", "format", "precision", "sha256")},
-            "bytes": artifact_bytes(path),
-            **described(path, recorded["format"]),
-        }
-        limits = _limits(recorded, spec.kind)
-        static = static_values(file, {size: manifest["architecture"][size] for size in ("params", "macs")})
-        chosen, reason = _choose(recorded["format"], named)
-        if reason is not None:
-            measured.append({**file, **unexecuted(chosen, reason, checks, limits, static), SECTION: None})
-        else:
-            result, observed = measure(chosen, path, reference, held_out, checks, spec)
-            found = None if observed is None or gallery is None else neighbour_overlap(golden, gallery, observed.probes)
-            result[SECTION] = found
-            measured.append({**file, **entry(chosen, json_values(result), limits, static)})
-    if measured and all(each["evidence"] == "not-run" and each["runtime_version"] is None for each in measured):
+        return Verification(manifest.name, (*problems, str(error)), ())
+    gallery, index, in_gallery = _searched(folder, manifest, golden)
+    contents = _Contents(manifest, golden, gallery)
+    measured = [
+        _measured(folder, artifact, contents, named)
+        for artifact in manifest.artifacts
+        if (folder / artifact.path).exists()
+    ]
+    if measured and all(each.evidence == "not-run" and each.runtime_version is None for each in measured):
         raise MissingTool(
-            f"{folder}: no artifact could be executed here ({measured[0]['reason']}); "
+            f"{folder}: no artifact could be executed here ({measured[0].reason}); "
             'pip install "compress-retrieval[verify]"'
         )
-    failed = failures(json_values({"artifacts": measured}))
-    return Verification(manifest["name"], (*problems, *failed), tuple(measured), index)
+    return Verification(manifest.name, (*problems, *in_gallery, *failed_gates(measured)), tuple(measured), index)
 
 
-def _check_known(folder: Path, manifest: Mapping[str, Any]) -> None:
+def _check_known(folder: Path, manifest: Manifest) -> None:
     """Raises BadInput for a format or a gate that only another version of Compress may know."""
     from validators import runtimes_for
     from validators.gates import check_names
 
-    for artifact in manifest["artifacts"]:
-        if not runtimes_for(artifact["format"]):
-            raise BadInput(
-                f"{folder / MANIFEST}: {artifact['path']} has the format '{artifact['format']}', unknown here"
-            )
+    for artifact in manifest.artifacts:
+        if not runtimes_for(artifact.format):
+            raise BadInput(f"{folder / MANIFEST}: {artifact.path} has the format '{artifact.format}', unknown here")
         try:
-            check_names(gate["name"] for gate in artifact["gates"])
+            check_names(gate.name for gate in artifact.gates)
         except BadInput as error:
-            raise BadInput(f"{folder / MANIFEST}: {artifact['path']}: {error}") from error
+            raise BadInput(f"{folder / MANIFEST}: {artifact.path}: {error}") from error
 
 
-def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """One line per file that is missing, changed, or new in a folder of the bundle."""
-    recorded = {**manifest["files"], **{entry["path"]: entry["sha256"] for entry in manifest["artifacts"]}}
+def _changed_files(folder: Path, manifest: Manifest) -> list[str]:
+    """One line per file that is missing or changed."""
+    recorded = {**manifest.files, **{artifact.path: artifact.sha256 for artifact in manifest.artifacts}}
     problems = []
     for name, sha256 in recorded.items():
         path = folder / name
@@ -145,31 +136,75 @@ def _changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _index_file(manifest: Mapping[str, Any]) -> str | None:
-    path: str | None = (manifest.get("gallery") or {}).get("path")
-    return path
+def _searched(
+    folder: Path, manifest: Manifest, golden: Golden
+) -> tuple[Gallery | None, VerifiedIndex | None, list[str]]:
+    """The gallery, what its index finds now, and one line per problem of either."""
+    try:
+        gallery = read_gallery(folder / GALLERY)
+        problems = gallery_problems(golden, gallery, manifest.embedding)
+        indexed = manifest.gallery
+        if not isinstance(indexed, IndexedGallery):
+            return gallery, None, problems
+        if (folder / indexed.path).exists():
+            index, found = _searched_index(folder, manifest, indexed, golden, gallery)
+            return gallery, index, problems + found
+        return gallery, None, problems
+    except BadInput as error:
+        return None, None, [str(error)]
 
 
 def _searched_index(
-    folder: Path, manifest: Mapping[str, Any], golden: Golden, gallery: Gallery
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """``Verification.index``, and a line if the index finds fewer of the golden images' neighbours than it did.
+    folder: Path, manifest: Manifest, recorded: IndexedGallery, golden: Golden, gallery: Gallery
+) -> tuple[VerifiedIndex, list[str]]:
+    """What the index finds now, and a line if that is fewer of the golden images' neighbours than it did.
 
     Raises:
         BadInput: it is damaged.
     """
-    recorded = manifest.get("gallery") or {}
-    if recorded.get("index") is None:
-        return None, []
     try:
-        opened = open_index(folder, manifest, gallery)
+        opened = open_index(folder, recorded, manifest.files.get(recorded.path), gallery)
     except MissingTool as error:
-        return {"index": recorded["index"], GOLDEN_RECALL: None, "reason": str(error)}, []
-    now, then = index_recall(golden, gallery, opened), recorded[GOLDEN_RECALL]
-    found = {"index": recorded["index"], GOLDEN_RECALL: now, "reason": None}
-    if now >= then - _RECALL_SLACK:
+        return VerifiedIndex(index=recorded.index, golden_recall=None, reason=str(error)), []
+    now, then = index_recall(golden, gallery, opened), recorded.golden_recall
+    found = VerifiedIndex(index=recorded.index, golden_recall=now, reason=None)
+    if then is not None and now >= then - _RECALL_SLACK:
         return found, []
-    return found, [f"{recorded['path']}: finds {now:.3f} of the golden images' neighbours, {then:.3f} when it was made"]
+    made = "nothing" if then is None else f"{then:.3f}"
+    return found, [f"{recorded.path}: finds {now:.3f} of the golden images' neighbours, {made} when it was made"]
+
+
+def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named: Runtime | None) -> Entry:
+    """The artifact on a runtime of this machine, measured with the golden images."""
+    from validators.measure import executed, measure, static_values, unexecuted
+    from validators.pytorch_mobile import described
+
+    path, manifest, golden = folder / recorded.path, contents.manifest, contents.golden
+    file = FileEntry.model_validate(
+        {
+            "path": recorded.path,
+            "format": recorded.format,
+            "precision": recorded.precision,
+            "bytes": artifact_bytes(path),
+            "sha256": recorded.sha256,
+            **described(path, recorded.format),
+        },
+        strict=False,
+    )
+    limits = _limits(recorded, manifest.embedding.kind)
+    sizes = {"model.params": float(manifest.architecture.params), "model.macs": float(manifest.architecture.macs)}
+    static = {**sizes, **static_values(file.bytes, file.mobile_problems)}
+    chosen, reason = _choose(recorded.format, named)
+    if reason is not None:
+        return Entry(**dict(file), **dict(unexecuted(chosen, reason, limits, static)))
+    reference, held_out = _observed(golden)
+    checks = [plugins.find(Check, name)() for name in plugins.names(Check)]
+    done = measure(chosen, path, reference, held_out, checks, manifest.embedding.spec)
+    measurement = done.measurement
+    if done.observation is not None and contents.gallery is not None:
+        overlap = neighbour_overlap(golden, contents.gallery, done.observation.probes)
+        measurement = measurement.model_copy(update={"neighbours": overlap})
+    return Entry(**dict(file), **dict(executed(chosen, measurement, done.failure, limits, static)))
 
 
 def _observed(golden: Golden) -> tuple[Observation, HeldOut]:
@@ -195,10 +230,10 @@ def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | Non
     return best, best.unavailable()
 
 
-def _limits(recorded: Mapping[str, Any], kind: EmbeddingKind) -> dict[str, float]:
+def _limits(recorded: ArtifactEntry, kind: EmbeddingKind) -> dict[str, float]:
     """The limits the bundle was made with, and the defaults of its precision, as far as golden images can judge."""
     from validators.gates import default_limits
 
-    own = {gate["name"]: gate["limit"] for gate in recorded["gates"]}
-    limits = {**default_limits(recorded["precision"], recorded["format"], kind), **own}
+    own = {gate.name: gate.limit for gate in recorded.gates}
+    limits = {**default_limits(recorded.precision, recorded.format, kind), **own}
     return {name: limit for name, limit in limits.items() if name not in _NOT_FROM_GOLDEN}

@@ -6,7 +6,7 @@ Array shapes use N images, H height, W width, D embedding dimensions, Q queries,
 """
 
 from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Exporter, LearnedRange, Optimize, Timer
-from compress.contracts.checks import Check, Gate, HeldOut, Latency, Observation
+from compress.contracts.checks import Check, HeldOut, Latency, Observation
 from compress.contracts.components import Component, component_field, only_field
 from compress.contracts.data import (
     ChannelMean,
@@ -65,7 +65,6 @@ __all__ = [
     "Evidence",
     "Exporter",
     "GalleryOptions",
-    "Gate",
     "GroundTruth",
     "HeldOut",
     "ImageArray",

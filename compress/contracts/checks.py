@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from compress.contracts.components import Component
 from compress.contracts.data import GroundTruth, ImageSet
@@ -64,24 +64,14 @@ class Observation:
         queries: float32 [Q, D].
         gallery: float32 [G, D]; the same object as ``queries`` where the data says leave-one-out.
         probes: float32 [P, D], for the parity probes.
-        retrieval: the retrieval check's measurement of these features, where it was made before; it is used again.
+        mean_ap: mAP of these features by the retrieval check, where it was measured before; it is not measured again.
     """
 
     queries: np.ndarray
     gallery: np.ndarray
     probes: np.ndarray
     latency: Latency | None = None
-    retrieval: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A limit and the value measured against it."""
-
-    name: str
-    limit: float
-    value: float
-    passed: bool
+    mean_ap: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +85,9 @@ class Check(Component):
 
     def run(
         self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
-    ) -> Mapping[str, Any]:
-        """The measured values by name. Never raises for a bad artifact: bad values are values."""
+    ) -> object:
+        """What was measured, as the section's type in ``validators.results``.
+
+        Never raises for a bad artifact: values that cannot be measured are None.
+        """
         raise NotImplementedError

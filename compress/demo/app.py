@@ -144,7 +144,9 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
         infos = [
             ArtifactInfo(
                 artifact=each.file,
-                **{key: each.entry[key] for key in ("format", "precision", "bytes")},
+                format=each.entry.format,
+                precision=each.entry.precision,
+                bytes=each.entry.bytes,
                 runtime=each.runtime.component_name(),
                 evidence=each.runtime.evidence,
                 unavailable=each.unavailable,
@@ -190,7 +192,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
         prepared = time.perf_counter()
         embedding, milliseconds = engine.resident.embed(pixels)
         embedded = time.perf_counter()
-        matches = bundle.rank(engine.entry["path"], embedding, top)
+        matches = bundle.rank(engine.entry.path, embedding, top)
         ranked = time.perf_counter()
         return Result(
             artifact=engine.file,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
+from compress.bundle.manifest import ArtifactEntry
 from compress.commands.search import Searchable
 from compress.contracts import MissingTool, Runtime
 from validators.resident import Resident
@@ -23,7 +23,7 @@ class Engine:
     """
 
     file: str
-    entry: Mapping[str, Any]
+    entry: ArtifactEntry
     runtime: Runtime
     unavailable: str | None
     resident: Resident
@@ -40,9 +40,9 @@ def engines(bundle: Searchable) -> Iterator[list[Engine]]:
     from validators import runtimes_for
 
     found = [
-        Engine(file, entry, runtime, runtime.unavailable(), Resident(runtime, bundle.folder / entry["path"]))
+        Engine(file, entry, runtime, runtime.unavailable(), Resident(runtime, bundle.folder / entry.path))
         for file, entry in bundle.artifacts.items()
-        for runtime in runtimes_for(entry["format"])
+        for runtime in runtimes_for(entry.format)
     ]
     try:
         yield found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from compress.bundle.manifest import Entry
 from compress.report.numbers import NOTHING, change, cosine, megabytes, milliseconds, percent, score, short
 from compress.report.source import Source
 
@@ -59,29 +58,29 @@ def rows(source: Source) -> list[Row]:
     return [_row(source, entry) for entry in source.entries]
 
 
-def _row(source: Source, entry: Mapping[str, Any]) -> Row:
-    parity, retrieval, latency = (entry.get(key) or {} for key in ("parity", "retrieval", "latency_ms"))
-    drop = retrieval.get("mAP_drop")
+def _row(source: Source, entry: Entry) -> Row:
+    parity, retrieval, latency = entry.parity, entry.retrieval, entry.latency_ms
+    drop = None if retrieval is None else retrieval.mAP_drop
     return Row(
         name=source.name_of(entry),
-        path=entry["path"],
-        runtime=entry.get("runtime_version") or entry["runtime"],
-        evidence=entry["evidence"],
-        size=megabytes(entry["bytes"]),
-        latency=milliseconds(latency.get("median")),
-        latency_p95=milliseconds(latency.get("p95")),
-        parity=cosine(parity.get("min_cosine")),
-        overlap=score(parity.get("top10_overlap")),
-        flipped=percent(parity.get("bit_flip_rate")),
-        mean_ap=score(retrieval.get("mAP")),
-        drop=change(-drop) if drop is not None else NOTHING,
-        gates=tuple(Judged(g["name"], short(g["value"]), short(g["limit"]), bool(g["passed"])) for g in entry["gates"]),
+        path=entry.path,
+        runtime=entry.runtime_version or entry.runtime,
+        evidence=entry.evidence,
+        size=megabytes(entry.bytes),
+        latency=NOTHING if latency is None else milliseconds(latency.median),
+        latency_p95=NOTHING if latency is None else milliseconds(latency.p95),
+        parity=NOTHING if parity is None else cosine(parity.min_cosine),
+        overlap=NOTHING if parity is None else score(parity.top10_overlap),
+        flipped=NOTHING if parity is None else percent(parity.bit_flip_rate),
+        mean_ap=NOTHING if retrieval is None else score(retrieval.mAP),
+        drop=NOTHING if drop is None else change(-drop),
+        gates=tuple(Judged(g.name, short(g.value), short(g.limit), g.passed) for g in entry.gates),
         remarks=_remarks(entry),
     )
 
 
-def _remarks(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    found = [f"Not run: {entry['reason']}"] if entry.get("reason") else list(entry.get("notes") or ())
-    found += [problem for key in ("parity", "retrieval") if (problem := (entry.get(key) or {}).get("problem"))]
-    mobile = (entry.get("pytorch_mobile") or {}).get("problems", ())
+def _remarks(entry: Entry) -> tuple[str, ...]:
+    found = [f"Not run: {entry.reason}"] if entry.reason else list(entry.notes)
+    found += [part.problem for part in (entry.parity, entry.retrieval) if part is not None and part.problem]
+    mobile = entry.mobile_problems or ()
     return (*dict.fromkeys(found), *(f"PyTorch Mobile would refuse it: {problem}" for problem in mobile))

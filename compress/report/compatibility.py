@@ -33,8 +33,8 @@ _FLAT = 0.01
 
 def heat_map(source: Source) -> HeatMap | None:
     """None where fewer than two models were compared."""
-    matrix = source.manifest.get("compatibility") or {}
-    names = {artifact["path"]: source.name_of(artifact) for artifact in source.manifest["artifacts"]}
+    matrix = source.manifest.compatibility
+    names = {artifact.path: source.name_of(artifact) for artifact in source.manifest.artifacts}
     names["pytorch"] = "PyTorch"
     values = [value for row in matrix.values() for value in row.values() if is_number(value)]
     if len(matrix) < 2 or not values:
@@ -49,7 +49,7 @@ def heat_map(source: Source) -> HeatMap | None:
                 tuple(
                     Cell(
                         score(row.get(asking)),
-                        round(1 - (high - row[asking]) / span, 3) if is_number(row.get(asking)) else 0.0,
+                        round(1 - (high - value) / span, 3) if is_number(value := row.get(asking)) else 0.0,
                         indexed == asking,
                     )
                     for asking in matrix

@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.bundle.manifest import MANIFEST, failures
+from compress.bundle.manifest import MANIFEST
 from compress.bundle.rankings import RANKINGS
 from compress.contracts import BadInput
 from compress.report.artifacts import Row, rows
@@ -18,7 +18,7 @@ from compress.report.compatibility import heat_map
 from compress.report.numbers import megabytes, score
 from compress.report.pruning import pruning
 from compress.report.queries import examples
-from compress.report.retrieval import class_rows, precision_recall_chart
+from compress.report.retrieval import class_rows, precision_recall_chart, unranked
 from compress.report.source import Source, read_source
 from compress.report.tradeoffs import tradeoff_charts
 from compress.report.training import training_charts
@@ -75,43 +75,41 @@ def _content(source: Source) -> dict[str, Any]:
     classes, folded_classes = class_rows(source)
     return {
         "manifest": manifest,
-        "problems": failures(manifest),
+        "problems": manifest.failures,
         "highlights": _highlights(source, table),
         "facts": _facts(source),
         "rows": table,
-        "binary": manifest["embedding"]["kind"] == "binary",
+        "binary": manifest.embedding.kind == "binary",
         "gates": list(dict.fromkeys(gate.name for row in table for gate in row.gates)),
         "training": training_charts(source.metrics),
         "tradeoffs": tradeoff_charts(source),
         "precision_recall": precision_recall_chart(source),
-        "measured": (source.rankings or {}).get("measured"),
-        "indexed": (source.rankings or {}).get("gallery"),
+        "measured": source.rankings and source.rankings.measured,
+        "indexed": source.rankings and source.rankings.gallery,
         "classes": classes,
         "folded_classes": folded_classes,
-        "unranked": [model for model in (source.rankings or {}).get("models", ()) if "problem" in model],
+        "unranked": unranked(source),
         "examples": examples(source),
         "worst": worst_images(source),
         "heat_map": heat_map(source),
         "pruning": pruning(source),
-        "controls": manifest.get("controls", []),
-        "rules": manifest["source"].get("rules", {}),
-        "scores": [(name, score(value)) for name, value in manifest["source"].items() if isinstance(value, float)],
+        "controls": manifest.controls,
+        "rules": manifest.source.rules,
+        "scores": [(name, score(value)) for name, value in manifest.source.metrics()],
         "recipe": source.recipe,
     }
 
 
 def _highlights(source: Source, table: list[Row]) -> list[tuple[str, str, str]]:
     """The few numbers most people come for: what, value, whose."""
-    manifest, executed = source.manifest, [entry for entry in source.entries if entry["evidence"] != "not-run"]
-    found = [("mAP", score(manifest["source"].get("mAP")), "of the PyTorch model")]
-    smallest = min(source.entries, key=lambda entry: entry["bytes"], default=None)
+    found = [("mAP", score(source.manifest.source.mAP), "of the PyTorch model")]
+    smallest = min(source.entries, key=lambda entry: entry.bytes, default=None)
     if smallest is not None:
-        found.append(("smallest", megabytes(smallest["bytes"]), source.name_of(smallest)))
-    timed = [entry for entry in executed if entry.get("latency_ms")]
+        found.append(("smallest", megabytes(smallest.bytes), source.name_of(smallest)))
+    timed = [(entry.latency_ms.median, entry) for entry in source.entries if entry.latency_ms is not None]
     if timed:
-        fastest = min(timed, key=lambda entry: entry["latency_ms"]["median"])
-        value = f"{fastest['latency_ms']['median']:.2f} ms"
-        found.append(("fastest", value, f"{source.name_of(fastest)}, one image on this machine"))
+        median, fastest = min(timed, key=lambda each: each[0])
+        found.append(("fastest", f"{median:.2f} ms", f"{source.name_of(fastest)}, one image on this machine"))
     gates = [gate for row in table for gate in row.gates]
     if gates:
         passed = sum(gate.passed for gate in gates)
@@ -121,25 +119,17 @@ def _highlights(source: Source, table: list[Row]) -> list[tuple[str, str, str]]:
 
 def _facts(source: Source) -> list[tuple[str, str]]:
     manifest = source.manifest
-    architecture, embedding, data = (manifest[key] for key in ("architecture", "embedding", "data"))
-    height, width = architecture.get("input") or manifest["preprocess"]["resize"]
+    architecture, embedding, data = manifest.architecture, manifest.embedding, manifest.data
+    height, width = architecture.input
     facts = [
-        ("network", f"{architecture.get('name', 'unknown')}, {architecture['params']:,} parameters"),
-        ("work", f"{architecture['macs']:,} multiply-accumulates an image of {height} x {width} pixels"),
-        ("embedding", f"{embedding['dim']} values, {embedding['kind']}, {embedding['distance']} distance"),
-        ("data", f"{data['dataset']}, {data['images']:,} images in {data['classes']:,} classes"),
+        ("network", f"{architecture.name}, {architecture.params:,} parameters"),
+        ("work", f"{architecture.macs:,} multiply-accumulates an image of {height} x {width} pixels"),
+        ("embedding", f"{embedding.dim} values, {embedding.kind}, {embedding.distance} distance"),
+        ("data", f"{data.dataset}, {data.images:,} images in {data.classes:,} classes"),
+        ("splits", ", ".join(f"{count:,} {name}" for name, count in data.splits.items())),
     ]
-    splits = data.get("splits")
-    if splits:
-        facts.append(("splits", ", ".join(f"{count:,} {name}" for name, count in splits.items())))
-    if data.get("duplicates") or data.get("skipped"):
-        skipped = len(data.get("skipped") or ())
-        facts.append(
-            (
-                "left out",
-                f"{data.get('duplicates', 0):,} duplicates, {skipped:,} files or folders that are no readable image",
-            )
-        )
-    if manifest.get("license"):
-        facts.append(("licence", manifest["license"]))
+    if data.duplicates or data.skipped:
+        skipped = f"{len(data.skipped):,} files or folders that are no readable image"
+        facts.append(("left out", f"{data.duplicates:,} duplicates, {skipped}"))
+    facts.append(("licence", manifest.license))
     return facts

@@ -36,7 +36,7 @@ def pruning(source: Source) -> Pruning | None:
     lines = [line for line in source.metrics if line.get("stage") == "prune"]
     steps = [line for line in lines if "params_before" in line]
     probed = [line for line in lines if "sensitivity" in line]
-    widths = source.manifest["architecture"].get("pruned") or {}
+    widths = source.manifest.architecture.pruned
     if not steps and not widths:
         return None
     return Pruning(

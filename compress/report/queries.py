@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from compress.bundle.rankings import RankedQuery
 from compress.report.pictures import Picture, picture
 from compress.report.retrieval import models
 from compress.report.source import Source
@@ -80,20 +80,20 @@ def examples(source: Source) -> Examples | None:
     ranked = models(source)
     if source.rankings is None or not ranked or ranked[0][0] != "PyTorch":
         return None
-    asked = source.rankings["queries"]
-    expected = ranked[0][1]["top"]
+    asked = source.rankings.queries
+    expected = ranked[0][1].top
     chosen = _one_of_each_class(asked)
     pairs: list[tuple[str, list[int], list[int], list[int]]] = []
     agreeing = []
     for name, model in ranked[1:]:
-        changed = [n for n, (one, other) in enumerate(zip(expected, model["top"], strict=True)) if one != other]
-        others = [n for n in changed if set(expected[n]) != set(model["top"][n])]
+        changed = [n for n, (one, other) in enumerate(zip(expected, model.top, strict=True)) if one != other]
+        others = [n for n in changed if set(expected[n]) != set(model.top[n])]
         if not changed:
             agreeing.append(name)
             continue
-        worst = sorted(changed, key=lambda n: (len(set(expected[n]) & set(model["top"][n])), n))[:_DIFFERENT]
+        worst = sorted(changed, key=lambda n: (len(set(expected[n]) & set(model.top[n])), n))[:_DIFFERENT]
         pairs.append((name, changed, others, worst))
-    tops = {name: model["top"] for name, model in ranked}
+    tops = {name: model.top for name, model in ranked}
     used = {image for n in chosen for image in expected[n]}
     used |= {image for name, _, _, worst in pairs for n in worst for image in (*expected[n], *tops[name][n])}
     images = _Images(source, used)
@@ -114,10 +114,10 @@ def examples(source: Source) -> Examples | None:
     )
 
 
-def _one_of_each_class(asked: Sequence[Mapping[str, Any]]) -> list[int]:
+def _one_of_each_class(asked: Sequence[RankedQuery]) -> list[int]:
     first: dict[int, int] = {}
     for number, query in enumerate(asked):
-        first.setdefault(query["class"], number)
+        first.setdefault(query.label, number)
     numbers = list(first.values())
     step = max(1.0, len(numbers) / _ROWS)
     return [numbers[int(place * step)] for place in range(min(_ROWS, len(numbers)))]
@@ -127,24 +127,24 @@ class _Images:
     """The pictures that the page shows, read once."""
 
     def __init__(self, source: Source, ids: set[int]) -> None:
-        self._classes = source.rankings["classes"] if source.rankings is not None else ()
+        self._classes = source.rankings.classes if source.rankings is not None else ()
         self._rows = source.thumbnails(ids)
         self._pictures = {number: picture(row[3]) for number, row in self._rows.items()}
 
-    def query(self, asked: Mapping[str, Any], tops: Sequence[tuple[str, Sequence[int]]]) -> Query:
+    def query(self, asked: RankedQuery, tops: Sequence[tuple[str, Sequence[int]]]) -> Query:
         rankings = tuple(
             Ranking(model, tuple(self._found(rank, image, asked) for rank, image in enumerate(top, start=1)))
             for model, top in tops
         )
         try:
-            shown = picture(base64.b64decode(asked["picture"]))
+            shown = picture(base64.b64decode(asked.picture))
         except (binascii.Error, ValueError):
             shown = None
-        return Query(asked["name"], self._classes[asked["class"]], shown, rankings)
+        return Query(asked.name, self._classes[asked.label], shown, rankings)
 
-    def _found(self, rank: int, image: int, asked: Mapping[str, Any]) -> Found:
+    def _found(self, rank: int, image: int, asked: RankedQuery) -> Found:
         if image not in self._rows:
             return Found(rank, f"image {image}", "missing in the gallery", False, None)
         name, label, number, _ = self._rows[image]
-        right = image in asked["relevant"] if "relevant" in asked else number == asked["class"]
+        right = number == asked.label if asked.relevant is None else image in asked.relevant
         return Found(rank, name, label, right, self._pictures[image])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from compress.bundle.rankings import RankedModel, UnrankedModel
 from compress.report.axis import axis
 from compress.report.charts import Chart, Table, line_chart
 from compress.report.numbers import change, score
 from compress.report.source import Source
+from validators.curves import RECALL
 
 _SAME = 0.001
 """Curves that nowhere differ by more are drawn as one."""
@@ -30,32 +31,37 @@ class ClassRow:
     worst: str
 
 
-def models(source: Source) -> list[tuple[str, Mapping[str, Any]]]:
+def models(source: Source) -> list[tuple[str, RankedModel]]:
     """Name and rankings of every model that could be ranked, PyTorch first."""
     if source.rankings is None:
         return []
     names = source.names()
     return [
-        ("PyTorch" if model["runtime"] is None else names[model["path"], model["runtime"]], model)
-        for model in source.rankings["models"]
-        if "problem" not in model and (model["runtime"] is None or (model["path"], model["runtime"]) in names)
+        ("PyTorch" if model.runtime is None else names[model.path, model.runtime], model)
+        for model in source.rankings.models
+        if isinstance(model, RankedModel) and (model.runtime is None or (model.path, model.runtime) in names)
     ]
+
+
+def unranked(source: Source) -> list[UnrankedModel]:
+    """The models whose output could not be ranked."""
+    found = () if source.rankings is None else source.rankings.models
+    return [model for model in found if isinstance(model, UnrankedModel)]
 
 
 def precision_recall_chart(source: Source) -> Chart | None:
     """One line for PyTorch and the artifacts that rank as it does, one for each that does not."""
-    ranked = [(name, model) for name, model in models(source) if None not in model["precision"]]
+    ranked = [(name, curve) for name, model in models(source) if len(curve := _known(model.precision)) == len(RECALL)]
     if not ranked or source.rankings is None:
         return None
     groups: list[tuple[list[str], Sequence[float]]] = []
-    for name, model in ranked:
-        curve = model["precision"]
+    for name, curve in ranked:
         same = next((group for group in groups if _distance(group[1], curve) <= _SAME), None)
         if same is None:
             groups.append(([name], curve))
         else:
             same[0].append(name)
-    recall = source.rankings["recall"]
+    recall = source.rankings.recall
     first = groups[0][1]
     everyone = f"All {len(ranked)} models lie within {_SAME} of each other. " if len(groups) == 1 else ""
     return line_chart(
@@ -70,8 +76,7 @@ def precision_recall_chart(source: Source) -> Chart | None:
             "Precision at each recall",
             ("recall", *(name for name, _ in ranked)),
             tuple(
-                (f"{level:.2f}", *(score(model["precision"][number]) for _, model in ranked))
-                for number, level in enumerate(recall)
+                (f"{level:.2f}", *(score(curve[number]) for _, curve in ranked)) for number, level in enumerate(recall)
             ),
         ),
     )
@@ -79,6 +84,10 @@ def precision_recall_chart(source: Source) -> Chart | None:
 
 def _names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} within {_SAME}: {', '.join(names[1:])}"
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _distance(one: Sequence[float], other: Sequence[float]) -> float:
@@ -90,11 +99,11 @@ def class_rows(source: Source) -> tuple[list[ClassRow], list[ClassRow]]:
     ranked = models(source)
     if not ranked or source.rankings is None or ranked[0][0] != "PyTorch":
         return [], []
-    pytorch, others = ranked[0][1]["class_ap"], ranked[1:]
+    pytorch, others = ranked[0][1].class_ap, ranked[1:]
     rows = [
-        ClassRow(name, pytorch[number], _worst(pytorch[number], number, others))
-        for number, name in enumerate(source.rankings["classes"])
-        if pytorch[number] is not None
+        ClassRow(name, value, _worst(value, number, others))
+        for number, (name, value) in enumerate(zip(source.rankings.classes, pytorch, strict=True))
+        if value is not None
     ]
     rows.sort(key=lambda row: (row.value, row.name))
     if len(rows) <= _FEW:
@@ -103,7 +112,7 @@ def class_rows(source: Source) -> tuple[list[ClassRow], list[ClassRow]]:
     return rows[:half] + rows[-half:], rows[half:-half]
 
 
-def _worst(expected: float, number: int, others: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    found = [(model["class_ap"][number] - expected, name) for name, model in others]
+def _worst(expected: float, number: int, others: Sequence[tuple[str, RankedModel]]) -> str:
+    found = [(value - expected, name) for name, model in others if (value := model.class_ap[number]) is not None]
     difference, name = min(found, default=(0.0, ""))
     return f"{change(difference)} {name}" if difference < -0.0005 else ""

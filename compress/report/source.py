@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.bundle.manifest import entries, read_manifest
-from compress.bundle.rankings import RANKINGS
+from compress.bundle.manifest import Entry, Manifest, read_manifest
+from compress.bundle.rankings import RANKINGS, RankingsFile, read_rankings
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY
 from compress.system import sqlite as database
@@ -28,30 +28,29 @@ class Source:
     """
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     metrics: tuple[Mapping[str, Any], ...]
-    rankings: Mapping[str, Any] | None
+    rankings: RankingsFile | None
     recipe: str
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
-        """Every (artifact, runtime) pair, as in the manifest."""
-        return list(entries(self.manifest))
+    def entries(self) -> tuple[Entry, ...]:
+        """Every file on every runtime that it was checked on."""
+        return self.manifest.entries
 
-    def name_of(self, entry: Mapping[str, Any]) -> str:
+    def name_of(self, entry: Entry) -> str:
         """``.tflite fp32``; with the runtime where the file was checked on more than one."""
-        suffix = entry["path"].rpartition(".")[2]
-        name = f".{suffix} {entry['precision']}"
-        first = next(artifact for artifact in self.manifest["artifacts"] if artifact["path"] == entry["path"])
-        return name if entry["runtime"] == first["runtime"] else f"{name} · {entry['runtime']}"
+        name = f"{entry.suffix} {entry.precision}"
+        first = next(artifact for artifact in self.manifest.artifacts if artifact.path == entry.path)
+        return name if entry.runtime == first.runtime else f"{name} · {entry.runtime}"
 
-    def names(self) -> dict[tuple[str, str], str]:
+    def names(self) -> dict[tuple[str, str | None], str]:
         """``name_of`` by path and runtime."""
-        return {(entry["path"], entry["runtime"]): self.name_of(entry) for entry in self.entries}
+        return {(entry.path, entry.runtime): self.name_of(entry) for entry in self.entries}
 
     def file(self, path: str | None) -> bytes | None:
         """A file that the manifest lists; None for any other, so that no bundle can show files from elsewhere."""
-        if path is None or path not in self.manifest["files"] or not (self.folder / path).is_file():
+        if path is None or path not in self.manifest.files or not (self.folder / path).is_file():
             return None
         return read_bytes(self.folder / path, JSON_BYTES)
 
@@ -81,7 +80,7 @@ def read_source(folder: Path) -> Source:
         folder,
         manifest,
         tuple(lines),
-        _object(read_text(rankings, JSON_BYTES), str(rankings)) if rankings.is_file() else None,
+        read_rankings(rankings) if rankings.is_file() else None,
         read_text(recipe, JSON_BYTES) if recipe.is_file() else "",
     )
 

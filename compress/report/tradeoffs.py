@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from compress.bundle.manifest import Entry
 from compress.report.axis import axis
 from compress.report.charts import Chart, Table, point_chart
 from compress.report.numbers import is_number, score, short
@@ -14,27 +14,25 @@ from compress.report.source import Source
 def tradeoff_charts(source: Source) -> list[Chart]:
     """mAP against bytes, then against latency, each where at least one artifact was measured so."""
     charts = (
-        _chart(source, "bytes", "mAP and size", "size in MB", lambda entry: entry["bytes"] / 1e6),
+        _chart(source, "bytes", "mAP and size", "size in MB", lambda entry: entry.bytes / 1e6),
         _chart(source, "latency", "mAP and latency", "median latency in ms, one image", _latency),
     )
     return [chart for chart in charts if chart is not None]
 
 
-def _latency(entry: Mapping[str, Any]) -> float | None:
-    return (entry.get("latency_ms") or {}).get("median")
+def _latency(entry: Entry) -> float | None:
+    return None if entry.latency_ms is None else entry.latency_ms.median
 
 
-def _chart(
-    source: Source, key: str, title: str, label: str, cost: Callable[[Mapping[str, Any]], float | None]
-) -> Chart | None:
+def _chart(source: Source, key: str, title: str, label: str, cost: Callable[[Entry], float | None]) -> Chart | None:
     points = []
     for entry in source.entries:
-        found, spent = (entry.get("retrieval") or {}).get("mAP"), cost(entry)
+        found, spent = None if entry.retrieval is None else entry.retrieval.mAP, cost(entry)
         if is_number(found) and is_number(spent):
             points.append((source.name_of(entry), spent, found))
     if not points:
         return None
-    pytorch = source.manifest["source"].get("mAP")
+    pytorch = source.manifest.source.mAP
     heights = [found for _, _, found in points] + ([pytorch] if is_number(pytorch) else [])
     best = max(points, key=lambda point: (point[2], -point[1]))
     cheapest = min(points, key=lambda point: point[1])

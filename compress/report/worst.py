@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compress.report.numbers import cosine, is_number
+from compress.report.numbers import cosine
 from compress.report.pictures import Picture, picture
 from compress.report.source import Source
 
@@ -22,12 +22,12 @@ def worst_images(source: Source) -> list[Worst]:
     """The image with the lowest cosine first."""
     by_image: dict[str, list[tuple[float, str, Picture | None]]] = {}
     for entry in source.entries:
-        parity = entry.get("parity") or {}
-        name, value = parity.get("worst_image"), parity.get("min_cosine")
-        if name is not None and is_number(value):
-            content = source.file(parity.get("worst_image_file"))
+        parity = entry.parity
+        if parity is not None and parity.worst_image is not None and parity.min_cosine is not None:
+            content = source.file(parity.worst_image_file)
             shown = picture(content) if content is not None else None
-            by_image.setdefault(name, []).append((value, source.name_of(entry), shown))
+            found = (parity.min_cosine, source.name_of(entry), shown)
+            by_image.setdefault(parity.worst_image, []).append(found)
     images = sorted(by_image.items(), key=lambda item: min(value for value, _, _ in item[1]))
     return [
         Worst(

@@ -1,4 +1,4 @@
-"""Adversaries: embeddings of broken exports that the checks must reject, or a pass of theirs proves nothing.
+"""Negative controls: embeddings of broken exports, which the checks must reject, or passing them proves nothing.
 
 Each stands for a mistake that real exports make. They are judged on the probes, with the same checks and limits as
 the artifacts of each precision, in every run: grey images, untrained weights or loose limits can blind a check.
@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from pydantic import RootModel
 
-from compress.contracts import Check, EmbeddingSpec, HeldOut, ImageSet, Model, Observation
+from compress.bundle.manifest import Control
+from compress.contracts import Artifact, Check, EmbeddingSpec, HeldOut, ImageSet, Model, Observation
 from compress.model.reference import embed
+from compress.run.check_artifact import limits_of
+from compress.run.trial import Trial
+from compress.system.progress import say
+from validators.gates import RULES
+from validators.measure import judge as judge_gates
+from validators.results import Measurement
 
 
-@dataclass(frozen=True)
-class Control:
-    """Attributes: failed_gates: the gates that caught the adversary; none means the checks are blind to it."""
-
-    name: str
-    precision: str
-    failed_gates: tuple[str, ...]
-    caught: bool
-
-
-def adversaries(model: Model, probes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def broken_outputs(model: Model, probes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Embeddings float32 [P, D] of ``probes`` (uint8 [P, H, W, 3]) as broken exports would give them, by name."""
     right = embed(model, probes)
     raw = replace(model.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -52,6 +50,41 @@ def _permuted(model: Model, seed: int) -> Model:
     return replace(model, network=network)
 
 
+def controls(trial: Trial, artifacts: Sequence[Artifact], probe_labels: np.ndarray, seed: int) -> tuple[Control, ...]:
+    """Whether the checks catch every broken model at the limits of each precision that was exported.
+
+    Args:
+        probe_labels: int64 [P].
+    """
+    limits = {artifact.precision: limits_of(trial, artifact.precision) for artifact in artifacts}
+
+    def build(_: Path) -> _Controls:
+        say("validate: controls that must fail")
+        outputs = broken_outputs(trial.model, trial.held_out.probes, seed)
+        return _Controls(
+            tuple(
+                judge(
+                    outputs,
+                    trial.reference.probes,
+                    trial.held_out,
+                    probe_labels,
+                    trial.validation.checks,
+                    trial.model.embedding,
+                    limits,
+                )
+            )
+        )
+
+    return trial.work.reuse_as(_Controls, "controls", {**trial.key, "limits": limits, "seed": seed}, [], build).root
+
+
+class _Controls(RootModel[tuple[Control, ...]]):
+    """Every control at the limits of every precision."""
+
+    def to_json(self) -> object:
+        return self.model_dump(mode="json")
+
+
 def judge(
     outputs: Mapping[str, np.ndarray],
     right: np.ndarray,
@@ -61,16 +94,14 @@ def judge(
     embedding: EmbeddingSpec,
     limits: Mapping[str, Mapping[str, float]],
 ) -> list[Control]:
-    """Hold every adversary against the limits of every precision.
+    """Compare every broken model with the limits of every precision.
 
     Args:
-        outputs: by adversary, float32 [P, D].
+        outputs: by name, float32 [P, D].
         right: what the PyTorch model gives for the probes, float32 [P, D].
         probe_labels: int64 [P].
         limits: gate limits by precision.
     """
-    from validators.measure import gate
-
     probes = ImageSet(held_out.probes, probe_labels, tuple(f"probe {i}" for i in range(len(probe_labels))))
     alone = HeldOut(probes, probes, held_out.probes)
     expected = Observation(right, right, right)
@@ -79,12 +110,16 @@ def judge(
     results = []
     for name, given in outputs.items():
         candidate = Observation(given, given, given)
-        measured: dict[str, Any] = {c.section: dict(c.run(expected, candidate, alone, embedding)) for c in checks}
-        # Not bytes or latency, which a wrong output leaves as they are.
-        judged = {*measured["parity"], *(["mAP_drop"] if searchable else [])}
+        measured = Measurement.model_validate(
+            {check.section: check.run(expected, candidate, alone, embedding) for check in checks}
+        )
         for precision, limit in limits.items():
-            own = {gate_name: limit[gate_name] for gate_name in limit if gate_name in judged}
-            gates = gate(own, {**measured, "latency_ms": None, "failure": None}, {})
-            failed = tuple(g.name for g in gates if not g.passed)
-            results.append(Control(name, precision, failed, bool(failed)))
+            # Not bytes or latency, which a wrong output leaves as they are.
+            own = {
+                gate: value
+                for gate, value in limit.items()
+                if RULES[gate].section == "parity" or (gate == "mAP_drop" and searchable)
+            }
+            failed = tuple(gate.name for gate in judge_gates(own, measured, None, {}) if not gate.passed)
+            results.append(Control(name=name, precision=precision, failed_gates=failed, caught=bool(failed)))
     return results

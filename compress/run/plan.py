@@ -10,7 +10,7 @@ from compress.data.hold_out import divided
 from compress.data.remarks import remarks
 from compress.model.start import initial_model
 from compress.recipe.reader import Recipe
-from compress.run.assess import chosen_runtimes
+from compress.run.check_artifact import chosen_runtimes
 from compress.run.preflight import check_model, check_recipe
 
 

@@ -1,4 +1,4 @@
-"""Single steps of a run: one stage of training or compression, one exported file. Finished ones are reused."""
+"""The steps of a run: every stage of training and compression, every exported file. Finished ones are reused."""
 
 from __future__ import annotations
 
@@ -7,15 +7,46 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress.contracts import Artifact, Data, Exporter, Model, Stage
+import numpy as np
+
+from compress.bundle.golden import choose_probes
+from compress.contracts import Artifact, Data, Exporter, HeldOut, Model, Stage
 from compress.data.calibration import calibration_images
 from compress.model.checkpoint import load_model, save_model
 from compress.model.identity import model_sha256, space_id
 from compress.recipe.reader import Recipe
-from compress.run.measured_choices import measured_export
+from compress.run.measured_choices import measured_export, measured_stage
 from compress.run.workspace import Workspace
 from compress.system import environment
 from compress.system.progress import say
+
+GOLDEN_IMAGES = 64
+
+
+def train(
+    work: Workspace, recipe: Recipe, model: Model, data: Data, until: str
+) -> tuple[Model, list[tuple[str, Stage]]] | None:
+    """The model after every stage, and the stages with what they measured; None where ``until`` names one of them."""
+    if not recipe.stages:
+        save_model(model, work.folder / "checkpoints" / "initial.safetensors")
+    stages = []
+    for step, stage in recipe.stages:
+        stages.append((step, measured_stage(work, step, stage, model, data)))
+        model = _run_stage(work, *stages[-1], model, data, recipe.seed)
+        if until == step:
+            return None
+    return model, stages
+
+
+def export_all(work: Workspace, recipe: Recipe, model: Model, data: Data) -> list[tuple[Artifact, Exporter]]:
+    """Every artifact of the recipe, each with its exporter and what that measured."""
+    return [_export(work, exporter, model, recipe, data) for exporter in recipe.exports]
+
+
+def held_out_of(data: Data, recipe: Recipe) -> tuple[HeldOut, np.ndarray, list[str]]:
+    """What artifacts are checked with, and the labels, int64 [P], and names of its P probes."""
+    probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
+    return HeldOut(data.queries, data.gallery, probes, data.ground_truths, recipe.gallery.scales), labels, ids
 
 
 def teacher_of(recipe: Recipe, model: Model) -> Model | None:
@@ -24,7 +55,7 @@ def teacher_of(recipe: Recipe, model: Model) -> Model | None:
     return next((found for found in reversed(named) if found is not None and model.space == space_id(found)), None)
 
 
-def run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:
+def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:
     """The model that the stage makes of ``model``, read back from its checkpoint."""
     output = work.folder / "checkpoints" / f"{step}.safetensors"
     key = {
@@ -44,7 +75,7 @@ def run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data
     return load_model(output)
 
 
-def export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, data: Data) -> tuple[Artifact, Exporter]:
+def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, data: Data) -> tuple[Artifact, Exporter]:
     """The artifact, and the exporter with what it measured."""
     from exporters import deploy
 

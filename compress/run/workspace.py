@@ -8,12 +8,26 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol, Self, TypeVar
+
+from pydantic import ValidationError
 
 from compress.contracts import BadInput
 from compress.system.files import artifact_sha256, json_sha256, write_json
 
 _STATE = ".compress"
+
+
+class Result(Protocol):
+    """A typed result of a step, such as ``validators.results.Part``."""
+
+    def to_json(self) -> object: ...
+
+    @classmethod
+    def model_validate_json(cls, json_data: str, /) -> Self: ...
+
+
+K = TypeVar("K", bound=Result)
 
 
 class Workspace:
@@ -103,6 +117,18 @@ class Workspace:
         write_json(stamp_file, {"key": digest, "outputs": self._hashes(outputs), "result": result})
         shutil.rmtree(scratch)
         return result
+
+    def reuse_as(
+        self, kind: type[K], step: str, key: Mapping[str, Any], outputs: Sequence[Path], build: Callable[[Path], K]
+    ) -> K:
+        """As ``reuse``, for a result of one type; a result that another version stored is made again."""
+        found = self.reuse(step, key, outputs, lambda scratch: build(scratch).to_json())
+        try:
+            return kind.model_validate_json(json.dumps(found))
+        except ValidationError:
+            (self.state / "steps" / f"{step}.json").unlink()
+            found = self.reuse(step, key, outputs, lambda scratch: build(scratch).to_json())
+            return kind.model_validate_json(json.dumps(found))
 
     def _hashes(self, outputs: Sequence[Path]) -> dict[str, str | None]:
         return {str(o.relative_to(self.folder)): artifact_sha256(o) if o.exists() else None for o in outputs}

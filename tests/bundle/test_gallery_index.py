@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 
 from compress.bundle.gallery_index import build_index, open_index
 from compress.bundle.golden import make_golden, write_golden
-from compress.bundle.manifest import failures, read_manifest
+from compress.bundle.manifest import IndexedGallery, Manifest, read_manifest
 from compress.commands.search import open_bundle, query
 from compress.commands.tables import verified_index_line
-from compress.commands.verify import verify
+from compress.commands.verify import VerifiedIndex, verify
 from compress.contracts import BadInput, CompressError, GalleryOptions, MissingTool
 from compress.demo.app import create_app
 from compress.gallery.nearest import nearest
@@ -34,9 +34,10 @@ from compress.system.files import artifact_sha256
 from tests import _pooled
 from tests._command import REPOSITORY, compress_here
 from tests.conftest import Finished
+from validators.results import Gate
 
 
-def with_index(finished: Finished, folder: Path, *changes: str) -> dict[str, Any]:
+def with_index(finished: Finished, folder: Path, *changes: str) -> Manifest:
     """The manifest of the finished run's copy, one artifact of it, after the same recipe with an index."""
     shutil.copytree(finished.folder, folder)
     manifest = run(load_recipe(finished.recipe, ["export=[onnx: {}]", *changes]), folder)
@@ -56,6 +57,11 @@ def bundle(lsh: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(lsh, tmp_path / "bundle", ignore=shutil.ignore_patterns(".compress")))
 
 
+def gallery_of(manifest: Manifest) -> IndexedGallery:
+    assert isinstance(manifest.gallery, IndexedGallery)
+    return manifest.gallery
+
+
 def forge(bundle: Path, **changes: Any) -> None:
     """Make the manifest agree with the index as it is now."""
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
@@ -66,22 +72,21 @@ def forge(bundle: Path, **changes: Any) -> None:
 
 def test_bundle_json_says_what_the_index_is_and_finds(lsh: Path) -> None:
     manifest = read_manifest(lsh)
-    gallery = manifest["gallery"]
-    assert (gallery["images"], gallery["of"], gallery["queries"], gallery["whole_gallery"]) == (60, 60, 60, None)
-    assert (gallery["index"], gallery["options"]) == ("lsh", {"tables": 8, "bits": 10})
-    path = lsh / gallery["path"]
-    assert gallery["bytes"] == path.stat().st_size
-    assert manifest["files"][gallery["path"]] == artifact_sha256(path)
-    assert 0.9 <= gallery["recall@10"] <= 1
-    assert 0.9 <= gallery["golden_recall@10"] <= 1
-    gate = {"name": "index_recall", "limit": 0.9, "value": gallery["recall@10"], "passed": True}
-    assert gallery["gates"] == [gate]
-    assert not [gate for artifact in manifest["artifacts"] for gate in artifact["gates"] if "index" in gate["name"]]
-    assert min(gallery["latency_ms"][key] for key in ("build", "query", "exact")) > 0
+    gallery = gallery_of(manifest)
+    assert (gallery.images, gallery.of, gallery.queries, gallery.whole_gallery) == (60, 60, 60, None)
+    assert (gallery.index, gallery.options) == ("lsh", {"tables": 8, "bits": 10})
+    path = lsh / gallery.path
+    assert gallery.bytes == path.stat().st_size
+    assert manifest.files[gallery.path] == artifact_sha256(path)
+    assert 0.9 <= gallery.recall <= 1
+    assert 0.9 <= gallery.golden_recall <= 1
+    assert gallery.gates == (Gate(name="index_recall", limit=0.9, value=gallery.recall, passed=True),)
+    assert not [gate for artifact in manifest.artifacts for gate in artifact.gates if "index" in gate.name]
+    assert min(gallery.latency_ms.build, gallery.latency_ms.query, gallery.latency_ms.exact) > 0
 
 
 def test_without_an_index_the_gallery_says_so_and_older_bundles_say_nothing(finished: Finished) -> None:
-    assert read_manifest(finished.folder)["gallery"] == {"images": 60, "of": 60, "index": None}
+    assert read_manifest(finished.folder).gallery.to_json() == {"images": 60, "of": 60, "index": None}
     assert open_bundle(finished.folder).index is None
 
 
@@ -91,23 +96,26 @@ def test_the_same_recipe_gives_the_same_index_and_another_recipe_removes_it(
     folder = tmp_path / "again"
     with_index(finished, folder, "gallery.index={lsh: {tables: 8, bits: 10}}")
     first, again = read_manifest(lsh), read_manifest(folder)
-    assert first["files"] == again["files"]
-    for manifest in (first, again):
-        del manifest["gallery"]["latency_ms"]
-    assert first["gallery"] == again["gallery"]
+    assert first.files == again.files
+    galleries = [gallery_of(manifest).to_json() for manifest in (first, again)]
+    for described in galleries:
+        del described["latency_ms"]
+    assert galleries[0] == galleries[1]
     assert run(load_recipe(finished.recipe, ["export=[onnx: {}]"]), folder) is not None
     assert [path.name for path in (folder / "gallery").iterdir()] == ["gallery.sqlite"]
 
 
 def test_a_part_of_the_gallery_is_measured_and_so_is_the_whole(finished: Finished, tmp_path: Path) -> None:
     manifest = with_index(finished, tmp_path / "b", "gallery={max_images: 30, index: {hnsw: {m: 4}}}")
-    gallery = manifest["gallery"]
-    assert (gallery["images"], gallery["of"], gallery["path"]) == (30, 60, "gallery/index.faiss")
-    whole = gallery["whole_gallery"]
-    assert whole["images"] == 60
-    assert whole["bytes"] > gallery["bytes"]
-    assert (gallery["recall@10"], whole["recall@10"]) == (1, 1)
-    opened = open_index(tmp_path / "b", manifest, read_gallery(tmp_path / "b" / GALLERY))
+    gallery = gallery_of(manifest)
+    assert (gallery.images, gallery.of, gallery.path) == (30, 60, "gallery/index.faiss")
+    whole = gallery.whole_gallery
+    assert whole is not None
+    assert whole.images == 60
+    assert whole.bytes > gallery.bytes
+    assert (gallery.recall, whole.recall) == (1, 1)
+    sha256 = manifest.files[gallery.path]
+    opened = open_index(tmp_path / "b", gallery, sha256, read_gallery(tmp_path / "b" / GALLERY))
     assert not verify(tmp_path / "b", "onnxruntime").problems
     assert opened.search(np.zeros((1, 64), np.float32), 3)[1].max() < 30
 
@@ -124,11 +132,11 @@ def test_too_little_recall_fails_the_run(finished: Finished, tmp_path: Path) -> 
     assert "index: lsh, recall@10 0." in ended.stdout
     # As a recipe that asks for less gets it.
     manifest = read_manifest(tmp_path / "b")
-    recall = manifest["gallery"]["recall@10"]
+    recall = gallery_of(manifest).recall
     changes = ["gallery.index={lsh: {tables: 1, bits: 12}}", f"validate.gates={{index_recall: {recall}}}"]
     passed = run(load_recipe(finished.recipe, changes), tmp_path / "b")
     assert passed is not None
-    assert failures(passed) == []
+    assert passed.failures == ()
 
 
 def test_hash_codes_are_indexed_by_what_they_differ_in(tmp_path: Path, digit_images: np.ndarray) -> None:
@@ -139,8 +147,9 @@ def test_hash_codes_are_indexed_by_what_they_differ_in(tmp_path: Path, digit_ima
     write_golden(tmp_path / "golden", make_golden(*probes, gallery, True), _pooled.CLASSES, gallery, "MIT")
     own = np.where(np.arange(200) % 2, -1, np.arange(200) // 2)  # every second image is in the bundle's gallery
     found = build_index(BinaryFlat(), tmp_path, activations, own, 0, (activations, np.arange(200)))
-    assert (found["recall@10"], found["golden_recall@10"], found["whole_gallery"]["recall@10"]) == (1, 1, 1)
-    assert (found["images"], found["whole_gallery"]["images"]) == (100, 200)
+    assert found.whole_gallery is not None
+    assert (found.recall, found.golden_recall, found.whole_gallery.recall) == (1, 1, 1)
+    assert (found.images, found.whole_gallery.images) == (100, 200)
     with pytest.raises(CompressError, match=r"gallery\.index: ivf .*BadInput: ivf: nlist 300 is more than"):
         build_index(Ivf(nlist=300), tmp_path, activations, own, 0, None)
 
@@ -196,7 +205,7 @@ def test_a_process_that_searches_with_faiss_has_no_pytorch(finished: Finished, t
 import sys
 from pathlib import Path
 from compress.commands.search import query
-from compress.commands.verify import verify
+from compress.commands.verify import VerifiedIndex, verify
 bundle, photo = map(Path, sys.argv[1:])
 assert query(bundle, photo, top=3, runtime="onnxruntime").index == "flat"
 assert not verify(bundle, "onnxruntime").problems
@@ -221,8 +230,8 @@ assert "faiss" in sys.modules and "torch" not in sys.modules
 def test_an_index_with_the_ids_of_other_images_is_found_out_even_with_its_own_hash(bundle: Path) -> None:
     result = verify(bundle, "onnxruntime")
     assert not result.problems
-    recorded = read_manifest(bundle)["gallery"]["golden_recall@10"]
-    assert result.index == {"index": "lsh", "golden_recall@10": recorded, "reason": None}
+    recorded = gallery_of(read_manifest(bundle)).golden_recall
+    assert result.index == VerifiedIndex(index="lsh", golden_recall=recorded, reason=None)
     assert verified_index_line(result.index) == f"index: lsh, finds {recorded:.3f} of the golden images' neighbours"
     path = bundle / "gallery/index.sqlite"
     with closing(sqlite3.connect(path)) as database:

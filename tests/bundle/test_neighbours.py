@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from compress.bundle.golden import Golden, make_golden, read_golden, write_golden
-from compress.bundle.neighbours import index_problems, neighbour_overlap
+from compress.bundle.manifest import EmbeddingEntry
+from compress.bundle.neighbours import gallery_problems, neighbour_overlap
 from compress.contracts import BadInput, EmbeddingSpec
 from compress.gallery.store import Gallery
 from tests import _pooled
 
 
-def manifest(spec: EmbeddingSpec) -> dict[str, Any]:
-    return {"embedding": {"space_id": "0123", "dim": spec.dim, "kind": spec.kind, "distance": spec.distance}}
+def described(spec: EmbeddingSpec) -> EmbeddingEntry:
+    return EmbeddingEntry(space_id="0123", dim=spec.dim, kind=spec.kind, distance=spec.distance)
 
 
 @pytest.fixture(params=["float", "binary"])
@@ -35,7 +36,7 @@ def pack(request: pytest.FixtureRequest, tmp_path: Path, digit_images: np.ndarra
 
 def index_of(pack: tuple[Golden, Gallery]) -> list[str]:
     golden, gallery = pack
-    return index_problems(golden, gallery, manifest(gallery.embedding))
+    return gallery_problems(golden, gallery, described(gallery.embedding))
 
 
 def test_the_right_index_has_no_problem_and_neighbours_never_include_the_image(pack: tuple[Golden, Gallery]) -> None:
@@ -44,7 +45,7 @@ def test_the_right_index_has_no_problem_and_neighbours_never_include_the_image(p
     for source, matches in zip(golden.sources, golden.neighbours, strict=True):
         assert len(matches) == 10
         assert source not in [match.name for match in matches]
-    assert neighbour_overlap(golden, gallery, golden.embeddings) == {"golden_neighbours": 1.0}
+    assert neighbour_overlap(golden, gallery, golden.embeddings).golden_neighbours == 1
 
 
 def test_neighbours_are_those_of_a_sort_by_hand(pack: tuple[Golden, Gallery]) -> None:
@@ -102,27 +103,28 @@ def test_codes_packed_in_the_other_order_are_found_out(tmp_path: Path, digit_ima
         read_golden(folder)
 
 
-@pytest.mark.parametrize("key", ["space_id", "dim", "kind", "distance"])
-def test_an_index_of_another_space_is_named(pack: tuple[Golden, Gallery], key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"), [("space_id", "another"), ("dim", 50), ("kind", "local"), ("distance", "cosine")]
+)
+def test_an_index_of_another_space_is_named(pack: tuple[Golden, Gallery], key: str, value: Any) -> None:
     golden, gallery = pack
-    other = manifest(gallery.embedding)
-    other["embedding"][key] = "another"
-    (problem,) = index_problems(golden, gallery, other)
+    other = described(gallery.embedding).model_copy(update={key: value})
+    (problem,) = gallery_problems(golden, gallery, other)
     assert f"its {key} is" in problem
 
 
 def test_a_broken_artifact_finds_other_images(pack: tuple[Golden, Gallery]) -> None:
     golden, gallery = pack
 
-    def overlap(embeddings: np.ndarray) -> float:
-        return neighbour_overlap(golden, gallery, embeddings)["golden_neighbours"]
+    def overlap(embeddings: np.ndarray) -> Any:
+        return neighbour_overlap(golden, gallery, embeddings).golden_neighbours
 
     right = golden.embeddings
     assert overlap(np.roll(right, 1, axis=0)) < 0.6
     assert overlap(np.repeat(right[:1], len(right), axis=0)) < 0.4
     assert overlap(1 - right) < 0.1
     for unusable in (np.full_like(right, np.nan), right[:, :-1]):
-        assert math.isnan(overlap(unusable))
+        assert overlap(unusable) is None
 
 
 def test_equally_distant_images_count_as_right(tmp_path: Path, digit_images: np.ndarray) -> None:
@@ -142,7 +144,7 @@ def test_equally_distant_images_count_as_right(tmp_path: Path, digit_images: np.
     again = make_golden(golden.images, golden.labels, golden.sources, golden.embeddings, backwards, True)
     assert again.neighbours != golden.neighbours
     assert index_of((golden, backwards)) == []
-    assert neighbour_overlap(golden, backwards, golden.embeddings) == {"golden_neighbours": 1.0}
+    assert neighbour_overlap(golden, backwards, golden.embeddings).golden_neighbours == 1
 
 
 def test_a_gallery_smaller_than_ten_gives_what_it_has(tmp_path: Path, digit_images: np.ndarray) -> None:

@@ -68,18 +68,18 @@ def test_differences_are_second_minus_first(finished: Finished, changed: Callabl
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "warning"),
+    ("section", "key", "value", "warning"),
     [
-        ("data", "dataset", "mAPs are not comparable: data.dataset are"),
-        ("source", "queries", "mAPs are not comparable: source.queries are 60 and 61"),
-        ("embedding", "space_id", "embedding spaces differ"),
-        ("preprocess", "mean", "preprocessing differs"),
+        ("data", "dataset", "other", "mAPs are not comparable: data.dataset are"),
+        ("source", "queries", 61, "mAPs are not comparable: source.queries are 60 and 61"),
+        ("embedding", "space_id", "other", "embedding spaces differ"),
+        ("preprocess", "mean", [0.1, 0.2, 0.3], "preprocessing differs"),
     ],
 )
 def test_what_must_not_be_mixed_is_said(
-    finished: Finished, changed: Callable[..., Path], section: str, key: str, warning: str
+    finished: Finished, changed: Callable[..., Path], section: str, key: str, value: Any, warning: str
 ) -> None:
-    other = changed(lambda manifest: manifest[section].update({key: 61 if key == "queries" else "other"}))
+    other = changed(lambda manifest: manifest[section].update({key: value}))
     (found,) = compare(finished.folder, other).warnings
     assert found.startswith(warning)
 

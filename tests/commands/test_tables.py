@@ -7,31 +7,38 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from compress.bundle.manifest import Entry
 from compress.commands.tables import print_table
+from compress.contracts import Evidence
 from tests._command import compress
 from tests.conftest import Finished
+from validators.results import Gate, LatencyResult, Parity, Retrieval, SourceScores
 
 
-def entry(precision: str, evidence: str, failed: int) -> dict[str, Any]:
-    gates = [{"name": f"a_long_name_of_a_gate_{n}", "passed": n >= failed} for n in range(12)]
-    return {
-        "path": "artifacts/a.mlpackage",
-        "precision": precision,
-        "bytes": 12_345_678,
-        "evidence": evidence,
-        "parity": {"min_cosine": 0.9999999},
-        "retrieval": {"mAP": 0.98765},
-        "latency_ms": {"median": 123.456},
-        "gates": gates,
-    }
+def entry(precision: str, evidence: Evidence, failed: int) -> Entry:
+    gates = (Gate(name=f"a_long_name_of_a_gate_{n}", limit=1, value=1.0, passed=n >= failed) for n in range(12))
+    return Entry(
+        path="artifacts/a.mlpackage",
+        format="coreml",
+        precision=precision,
+        bytes=12_345_678,
+        sha256="ab",
+        runtime="coreml",
+        runtime_version=None,
+        evidence=evidence,
+        reason=None,
+        parity=Parity.unmeasured(None).model_copy(update={"min_cosine": 0.9999999}),
+        retrieval=Retrieval(mAP=0.98765, mAP_drop=0.0),
+        latency_ms=LatencyResult(median=123.456, p95=200.0, threads=1),
+        gates=tuple(gates),
+    )
 
 
 def test_the_widest_row_is_cut_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("title", [entry("w8a32", "older-runtime", 0), entry("w8a8", "reference", 12)], {"mAP": 1.0})
+    print_table("title", [entry("w8a32", "older-runtime", 0), entry("w8a8", "reference", 12)], SourceScores(mAP=1.0))
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert all(len(line) <= 80 for line in printed.splitlines())

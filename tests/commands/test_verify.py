@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from compress.bundle.golden import read_golden
-from compress.bundle.manifest import file_hashes
+from compress.bundle.manifest import Entry, file_hashes
 from compress.commands.verify import Verification, verify
 from compress.contracts import BadInput, MissingTool
 from compress.gallery.store import GALLERY
@@ -53,10 +53,14 @@ def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (bundle / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def entry(manifest: dict[str, Any] | Verification, file: str) -> dict[str, Any]:
-    entries = manifest.entries if isinstance(manifest, Verification) else manifest["artifacts"]
-    (found,) = [each for each in entries if each["path"] == f"artifacts/{file}"]
+def recorded(manifest: dict[str, Any], file: str) -> dict[str, Any]:
+    (found,) = [each for each in manifest["artifacts"] if each["path"] == f"artifacts/{file}"]
     return dict(found)
+
+
+def entry(result: Verification, file: str) -> Entry:
+    (found,) = [each for each in result.entries if each.path == f"artifacts/{file}"]
+    return found
 
 
 def forge_hashes(bundle: Path) -> None:
@@ -118,9 +122,9 @@ def test_without_any_runtime_it_says_what_to_install(bundle: Path) -> None:
 def test_another_runtime_alone_leaves_the_other_formats_unexecuted(bundle: Path) -> None:
     result = verify(bundle, "onnxruntime")
     assert not result.problems
-    evidence = {each["format"]: each["evidence"] for each in result.entries}
+    evidence = {each.format: each.evidence for each in result.entries}
     assert evidence == dict.fromkeys(evidence, "not-run") | {"onnx": "native"}
-    assert entry(result, "tiny.fp32.pt")["reason"] == "onnxruntime does not run torchscript"
+    assert entry(result, "tiny.fp32.pt").reason == "onnxruntime does not run torchscript"
 
 
 # ------------------------------------------------------------------------------------------------------- damage
@@ -316,7 +320,7 @@ def test_the_control_for_the_forgery_passes(bundle: Path) -> None:
 def test_a_gate_that_was_removed_from_the_manifest_is_applied_all_the_same(bundle: Path) -> None:
     edit(bundle, lambda manifest: [artifact.update(gates=[]) for artifact in manifest["artifacts"]])
     result = verify(bundle, "onnxruntime")
-    assert {gate["name"]: gate["limit"] for gate in entry(result, "tiny.fp32.onnx")["gates"]} == {
+    assert {gate.name: gate.limit for gate in entry(result, "tiny.fp32.onnx").gates} == {
         "min_cosine": 0.99999,
         "min_centered_cosine": 0.9999,
         "max_rel_error": 1e-4,
@@ -328,7 +332,7 @@ def test_an_artifact_is_held_against_the_sizes_measured_now(bundle: Path) -> Non
     """A manifest that claims fewer bytes than the file has does not pass a gate on bytes."""
 
     def change(manifest: dict[str, Any]) -> None:
-        onnx = entry(manifest, "tiny.fp32.onnx")
+        onnx = recorded(manifest, "tiny.fp32.onnx")
         onnx["gates"].append({"name": "bytes", "limit": 10, "value": 5, "passed": True})
         onnx["bytes"] = 5
 
@@ -351,7 +355,12 @@ def test_an_artifact_is_held_against_the_sizes_measured_now(bundle: Path) -> Non
         (lambda manifest: manifest.update(artifacts={"a": 1}), ["bundle.json", "damaged"]),
         (lambda manifest: manifest.update(embedding={}), ["bundle.json", "damaged", "dim"]),
         (lambda manifest: manifest["artifacts"][0].update(format="gguf"), ["bundle.json", "gguf"]),
-        (lambda manifest: manifest["artifacts"][0].update(gates=[{"name": "speed", "limit": 1}]), ["speed"]),
+        (
+            lambda manifest: manifest["artifacts"][0].update(
+                gates=[{"name": "speed", "limit": 1, "value": 1, "passed": True}]
+            ),
+            ["speed"],
+        ),
         (
             lambda manifest: manifest["artifacts"][0].update(path="../../etc/passwd"),
             ["bundle.json", "../../etc/passwd"],
@@ -390,7 +399,7 @@ def test_an_unknown_or_unsuitable_runtime_is_refused(bundle: Path) -> None:
         verify(bundle, "onnxruntim")
     with pytest.raises(MissingTool, match=r"--runtime tensorflow_lite: .*not installed"):
         verify(bundle, "tensorflow_lite")
-    edit(bundle, lambda manifest: manifest.update(artifacts=[entry(manifest, "tiny.fp32.onnx")]))
+    edit(bundle, lambda manifest: manifest.update(artifacts=[recorded(manifest, "tiny.fp32.onnx")]))
     with pytest.raises(MissingTool, match="litert does not run onnx"):
         verify(bundle, "litert")
 

@@ -36,7 +36,7 @@ def test_the_index_of_a_run_holds_what_the_pytorch_model_gives_for_the_files(fin
     gallery = read_gallery(finished.folder / GALLERY)
     model = load_model(finished.folder / "checkpoints/train.safetensors")
     manifest = read_manifest(finished.folder)
-    assert gallery.meta["space_id"] == space_id(model) == manifest["embedding"]["space_id"]
+    assert gallery.meta["space_id"] == space_id(model) == manifest.embedding.space_id
     assert gallery.meta["model_sha256"] == model_sha256(model)
     assert (gallery.meta["images"], gallery.meta["of"], len(gallery.names)) == (60, 60, 60)
     photos = finished.recipe.parent / "photos"

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from compress.bundle.manifest import file_hashes
+from compress.bundle.manifest import (
+    MANIFEST,
+    SCHEMA,
+    ArchitectureEntry,
+    ArtifactEntry,
+    Control,
+    DataEntry,
+    EmbeddingEntry,
+    ExhaustiveGallery,
+    Manifest,
+    PreprocessEntry,
+    file_hashes,
+)
 from compress.bundle.rankings import RANKINGS, Rankings
 from compress.contracts import GalleryOptions, HeldOut, Observation
 from compress.gallery.store import GALLERY, read_gallery, write_gallery
+from compress.system.files import write_json
 from tests import _pooled
+from validators.results import Execution, Gate, LatencyResult, Parity, Retrieval, SourceScores
 
 CLASSES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', *(f"digit {digit}" for digit in range(2, 10)))
 PER_CLASS = 6
 WORST = "worst/pooled.fp16.tflite.litert.png"
+MAP = 0.6
+"""Of the PyTorch model."""
 
 
 def write(folder: Path, digits: np.ndarray) -> Path:
@@ -39,11 +54,8 @@ def write(folder: Path, digits: np.ndarray) -> Path:
         ("artifacts/pooled.fp16.tflite", "litert"): blurred,
         ("artifacts/pooled.fp32.onnx", "onnxruntime"): np.full_like(features, np.nan),
     }
-    ranked = [
-        {"path": path, "runtime": runtime, **ranker.of(Observation(given, given, given[:4]))}
-        for (path, runtime), given in seen.items()
-    ]
-    (folder / RANKINGS).write_text(json.dumps({**ranker.about(64), "models": ranked}), encoding="utf-8")
+    ranked = [ranker.of(Observation(given, given, given[:4]), path, runtime) for (path, runtime), given in seen.items()]
+    write_json(folder / RANKINGS, ranker.file(64, tuple(ranked)).to_json())
     lines = [
         *(
             {"stage": "train", "epoch": n, "loss": 2 / n, "lr": 0.1, "validation_accuracy": 0.3 + n / 10}
@@ -57,85 +69,113 @@ def write(folder: Path, digits: np.ndarray) -> Path:
     (folder / "recipe.yaml").write_text("name: </style><script>alert(3)</script>\n", encoding="utf-8")
     (folder / "worst").mkdir()
     Image.fromarray(np.asarray(images.images[0])).save(folder / WORST)
-    (folder / "bundle.json").write_text(json.dumps(manifest(folder)), encoding="utf-8")
+    write_json(folder / MANIFEST, manifest(folder).to_json())
     return folder
 
 
-def manifest(folder: Path) -> dict[str, Any]:
-    good = [{"name": "min_cosine", "limit": 0.99999, "value": 1.0, "passed": True}]
-    bad = [{"name": "min_cosine", "limit": 0.998, "value": 0.91, "passed": False}]
-    return {
-        "schema": 1,
-        "name": "<b>pooled</b>",
-        "created_by": {"compress": "0"},
-        "architecture": {
-            "name": "alnet", "params": 60, "macs": 600, "input": [28, 28], "pruned": {"blocks.0": [32, 24]}
-        },
-        "embedding": {"dim": 49, "kind": "float", "distance": "l2", "space_id": "0"},
-        "preprocess": {"resize": [28, 28]},
-        "data": {
-            "dataset": "digits", "images": 60, "classes": 10, "duplicates": 2, "skipped": {"<i>.jpg": "truncated"}
-        },
-        "source": {"mAP": 0.6, "rules": {"mAP": "its rule"}},
-        "artifacts": [
-            {
-                **_entry("artifacts/pooled.fp32.tflite", "tflite", "fp32", "litert", 0.6, 1.0, good),
-                "other_runtimes": [_entry("", "", "", "tflite_runtime", 0.6, 1.0, good, "older-runtime")],
-            },
-            {
-                **_entry("artifacts/pooled.fp16.tflite", "tflite", "fp16", "litert", 0.5, 0.91, bad),
-                "other_runtimes": [],
-            },
-            {
-                **_entry("artifacts/pooled.fp32.mlpackage", "coreml", "fp32", "coreml", None, None, [], "not-run"),
-                "reason": "needs macOS & patience",
-                "other_runtimes": [],
-            },
-            {
-                **_entry("artifacts/pooled.fp32.onnx", "onnx", "fp32", "onnxruntime", None, None, bad),
-                "other_runtimes": [],
-            },
-        ],
-        "controls": [
-            {"name": "channel_swap", "precision": "fp32", "failed_gates": ["min_cosine"], "caught": True},
-            {"name": "other_weights", "precision": "fp16", "failed_gates": [], "caught": False},
-        ],
-        "compatibility": {
-            "pytorch": {"pytorch": 0.6, "artifacts/pooled.fp16.tflite": 0.55},
+def manifest(folder: Path) -> Manifest:
+    good, bad = _min_cosine(0.99999, 1.0), _min_cosine(0.998, 0.91)
+    unexecuted = Execution(
+        runtime="coreml", runtime_version=None, evidence="not-run", reason="needs macOS & patience", gates=()
+    )
+    older = _execution("tflite_runtime", MAP, 1.0, good).model_copy(update={"evidence": "older-runtime"})
+    unranked = Execution(
+        runtime="onnxruntime", runtime_version="onnxruntime 1.0", evidence="native", reason=None, gates=(bad,)
+    )
+    return Manifest(
+        schema_number=SCHEMA,
+        name="<b>pooled</b>",
+        created_by={"compress": "0"},
+        recipe_sha256="ab",
+        license="CC0-1.0",
+        architecture=ArchitectureEntry(
+            name="alnet",
+            options={},
+            params=60,
+            macs=600,
+            paper_flops=1200,
+            paper_params=60,
+            macs_with_batch_norm=600,
+            input=(28, 28),
+            pruned={"blocks.0": (32, 24)},
+        ),
+        embedding=EmbeddingEntry(dim=49, kind="float", distance="l2", space_id="0"),
+        preprocess=PreprocessEntry(
+            color="RGB",
+            resize=(28, 28),
+            crop="none",
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            interpolation="bilinear",
+            antialias=True,
+            folded=True,
+        ),
+        data=DataEntry(
+            dataset="digits",
+            images=60,
+            classes=10,
+            duplicates=2,
+            skipped={"<i>.jpg": "truncated"},
+            splits={"train": 0, "test": 60},
+        ),
+        source=SourceScores(mAP=MAP, rules={"mAP": "its rule"}),
+        artifacts=(
+            _artifact("pooled.fp32.tflite", "tflite", _execution("litert", MAP, 1.0, good), older),
+            _artifact("pooled.fp16.tflite", "tflite", _execution("litert", 0.5, 0.91, bad, WORST)),
+            _artifact("pooled.fp32.mlpackage", "coreml", unexecuted),
+            _artifact("pooled.fp32.onnx", "onnx", unranked),
+        ),
+        gallery=ExhaustiveGallery(images=60, of=60, index=None),
+        controls=(
+            Control(name="channel_swap", precision="fp32", failed_gates=("min_cosine",), caught=True),
+            Control(name="other_weights", precision="fp16", failed_gates=(), caught=False),
+        ),
+        compatibility={
+            "pytorch": {"pytorch": MAP, "artifacts/pooled.fp16.tflite": 0.55},
             "artifacts/pooled.fp16.tflite": {"pytorch": 0.53, "artifacts/pooled.fp16.tflite": 0.5},
         },
-        "files": file_hashes(folder, ["metrics.jsonl", "recipe.yaml", RANKINGS, "gallery", "worst"]),
-    }  # fmt: skip
+        files=file_hashes(folder, ["metrics.jsonl", "recipe.yaml", RANKINGS, "gallery", "worst"]),
+    )
 
 
-def _entry(
-    path: str,
-    file_format: str,
-    precision: str,
-    runtime: str,
-    mean_ap: float | None,
-    cosine: float | None,
-    gates: list[dict[str, Any]],
-    evidence: str = "native",
-) -> dict[str, Any]:
-    ran = mean_ap is not None
-    file = {"path": path, "format": file_format, "precision": precision, "bytes": 2_000_000, "sha256": "ab"}
-    return {
-        **(file if path else {}),
-        "runtime": runtime,
-        "runtime_version": f"{runtime} 1.0" if ran else None,
-        "evidence": evidence,
-        "reason": None,
-        "parity": {
-            "min_cosine": cosine,
-            "top10_overlap": cosine,
-            "worst_image": "<u>0</u>",
-            "worst_image_file": WORST if precision == "fp16" else "../secret.png",
-        }
-        if ran
-        else None,
-        "retrieval": {"mAP": mean_ap, "mAP_drop": 0.6 - mean_ap} if mean_ap is not None else None,
-        "latency_ms": {"median": 1.5, "p95": 2.5, "threads": 1} if ran else None,
-        "notes": [],
-        "gates": gates,
-    }
+def _min_cosine(limit: float, value: float) -> Gate:
+    return Gate(name="min_cosine", limit=limit, value=value, passed=value >= limit)
+
+
+def _artifact(name: str, file_format: str, execution: Execution, *others: Execution) -> ArtifactEntry:
+    return ArtifactEntry(
+        path=f"artifacts/{name}",
+        format=file_format,
+        precision=name.split(".")[1],
+        bytes=2_000_000,
+        sha256="ab",
+        **dict(execution),
+        other_runtimes=others,
+    )
+
+
+def _execution(
+    runtime: str, mean_ap: float, cosine: float, gate: Gate, worst_image_file: str = "../secret.png"
+) -> Execution:
+    parity = Parity(
+        min_cosine=cosine,
+        min_centered_cosine=cosine,
+        mean_cosine=cosine,
+        p01_cosine=cosine,
+        max_abs_error=0.0,
+        max_rel_error=0.0,
+        mean_abs_error=0.0,
+        top10_overlap=cosine,
+        worst_image="<u>0</u>",
+        worst_image_file=worst_image_file,
+    )
+    return Execution(
+        parity=parity,
+        retrieval=Retrieval(mAP=mean_ap, mAP_drop=MAP - mean_ap),
+        latency_ms=LatencyResult(median=1.5, p95=2.5, threads=1),
+        runtime=runtime,
+        runtime_version=f"{runtime} 1.0",
+        evidence="native",
+        reason=None,
+        gates=(gate,),
+    )

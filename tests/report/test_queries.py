@@ -50,7 +50,7 @@ def test_only_an_artifact_that_ranks_otherwise_differs(found: Examples, source: 
     (difference,) = found.differences
     assert difference.model == ".tflite fp16"
     assert source.rankings is not None
-    tops = {(model["path"], model["runtime"]): model.get("top") for model in source.rankings["models"]}
+    tops = {(model.path, model.runtime): model.top for _, model in models(source)}
     pairs = list(zip(tops["pytorch", None], tops["artifacts/pooled.fp16.tflite", "litert"], strict=True))
     others = [set(a) != set(b) for a, b in pairs]
     assert difference.other_images == sum(others)
@@ -62,10 +62,13 @@ def test_only_an_artifact_that_ranks_otherwise_differs(found: Examples, source: 
 
 def test_where_the_data_set_lists_what_is_relevant_right_means_listed(source: Source) -> None:
     assert source.rankings is not None
-    ranked = models(source)[0][1]["top"]
+    ranked = models(source)[0][1].top
     # The first of each ten is listed, whatever its class.
-    asked = [{**query, "relevant": [top[0]]} for query, top in zip(source.rankings["queries"], ranked, strict=True)]
-    listed = examples(replace(source, rankings={**source.rankings, "queries": asked}))
+    asked = tuple(
+        query.model_copy(update={"relevant": (top[0],)})
+        for query, top in zip(source.rankings.queries, ranked, strict=True)
+    )
+    listed = examples(replace(source, rankings=source.rankings.model_copy(update={"queries": asked})))
     assert listed is not None
     marks = [[each.right for each in query.rankings[0].found] for query in listed.queries]
     assert marks == [[True] + [False] * 9] * len(listed.queries)

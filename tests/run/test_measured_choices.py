@@ -54,19 +54,20 @@ def test_a_resumed_run_and_the_bundles_recipe(
     assert manifest is not None
     said = capfd.readouterr().err
     assert "measures latency on the runtime of torchscript" in said and "chooses the forms of fast.fp32.pt" in said
-    (artifact,) = manifest["artifacts"]
-    assert any(place.startswith("shuffle:") for place in artifact["plan"])
+    (artifact,) = manifest.artifacts
+    assert artifact.plan is not None
+    assert any(place.startswith("shuffle:") for place in artifact.plan)
     lines = [json.loads(line) for line in (tmp_path / "first/metrics.jsonl").read_text().splitlines()]
     (pruned,) = [line for line in lines if line["stage"] == "prune"]
     assert pruned["latency"] == 0.999 and 0 < pruned["ratio"] < 1 and pruned["params"] < pruned["params_before"]
 
     bundled = load_recipe(tmp_path / "first/recipe.yaml")
-    assert bundled.exports[0].plan == artifact["plan"]
+    assert bundled.exports[0].plan == artifact.plan
     shutil.copytree(tmp_path / "first", tmp_path / "resumed")
     (tmp_path / "resumed/artifacts/fast.fp32.pt").unlink()
     for source, folder in ((recipe, "resumed"), (tmp_path / "first/recipe.yaml", "replayed")):
         again = run(load_recipe(source), tmp_path / folder)
-        assert again is not None and again["recipe_sha256"] == manifest["recipe_sha256"]
+        assert again is not None and again.recipe_sha256 == manifest.recipe_sha256
         said = capfd.readouterr().err
         assert "measures latency" not in said and "chooses the forms" not in said
         for name in ("artifacts/fast.fp32.pt", "checkpoints/1-prune.safetensors", "recipe.yaml", "metrics.jsonl"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,8 +15,9 @@ from compress import plugins
 from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, ImageSet, Observation
 from validators.checks.feature_parity import FeatureParity
 from validators.checks.retrieval_map import RetrievalMap
-from validators.gates import default_limits, evaluate_gates
+from validators.gates import default_limits, evaluate_gates, located
 from validators.metrics import retrieve
+from validators.results import Measurement, Parity
 
 D = 64
 FLOAT, HASH = EmbeddingSpec(D), EmbeddingSpec(D, "binary", "hamming")
@@ -61,9 +63,9 @@ def passed(
     reference: Observation, candidate: Observation, held_out: HeldOut, spec: EmbeddingSpec, precision: str = "fp32"
 ) -> dict[str, bool]:
     """Gate -> whether the candidate passes it."""
-    values: dict[str, float] = {}
+    values: dict[str, float | None] = {}
     for check in (FeatureParity(), RetrievalMap(metrics=("mAP",))):
-        values |= check.run(reference, candidate, held_out, spec)
+        values |= located(check.section, check.run(reference, candidate, held_out, spec))
     limits = default_limits(precision) | {"min_centered_cosine": 0.99, "top10_overlap": 0.9, "max_rel_error": 0.01}
     del limits["golden_neighbours"]  # measured beside the checks, see compress.bundle.neighbours
     return {gate.name: gate.passed for gate in evaluate_gates(limits, values)}
@@ -74,6 +76,19 @@ def test_every_check_is_a_component() -> None:
     assert {plugins.find(Check, name).section for name in plugins.names(Check)} == {"parity", "ranking", "retrieval"}
 
 
+def test_every_check_has_its_section_of_a_measurement(digits: HeldOut) -> None:
+    reference = observe(model(0), digits)
+    sections = {}
+    for name in plugins.names(Check):
+        check = plugins.find(Check, name)()
+        kind = typing.get_type_hints(type(check).run)["return"]
+        assert Measurement.model_fields[check.section].annotation == kind | None
+        sections[check.section] = check.run(reference, reference, digits, FLOAT)
+        assert type(sections[check.section]) is kind
+    assert len(sections) == 3
+    assert Measurement.model_validate(sections).ranking is sections["ranking"]
+
+
 @pytest.mark.parametrize("spec", [FLOAT, HASH, EmbeddingSpec(D, "float", "cosine")], ids=lambda s: s.distance)
 def test_rounding_noise_passes(digits: HeldOut, spec: EmbeddingSpec) -> None:
     reference = observe(model(0, binary=spec.kind == "binary"), digits)
@@ -82,15 +97,15 @@ def test_rounding_noise_passes(digits: HeldOut, spec: EmbeddingSpec) -> None:
     assert len(gates) == 5
     assert all(gates.values()), gates
     values = FeatureParity().run(reference, candidate, digits, spec)
-    assert values["min_cosine"] > 0.9999999
-    assert "problem" not in values
+    assert values.min_cosine > 0.9999999
+    assert values.problem is None
 
 
 def test_half_precision_passes_its_own_gates(digits: HeldOut) -> None:
     reference = observe(model(0), digits)
     candidate = changed(reference, lambda f: f.astype(np.float16).astype(np.float32))
     assert all(passed(reference, candidate, digits, FLOAT, "fp16").values())
-    assert FeatureParity().run(reference, candidate, digits, FLOAT)["max_abs_error"] > 0
+    assert FeatureParity().run(reference, candidate, digits, FLOAT).max_abs_error > 0
 
 
 def _shuffled(features: np.ndarray) -> np.ndarray:
@@ -119,8 +134,8 @@ def test_wrong_outputs_fail_the_retrieval_gate(digits: HeldOut, name: str) -> No
     reference = observe(model(0), digits)
     candidate = changed(reference, CONTROLS[name])
     values = RetrievalMap().run(reference, candidate, digits, FLOAT)
-    assert values["mAP_drop"] > 0.1
-    assert values["mAP"] < 0.15
+    assert values.mAP_drop > 0.1
+    assert values.mAP < 0.15
     assert not passed(reference, candidate, digits, FLOAT)["top10_overlap"]
 
 
@@ -135,8 +150,8 @@ def test_a_constant_cannot_hide_behind_a_large_common_part(digits: HeldOut) -> N
     constant = np.float32(reference.queries.mean(axis=0))
     candidate = changed(reference, lambda f: np.broadcast_to(constant, f.shape).copy())
     values = FeatureParity().run(reference, candidate, digits, FLOAT)
-    assert values["min_cosine"] > 0.99999  # plain cosine is deceived
-    assert not values["min_centered_cosine"] > 0.5
+    assert values.min_cosine > 0.99999  # plain cosine is deceived
+    assert values.min_centered_cosine is None or not values.min_centered_cosine > 0.5
     gates = passed(reference, candidate, digits, FLOAT)
     assert gates["min_cosine"]
     assert not gates["min_centered_cosine"]
@@ -164,11 +179,13 @@ def test_what_is_no_embedding_fails_every_gate_without_an_exception(
     assert not any(passed(reference, candidate, digits, FLOAT, "w8").values())
     parity = FeatureParity().run(reference, candidate, digits, FLOAT)
     retrieval = RetrievalMap().run(reference, candidate, digits, FLOAT)
-    assert problem in parity["problem"]
-    assert parity["problem"] == retrieval["problem"]
-    assert parity["worst_image"] is None
-    assert parity.keys() - {"problem"} == FeatureParity().run(reference, reference, digits, FLOAT).keys()
-    assert math.isnan(retrieval["mAP@5"])
+    assert parity.problem is not None and problem in parity.problem
+    assert parity.problem == retrieval.problem
+    assert parity.worst_image is None
+    assert parity == Parity.unmeasured(parity.problem)
+    scores = retrieval.to_json()
+    assert scores["mAP@5"] is None
+    assert scores.keys() - {"problem"} == {"mAP", "mAP@5", "mPC@5", "P@1", "mAP_drop"}
 
 
 def test_a_broken_gallery_or_probe_is_found_too(digits: HeldOut) -> None:
@@ -176,11 +193,12 @@ def test_a_broken_gallery_or_probe_is_found_too(digits: HeldOut) -> None:
     reference = observe(model(0), split)
     for part in ("gallery", "probes"):
         candidate = replace(reference, **{part: getattr(reference, part) * np.nan})
-        assert part in FeatureParity().run(reference, candidate, split, FLOAT)["problem"]
+        problem = FeatureParity().run(reference, candidate, split, FLOAT).problem
+        assert problem is not None and part in problem
     probes = replace(reference, probes=reference.probes[::-1])
     values = FeatureParity().run(reference, probes, split, FLOAT)
-    assert values["min_cosine"] < 0.99
-    assert values["worst_image"].startswith("probe ")
+    assert values.min_cosine < 0.99
+    assert values.worst_image.startswith("probe ")
 
 
 def test_parity_values_by_hand() -> None:
@@ -189,18 +207,18 @@ def test_parity_values_by_hand() -> None:
     reference = Observation(given[0], given[0], np.array([[0, 2]], np.float32))
     candidate = Observation(given[1], given[1], np.array([[0, 1]], np.float32))
     values = FeatureParity().run(reference, candidate, HeldOut(images, images, images.images), EmbeddingSpec(2))  # type: ignore[arg-type]
-    assert values["min_cosine"] == 0
-    assert values["mean_cosine"] == pytest.approx(3 / 4)
+    assert values.min_cosine == 0
+    assert values.mean_cosine == pytest.approx(3 / 4)
     # numpy's first percentile of 0, 1, 1, 1 lies 3 % of the way from the first to the second
-    assert values["p01_cosine"] == pytest.approx(0.03)
-    assert values["max_abs_error"] == 2
-    assert values["max_rel_error"] == 0.5
-    assert values["mean_abs_error"] == pytest.approx(5 / 8)
+    assert values.p01_cosine == pytest.approx(0.03)
+    assert values.max_abs_error == 2
+    assert values.max_rel_error == 0.5
+    assert values.mean_abs_error == pytest.approx(5 / 8)
     # Mean reference feature (1, 2): b is (-1, 0) there and (1, -2) here.
-    assert values["min_centered_cosine"] == pytest.approx(-1 / math.sqrt(5))
-    assert values["worst_image"] == "b"
-    assert values["top10_overlap"] == 1
-    assert values["bit_flip_rate"] is None
+    assert values.min_centered_cosine == pytest.approx(-1 / math.sqrt(5))
+    assert values.worst_image == "b"
+    assert values.top10_overlap == 1
+    assert values.bit_flip_rate is None
 
 
 def test_overlap_counts_shared_neighbours(digits: HeldOut) -> None:
@@ -215,7 +233,7 @@ def test_overlap_counts_shared_neighbours(digits: HeldOut) -> None:
                 for each in (reference, candidate)
             ]
             shares.append(len(near[0] & near[1]) / 10)
-        value = check.run(reference, candidate, digits, FLOAT)["top10_overlap"]
+        value = check.run(reference, candidate, digits, FLOAT).top10_overlap
         assert value == pytest.approx(np.mean(shares), abs=2e-3)
         assert 0.1 < value < 0.95
 
@@ -226,11 +244,12 @@ def test_bits_that_flip_are_counted(digits: HeldOut) -> None:
     candidate = replace(reference, probes=reference.probes.copy())
     candidate.probes[4, :16] = 1 - candidate.probes[4, :16]
     values = FeatureParity().run(reference, candidate, digits, HASH)
-    assert values["bit_flip_rate"] == pytest.approx(16 / (rows * D))
+    assert values.bit_flip_rate == pytest.approx(16 / (rows * D))
     limits = {"bit_flip_rate": 0.0}
-    assert not evaluate_gates(limits, values)[0].passed
-    assert evaluate_gates(limits, FeatureParity().run(reference, reference, digits, HASH))[0].passed
-    assert not evaluate_gates(limits, FeatureParity().run(reference, reference, digits, FLOAT))[0].passed
+    same = FeatureParity().run(reference, reference, digits, HASH)
+    unmeasured = FeatureParity().run(reference, reference, digits, FLOAT)
+    passed = [evaluate_gates(limits, located("parity", each))[0].passed for each in (values, same, unmeasured)]
+    assert passed == [False, True, False]
 
 
 def test_codes_outside_the_unit_interval_cannot_be_ranked(digits: HeldOut) -> None:
@@ -238,7 +257,8 @@ def test_codes_outside_the_unit_interval_cannot_be_ranked(digits: HeldOut) -> No
     candidate = changed(reference, lambda f: f * 255)
     gates = passed(reference, candidate, digits, HASH)
     assert not any(gates.values()), gates
-    assert "activations reach from" in RetrievalMap().run(reference, candidate, digits, HASH)["problem"]
+    problem = RetrievalMap().run(reference, candidate, digits, HASH).problem
+    assert problem is not None and "activations reach from" in problem
 
 
 def test_a_code_of_zeros_is_an_embedding(digits: HeldOut) -> None:
@@ -265,27 +285,32 @@ def test_retrieval_values_are_the_metrics_of_the_candidates_own_features(digits:
             ).scores
             for each in (reference, candidate)
         )
-        assert values == {**second, "queries": 1000, "empty_queries": 0, "mAP_drop": first["mAP"] - second["mAP"]}
-        assert (values["P@1"] == 1) == (held_out is split)
+        assert values.to_json() == {
+            **second,
+            "queries": 1000,
+            "empty_queries": 0,
+            "mAP_drop": first["mAP"] - second["mAP"],
+        }
+        assert (dict(values.metrics())["P@1"] == 1) == (held_out is split)
 
 
 def test_the_references_measurement_is_used_where_it_is_given(digits: HeldOut) -> None:
     check = RetrievalMap()
     reference, candidate = observe(model(0), digits), observe(model(1), digits)
     source = check.measure(reference, digits, FLOAT)
-    assert set(source) == {"mAP", "mAP@5", "mPC@5", "P@1", "queries", "empty_queries", "rules"}
-    measured = replace(reference, retrieval=source)
+    assert set(source.to_json()) == {"mAP", "mAP@5", "mPC@5", "P@1", "queries", "empty_queries", "rules"}
+    measured = replace(reference, mean_ap=source.mAP)
     assert check.run(measured, candidate, digits, FLOAT) == check.run(reference, candidate, digits, FLOAT)
-    marked = replace(reference, retrieval={**source, "mAP": 2.0})
+    marked = replace(reference, mean_ap=2.0)
     values = check.run(marked, candidate, digits, FLOAT)
-    assert values["mAP_drop"] == 2 - values["mAP"]
+    assert values.mAP_drop == 2 - values.mAP
 
 
 def test_a_reference_that_diverged_is_reported_not_raised(digits: HeldOut) -> None:
     reference = changed(observe(model(0), digits), lambda f: f * np.nan)
     source = RetrievalMap().measure(reference, digits, FLOAT)
-    assert math.isnan(source["mAP"])
-    assert "NaN" in source["problem"]
+    assert source.mAP is None
+    assert source.problem is not None and "NaN" in source.problem
     assert not any(passed(reference, observe(model(0), digits), digits, FLOAT).values())
 
 

@@ -13,7 +13,7 @@ import pytest
 from compress.contracts import EmbeddingSpec, HeldOut, ImageSet, Observation
 from validators.checks.feature_parity import FeatureParity
 from validators.checks.retrieval_map import RetrievalMap
-from validators.gates import default_limits, evaluate_gates
+from validators.gates import default_limits, evaluate_gates, located
 from validators.metrics import average_precision, evaluate_retrieval
 
 CODES = EmbeddingSpec(8, "binary", "hamming")
@@ -95,8 +95,9 @@ def test_margins_worked_by_hand() -> None:
     given = reference.copy()
     given[0, 5:] = 0.5 - margins[5:]
     values = FeatureParity().run(observed(reference), observed(given), held_out(2), CODES)
-    assert values["bit_flip_rate"] == 3 / 16
-    assert values["margins"] == {
+    assert values.bit_flip_rate == 3 / 16
+    assert values.margins is not None
+    assert values.margins.to_json() == {
         "edges": [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5],
         "bits": [2, 2, 2, 2, 2, 2, 4],
         "flips": [1, 1, 1, 0, 0, 0, 0],
@@ -111,14 +112,15 @@ def test_margins_are_pytorchs_so_bare_codes_have_them_too() -> None:
         FeatureParity().run(observed(reference), observed(given), held_out(50), CODES)
         for given in (noisy, (noisy > 0.5).astype(np.float32))
     )
-    assert soft["margins"] == bare["margins"]
-    assert soft["bit_flip_rate"] == bare["bit_flip_rate"] > 0
-    assert sum(soft["margins"]["bits"]) == 400
+    assert soft.margins is not None
+    assert soft.margins == bare.margins
+    assert soft.bit_flip_rate == bare.bit_flip_rate > 0
+    assert sum(soft.margins.bits) == 400
     flipped = (reference > 0.5) != (noisy > 0.5)
     far = np.abs(reference.astype(np.float64) - 0.5) > 0.1
-    assert soft["margins"]["bits"][-1] == far.sum()
-    assert soft["margins"]["flips"][-1] == (far & flipped).sum() == 0
-    assert FeatureParity().run(observed(reference), observed(noisy), held_out(50), EmbeddingSpec(8))["margins"] is None
+    assert soft.margins.bits[-1] == far.sum()
+    assert soft.margins.flips[-1] == (far & flipped).sum() == 0
+    assert FeatureParity().run(observed(reference), observed(noisy), held_out(50), EmbeddingSpec(8)).margins is None
 
 
 def test_one_flip_in_a_thousand_passes_and_two_fail() -> None:
@@ -131,7 +133,7 @@ def test_one_flip_in_a_thousand_passes_and_two_fail() -> None:
         limits = {
             name: limit for name, limit in default_limits("fp32", kind="binary").items() if name == "bit_flip_rate"
         }
-        (gate,) = evaluate_gates(limits, values)
+        (gate,) = evaluate_gates(limits, located("parity", values))
         assert (gate.limit, gate.value, gate.passed) == (0.001, flips / 2000, passed)
     others = [default_limits(precision, kind="binary")["bit_flip_rate"] for precision in ("fp16", "w8", "w8a8")]
     assert others == [0.001, 0.01, 0.05]
@@ -143,8 +145,9 @@ def test_the_check_reports_both_ends() -> None:
     activations = random.random((60, 8)).astype(np.float32)
     check = RetrievalMap(metrics=("mAP@10", "mAP@10/best", "mAP@10/worst", "mAP@10/hits"))
     split = held_out(60)
-    scores = check.run(observed(activations), observed(activations), split, CODES)
+    scores = dict(check.run(observed(activations), observed(activations), split, CODES).metrics())
     assert scores["mAP@10/worst"] < scores["mAP@10"] < scores["mAP@10/best"]
     # Features without ties have no range.
-    exact = check.run(observed(activations), observed(activations), split, replace(CODES, kind="float", distance="l2"))
+    plain = replace(CODES, kind="float", distance="l2")
+    exact = dict(check.run(observed(activations), observed(activations), split, plain).metrics())
     assert exact["mAP@10/worst"] == exact["mAP@10"] == exact["mAP@10/best"]

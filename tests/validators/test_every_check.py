@@ -30,8 +30,8 @@ def observed(features: np.ndarray) -> Observation:
     return Observation(rows, rows, rows)
 
 
-def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if isinstance(value, float)}
+def numbers(values: Any) -> dict[str, float]:
+    return {name: value for name, value in dict(values).items() if isinstance(value, float)}
 
 
 def problems() -> Iterator[str]:

@@ -7,40 +7,63 @@ import math
 import pytest
 
 from compress.contracts import BadInput
-from validators.gates import DIRECTIONS, check_names, default_limits, evaluate_gates
+from validators.gates import RULES, check_names, default_limits, evaluate_gates, located
+from validators.measure import judge
+from validators.results import Measurement, Parity, Ranking
 
 
 def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
-    assert len(DIRECTIONS) == 16
-    for name, direction in DIRECTIONS.items():
-        worse = -1 if direction == "at least" else 1
+    assert len(RULES) == 16
+    for name, rule in RULES.items():
+        worse = -1 if rule.direction == "at least" else 1
         for value, passed in ((5.0, True), (5.0 - worse, True), (5.0 + worse, False)):
-            (gate,) = evaluate_gates({name: 5.0}, {name: value})
+            (gate,) = evaluate_gates({name: 5.0}, {rule.location: value})
             assert (gate.name, gate.limit, gate.value, gate.passed) == (name, 5.0, value, passed)
 
 
-@pytest.mark.parametrize("values", [{}, {"mAP": None}, {"mAP": math.nan}])
+@pytest.mark.parametrize("values", [{}, {"retrieval.mAP": None}, {"retrieval.mAP": math.nan}])
 def test_what_was_not_measured_fails(values: dict) -> None:
     (gate,) = evaluate_gates({"mAP": -math.inf}, values)
     assert not gate.passed
-    assert math.isnan(gate.value)
+    assert gate.value is None
 
 
 def test_unmeasured_values_fail_downward_limits_too() -> None:
-    (gate,) = evaluate_gates({"mAP_drop": math.inf}, {"mAP_drop": math.nan})
+    (gate,) = evaluate_gates({"mAP_drop": math.inf}, {"retrieval.mAP_drop": math.nan})
     assert not gate.passed
+
+
+def test_no_section_answers_for_another() -> None:
+    sections = {rule.section for rule in RULES.values()} | {"ranking"}
+    assert len(sections) == 8
+    for name, rule in RULES.items():
+        others = {f"{section}.{rule.value}": 0.5 for section in sections - {rule.section}}
+        (gate,) = evaluate_gates({name: 0.5}, others)
+        assert (gate.value, gate.passed) == (None, False)
+
+
+def test_a_ranking_value_named_like_a_parity_value_satisfies_no_parity_gate() -> None:
+    class MadeUp(Ranking):
+        min_cosine: float = 1.0
+
+    made_up = MadeUp.unmeasured(None)
+    assert located("ranking", made_up)["ranking.min_cosine"] == 1
+    parity = Parity.unmeasured(None).model_copy(update={"min_cosine": 1.0})
+    for measurement, passed in ((Measurement(ranking=made_up), False), (Measurement(parity=parity), True)):
+        (gate,) = judge({"min_cosine": 0.9}, measurement, None, {})
+        assert gate.passed is passed
 
 
 def test_an_unknown_gate_names_the_nearest() -> None:
     with pytest.raises(BadInput, match="did you mean 'min_cosine'"):
-        evaluate_gates({"min_cosin": 0.9}, {"min_cosin": 1.0})
+        evaluate_gates({"min_cosin": 0.9}, {"parity.min_cosin": 1.0})
     with pytest.raises(BadInput, match="did you mean 'mAP_drop'"):
         check_names(["mAP", "map_drop"])
 
 
 def test_a_limit_that_is_no_number() -> None:
     with pytest.raises(BadInput, match="gate 'mAP': the limit is NaN"):
-        evaluate_gates({"mAP": math.nan}, {"mAP": 1.0})
+        evaluate_gates({"mAP": math.nan}, {"retrieval.mAP": 1.0})
 
 
 def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:

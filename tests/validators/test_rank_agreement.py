@@ -11,6 +11,7 @@ from scipy.stats import kendalltau
 from compress.contracts import EmbeddingSpec, HeldOut, ImageSet, Observation
 from validators.checks.rank_agreement import RankAgreement
 from validators.metrics import evaluate_retrieval
+from validators.results import Ranking
 
 SPEC = EmbeddingSpec(8)
 RANDOM = np.random.Generator(np.random.PCG64(0))
@@ -25,14 +26,14 @@ def observation(features: np.ndarray) -> Observation:
     return Observation(features, features, features[:4])
 
 
-def values(candidate: np.ndarray, **options: Any) -> Any:
+def values(candidate: np.ndarray, **options: Any) -> Ranking:
     return RankAgreement(**options).run(observation(FEATURES), observation(candidate), LEAVE_ONE_OUT, SPEC)
 
 
 def test_the_same_features_agree_in_everything() -> None:
     same = values(FEATURES.copy())
-    assert same["kendall_tau"] == 1
-    assert [same[name] for name in ("mean_ap_change", "largest_ap_drop", "mAP_drop_low", "mAP_drop_high")] == [0] * 4
+    assert same.kendall_tau == 1
+    assert [same.mean_ap_change, same.largest_ap_drop, same.mAP_drop_low, same.mAP_drop_high] == [0] * 4
 
 
 def test_kendall_tau_is_scipys() -> None:
@@ -43,34 +44,34 @@ def test_kendall_tau_is_scipys() -> None:
         rankings = [((f[query] - f[others]) ** 2).sum(1) for f in (FEATURES, noisy)]
         expected.append(kendalltau(*rankings).statistic)
     assert 0.2 < np.mean(expected) < 0.9
-    assert values(noisy)["kendall_tau"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert values(noisy).kendall_tau == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 def test_one_spoilt_query_is_named_and_the_interval_holds_the_drop() -> None:
     spoilt = FEATURES.copy()
     spoilt[17] = 10 * CENTRES[5]
     found = values(spoilt)
-    assert found["largest_ap_drop_query"] == "image17"
-    assert found["largest_ap_drop"] > 0.2
+    assert found.largest_ap_drop_query == "image17"
+    assert found.largest_ap_drop > 0.2
     scores = [
         evaluate_retrieval(f, f, LABELS, LABELS, metrics=("mAP",), exclude_self=True)["mAP"] for f in (FEATURES, spoilt)
     ]
-    assert found["mAP_drop_low"] < scores[0] - scores[1] < found["mAP_drop_high"]
+    assert found.mAP_drop_low < scores[0] - scores[1] < found.mAP_drop_high
     assert found == values(spoilt)  # the bootstrap has a fixed seed
 
 
 def test_shuffled_outputs_agree_in_nothing() -> None:
     shuffled = values(np.roll(FEATURES, 7, axis=0))
-    assert abs(shuffled["kendall_tau"]) < 0.2
-    assert shuffled["mAP_drop_low"] > 0.1
+    assert abs(shuffled.kendall_tau) < 0.2
+    assert shuffled.mAP_drop_low > 0.1
 
 
-def test_an_output_that_is_no_embedding_gives_nan_and_the_reason() -> None:
+def test_an_output_that_is_no_embedding_gives_none_and_the_reason() -> None:
     broken = FEATURES.copy()
     broken[3, 2] = np.nan
     found = values(broken)
-    assert np.isnan(found["kendall_tau"])
-    assert "NaN" in found["problem"]
+    assert found.kendall_tau is None
+    assert found.problem is not None and "NaN" in found.problem
 
 
 def test_queries_and_gallery_of_their_own() -> None:
@@ -80,7 +81,7 @@ def test_queries_and_gallery_of_their_own() -> None:
     seen = Observation(FEATURES[:20], FEATURES[20:], FEATURES[:1])
     # No gallery image shares a label with any query: nothing can be said, and that is said.
     found = RankAgreement().run(seen, seen, held_out, SPEC)
-    assert "empty" in found["problem"]
+    assert found.problem is not None and "empty" in found.problem
     labels = np.arange(40) % 6
     mixed = HeldOut(queries, ImageSet(gallery.images, labels, gallery.ids), held_out.probes)
-    assert RankAgreement().run(seen, seen, mixed, SPEC)["kendall_tau"] == 1
+    assert RankAgreement().run(seen, seen, mixed, SPEC).kendall_tau == 1

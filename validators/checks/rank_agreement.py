@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -14,22 +13,14 @@ from validators._distances import Distances
 from validators._sampling import affordable, evenly
 from validators.checks._outputs import defect
 from validators.metrics import retrieve, retrieve_listed
+from validators.results import Ranking
 
 _TAU_QUERIES, _TAU_GALLERY = 100, 400
-_VALUES = ("kendall_tau", "mean_ap_change", "largest_ap_drop", "mAP_drop_low", "mAP_drop_high")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankAgreement(Check):
-    """Values, each model searching its own gallery:
-
-        kendall_tau: mean over up to 100 queries of Kendall's tau-a between the two orders of up to 400 gallery images;
-            1 is the same order, 0 an unrelated one.
-        mean_ap_change: mean absolute change of a query's average precision.
-        largest_ap_drop, largest_ap_drop_query: the query that lost most, and its id.
-        mAP_drop_low, mAP_drop_high: 95 % confidence interval of the mAP drop, by a paired bootstrap over the queries
-            (Sakai, SIGIR 2006): what other queries of the same kind would show.
-        problem: only there when the output is no embedding; every number is then NaN.
+    """Compares rankings, each model searching its own gallery. What it measures: ``validators.results.Ranking``.
 
     Attributes:
         queries: at most this many queries, evenly spaced; 100 if the distance is local.
@@ -43,18 +34,18 @@ class RankAgreement(Check):
 
     def run(
         self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
-    ) -> Mapping[str, Any]:
+    ) -> Ranking:
         problem = defect(reference, candidate, embedding)
         try:
             if problem is None:
                 return self._measured(reference, candidate, held_out, embedding)
         except ValueError as error:  # activations outside [0, 1]: there are no codes to rank
             problem = str(error)
-        return {**dict.fromkeys(_VALUES, float("nan")), "largest_ap_drop_query": None, "problem": problem}
+        return Ranking.unmeasured(problem)
 
     def _measured(
         self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
-    ) -> dict[str, Any]:
+    ) -> Ranking:
         chosen = evenly(len(reference.queries), affordable(self.queries, embedding))
         expected, given = (self._precisions(each, chosen, held_out, embedding) for each in (reference, candidate))
         counted = ~np.isnan(expected)
@@ -65,14 +56,14 @@ class RankAgreement(Check):
         random = np.random.Generator(np.random.PCG64(0))
         means = [drops[random.integers(0, len(drops), len(drops))].mean() for _ in range(self.resamples)]
         low, high = np.percentile(means, (2.5, 97.5))
-        return {
-            "kendall_tau": _kendall_tau(reference, candidate, held_out.leave_one_out, embedding),
-            "mean_ap_change": float(np.abs(drops).mean()),
-            "largest_ap_drop": float(drops[worst]),
-            "largest_ap_drop_query": held_out.queries.ids[int(chosen[counted][worst])],
-            "mAP_drop_low": float(low),
-            "mAP_drop_high": float(high),
-        }
+        return Ranking(
+            kendall_tau=_kendall_tau(reference, candidate, held_out.leave_one_out, embedding),
+            mean_ap_change=float(np.abs(drops).mean()),
+            largest_ap_drop=float(drops[worst]),
+            largest_ap_drop_query=held_out.queries.ids[int(chosen[counted][worst])],
+            mAP_drop_low=float(low),
+            mAP_drop_high=float(high),
+        )
 
     def _precisions(
         self, observation: Observation, chosen: np.ndarray, held_out: HeldOut, embedding: EmbeddingSpec

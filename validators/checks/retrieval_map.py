@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -14,6 +13,7 @@ from validators._sampling import evenly
 from validators.checks._outputs import defect
 from validators.local_matching import RULE
 from validators.metrics import check_metric, retrieve, retrieve_listed
+from validators.results import Retrieval, SourceScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,9 @@ class RetrievalMap(Check):
     """Searches the held-out gallery with every query; gallery and queries are the artifact's own embeddings.
 
     Values: each metric, by the rule ``validators.metrics.list_metrics`` gives; ``mAP_drop``, the PyTorch model's mAP
-    minus the artifact's; ``queries`` and ``empty_queries``; ``problem`` only when the output is no embedding, and then
-    every metric is NaN, which no gate passes. Where the data set lists what is relevant in several settings, a metric's
-    plain name means the first, and each setting has its own: mAP/easy, mAP/medium, mAP/hard, empty_queries/easy, …
+    minus the artifact's; ``queries`` and ``empty_queries``; ``problem`` says why the output is no embedding, and then
+    every metric is None, which no gate passes. Where the data set lists what is relevant in several settings, the plain
+    name of a metric means the first, and each setting has its own: mAP/easy, mAP/hard, empty_queries/easy, …
 
     Attributes:
         metrics: names such as mAP, mAP@5, P@1; mAP is always measured.
@@ -41,10 +41,10 @@ class RetrievalMap(Check):
         for name in self.metrics:
             check_metric(name)
 
-    def measure(self, observation: Observation, held_out: HeldOut, embedding: EmbeddingSpec) -> dict[str, Any]:
-        """One model's metrics, ``queries``, ``empty_queries`` and ``rules``; NaN and ``problem`` if it can't be ranked.
+    def measure(self, observation: Observation, held_out: HeldOut, embedding: EmbeddingSpec) -> SourceScores:
+        """One model's metrics with the rule of each; ``problem`` says why, if it cannot be ranked.
 
-        Put the PyTorch model's into ``Observation.retrieval``, so that it is ranked once and not for every artifact.
+        Put the PyTorch model's mAP into ``Observation.mean_ap``, so that it is not ranked again for every artifact.
         """
         names = tuple(dict.fromkeys(("mAP", *self.metrics)))
         queries, labels, truths = observation.queries, held_out.queries.labels, held_out.ground_truths
@@ -75,29 +75,28 @@ class RetrievalMap(Check):
         except ValueError as error:
             return self._unranked(str(error))
         first, result = next(iter(results.items()))
+        scores: dict[str, float | int] = dict(result.scores)
+        rules = {**result.rules, **rules}
+        if len(results) > 1:
+            scores |= {
+                f"{name}/{each}": value for each, found in results.items() for name, value in found.scores.items()
+            }
+            scores |= {f"empty_queries/{each}": found.empty_queries for each, found in results.items()}
+            rules["settings"] = f"{', '.join(results)}; a name without one means {first}"
         counts = {"queries": result.queries, "empty_queries": result.empty_queries}
-        if len(results) == 1:
-            return {**result.scores, **counts, "rules": {**result.rules, **rules}}
-        return {
-            **result.scores,
-            **{f"{name}/{each}": value for each, found in results.items() for name, value in found.scores.items()},
-            **counts,
-            **{f"empty_queries/{each}": found.empty_queries for each, found in results.items()},
-            "rules": {**result.rules, **rules, "settings": f"{', '.join(results)}; a name without one means {first}"},
-        }
+        return SourceScores.model_validate({**scores, **counts, "rules": rules})
 
     def run(
         self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
-    ) -> Mapping[str, Any]:
+    ) -> Retrieval:
         problem = defect(reference, candidate, embedding)
         scores = self.measure(candidate, held_out, embedding) if problem is None else self._unranked(problem)
-        expected = reference.retrieval
+        expected = reference.mean_ap
         if expected is None:
-            expected = self.measure(reference, held_out, embedding)
-        return {
-            **{name: value for name, value in scores.items() if name != "rules"},
-            "mAP_drop": expected["mAP"] - scores["mAP"],
-        }
+            expected = self.measure(reference, held_out, embedding).mAP
+        drop = None if expected is None or scores.mAP is None else expected - scores.mAP
+        values = {name: value for name, value in scores if name != "rules"}
+        return Retrieval.model_validate({**values, "mAP_drop": drop})
 
-    def _unranked(self, problem: str) -> dict[str, Any]:
-        return {**dict.fromkeys(("mAP", *self.metrics), float("nan")), "problem": problem}
+    def _unranked(self, problem: str) -> SourceScores:
+        return SourceScores.model_validate({**dict.fromkeys(("mAP", *self.metrics)), "problem": problem})

@@ -1,0 +1,144 @@
+"""Check one exported file on every runtime that is to execute it, against the PyTorch model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compress.bundle.golden import Golden
+from compress.bundle.manifest import ArtifactEntry, FileEntry
+from compress.bundle.neighbours import neighbour_overlap
+from compress.bundle.rankings import RankedModel, Rankings, UnrankedModel
+from compress.bundle.worst_images import write_worst
+from compress.contracts import Artifact, Runtime
+from compress.gallery.store import GALLERY, Gallery
+from compress.recipe.reader import Validation
+from compress.run.trial import Trial
+from compress.system.files import artifact_bytes, artifact_sha256, atomic
+from compress.system.progress import say
+from validators import runtimes_for
+from validators.compatibility import Sample, sample
+from validators.gates import INDEX_RECALL, default_limits
+from validators.measure import executed, measure, static_values, unexecuted
+from validators.pytorch_mobile import described
+from validators.results import Execution, Measurement, Part
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One file after all its checks.
+
+    Attributes:
+        sample: the file with its embeddings for the compatibility matrix; None where no runtime executed it.
+        ranked: what it found on each runtime that executed it.
+    """
+
+    entry: ArtifactEntry
+    sample: Path | None
+    ranked: tuple[RankedModel | UnrankedModel, ...]
+
+
+class _Outcome(Part):
+    """One file on one runtime, as the run's folder remembers it; ``failure`` says why nothing was measured."""
+
+    measurement: Measurement
+    failure: str | None
+    ranked: RankedModel | UnrankedModel | None
+
+
+def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
+    """The best runtime that is available, then those the recipe names."""
+    known = runtimes_for(file_format)
+    best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
+    named = [runtime for runtime in validation.runtimes if file_format in runtime.formats]
+    return [best, *(runtime for runtime in named if runtime != best)]
+
+
+def limits_of(trial: Trial, precision: str, file_format: str | None = None) -> dict[str, float]:
+    """The limits for artifacts of a precision: its own, replaced and extended by the recipe's."""
+    own = default_limits(precision, file_format, trial.model.embedding.kind)
+    return {**own, **{name: limit for name, limit in trial.validation.gates.items() if name != INDEX_RECALL}}
+
+
+def check(trial: Trial, artifact: Artifact, golden: Golden, gallery: Gallery) -> Checked:
+    """Execute and judge ``artifact``; ``golden`` and ``gallery`` are those of the bundle."""
+    file = FileEntry.model_validate(
+        {
+            "path": artifact.path.relative_to(trial.work.folder).as_posix(),
+            "format": artifact.format,
+            "precision": artifact.precision,
+            "bytes": artifact_bytes(artifact.path),
+            "sha256": artifact_sha256(artifact.path),
+            **described(artifact.path, artifact.format),
+            **artifact.details,
+        },
+        strict=False,
+    )
+    found = [
+        _on(trial, runtime, artifact.path, file, golden, gallery)
+        for runtime in chosen_runtimes(trial.validation, artifact.format)
+    ]
+    executions = [execution for execution, _, _ in found]
+    entry = ArtifactEntry(**dict(file), **dict(executions[0]), other_runtimes=tuple(executions[1:]))
+    samples = [path for _, path, _ in found if path is not None]
+    return Checked(entry, samples[0] if samples else None, tuple(r for _, _, r in found if r is not None))
+
+
+def _on(
+    trial: Trial, runtime: Runtime, path: Path, file: FileEntry, golden: Golden, gallery: Gallery
+) -> tuple[Execution, Path | None, RankedModel | UnrankedModel | None]:
+    limits = limits_of(trial, file.precision, file.format)
+    static = {**trial.sizes, **static_values(file.bytes, file.mobile_problems)}
+    if (reason := runtime.unavailable()) is not None:
+        say(f"validate: {path.name} was not run: {reason}")
+        return unexecuted(runtime, reason, limits, static), None, None
+    name, folder = runtime.title(), trial.work.folder
+    embeddings = trial.work.state / "embeddings" / f"{path.name}-{name}.npz"
+
+    def build(_: Path) -> _Outcome:
+        say(f"validate: {path.name} on {name}")
+        done = measure(runtime, path, trial.reference, trial.held_out, trial.validation.checks, trial.model.embedding)
+        if done.observation is None:
+            return _Outcome(measurement=done.measurement, failure=done.failure, ranked=None)
+        _save(embeddings, sample(done.observation, trial.held_out))
+        overlap = neighbour_overlap(golden, gallery, done.observation.probes)
+        ranker = Rankings(trial.held_out, gallery, trial.model.classes, trial.model.embedding)
+        return _Outcome(
+            measurement=done.measurement.model_copy(update={"neighbours": overlap}),
+            failure=None,
+            ranked=ranker.of(done.observation, file.path, name),
+        )
+
+    key = {
+        **trial.key,
+        "artifact": file.sha256,
+        "runtime": {name: runtime.options()},
+        "version": runtime.version(),
+        "golden": artifact_sha256(folder / "golden"),
+        "gallery": artifact_sha256(folder / GALLERY),
+    }
+    outcome = trial.work.reuse_as(_Outcome, f"validate-{path.name}-{name}", key, [embeddings], build)
+    measurement = outcome.measurement
+    if (parity := measurement.parity) is not None:
+        picture = write_worst(folder, f"{path.name}.{name}", parity.worst_image, trial.held_out)
+        measurement = measurement.model_copy(update={"parity": parity.model_copy(update={"worst_image_file": picture})})
+    execution = executed(runtime, measurement, outcome.failure, limits, static)
+    return execution, None if outcome.failure is not None else embeddings, outcome.ranked
+
+
+def _save(path: Path, embeddings: Sample) -> None:
+    with atomic(path) as unfinished:
+        np.savez(unfinished, queries=embeddings.queries, gallery=embeddings.gallery)
+
+
+def load_samples(checked: Sequence[Checked]) -> dict[str, Sample]:
+    """The embeddings of every file that was executed, by its path in the bundle."""
+    found = {}
+    for each in checked:
+        if each.sample is not None:
+            with np.load(each.sample) as arrays:
+                found[each.entry.path] = Sample(arrays["queries"], arrays["gallery"])
+    return found

@@ -1,0 +1,70 @@
+"""The bundle's gallery: the PyTorch model's features of the held-out images, and the index over them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+
+from compress.bundle.gallery_index import build_index, index_path
+from compress.bundle.manifest import ExhaustiveGallery, IndexedGallery
+from compress.bundle.rankings import MEASURED
+from compress.contracts import GalleryOptions, Index
+from compress.gallery.store import GALLERY, Gallery, read_gallery, write_gallery
+from compress.model.identity import space_id
+from compress.run.trial import Trial
+from compress.system import environment
+from compress.system.files import artifact_sha256
+from compress.system.progress import say
+from validators.curves import spread
+from validators.gates import INDEX_RECALL, evaluate_gates
+
+
+def write(trial: Trial, options: GalleryOptions, name: str) -> Gallery:
+    """Write the gallery into the bundle and read it back; ``name`` is the recipe's."""
+    file, model = trial.work.folder / GALLERY, trial.model
+    about = {"name": name, "space_id": space_id(model), "model_sha256": trial.key["model"]}
+
+    def build(_: Path) -> None:
+        features = trial.reference.gallery
+        write_gallery(file, trial.held_out.gallery, features, model.classes, model.embedding, options, about)
+
+    versions = {"sqlite": sqlite3.sqlite_version, **environment.versions(["pillow"])}
+    chosen = {key: value for key, value in options.options().items() if key != "index"}
+    trial.work.reuse("gallery", {**trial.key, "gallery": chosen, "about": about, "writers": versions}, [file], build)
+    return read_gallery(file)
+
+
+def describe(trial: Trial, index: Index | None, gallery: Gallery, seed: int) -> ExhaustiveGallery | IndexedGallery:
+    """What bundle.json says about the gallery; the golden pack is written.
+
+    ``index`` is built beside the gallery and measured with some of the queries, as many of each class.
+    """
+    images, of = gallery.meta["images"], gallery.meta["of"]
+    if index is None:
+        return ExhaustiveGallery(images=images, of=of, index=None)
+
+    def build(_: Path) -> IndexedGallery:
+        say(f"gallery: {index.component_name()}")
+        queries, leave_one_out = trial.held_out.queries, trial.held_out.leave_one_out
+        rows = spread(queries.labels, -(-MEASURED // len(np.unique(queries.labels))))
+        row_of = {name: row for row, name in enumerate(gallery.names)} if leave_one_out else {}
+        own = np.array([row_of.get(queries.ids[row], -1) for row in rows.tolist()])
+        own_in_all = rows if leave_one_out else np.full(len(rows), -1)
+        whole = (trial.reference.gallery, own_in_all) if images < of else None
+        return build_index(index, trial.work.folder, trial.reference.queries[rows], own, seed, whole)
+
+    key = {
+        **trial.key,
+        "index": {index.component_name(): index.options()},
+        "gallery": artifact_sha256(trial.work.folder / GALLERY),
+        "golden": artifact_sha256(trial.work.folder / "golden"),
+        "seed": seed,
+        "measured": MEASURED,
+        "writers": {"sqlite": sqlite3.sqlite_version, **environment.versions(["faiss-cpu"])},
+    }
+    found = trial.work.reuse_as(IndexedGallery, "index", key, [trial.work.folder / index_path(index)], build)
+    limit = trial.validation.gates.get(INDEX_RECALL, index.least_recall)
+    gates = evaluate_gates({INDEX_RECALL: limit}, {"gallery.recall@10": found.recall})
+    return found.model_copy(update={"of": of, "gates": gates})

@@ -1,0 +1,79 @@
+"""What all checks of a run share: the trained model, the images that judge it, and its own embeddings of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from compress.bundle.rankings import MEASURED, MEASURED_PER_CLASS, SHOWN, TOP
+from compress.contracts import BadInput, HeldOut, Model, Observation
+from compress.model.identity import model_sha256
+from compress.model.reference import observe
+from compress.recipe.reader import Validation
+from compress.run.workspace import Workspace
+from compress.system import environment
+from compress.system.progress import say
+from validators.checks.retrieval_map import RetrievalMap
+from validators.results import SourceScores
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model on trial.
+
+    Attributes:
+        work: the run's folder, in which finished checks are found again.
+        data_sha256: ``Data.fingerprint``.
+    """
+
+    work: Workspace
+    validation: Validation
+    model: Model
+    held_out: HeldOut
+    data_sha256: str
+
+    @functools.cached_property
+    def key(self) -> Mapping[str, Any]:
+        """What every check depends on, as ``Workspace.reuse`` takes it."""
+        return {
+            "model": model_sha256(self.model),
+            "data": self.data_sha256,
+            "checks": [{check.component_name(): check.options()} for check in self.validation.checks],
+            "embedding": asdict(self.model.embedding),
+            "rankings": [MEASURED, MEASURED_PER_CLASS, SHOWN, TOP],
+            "scales": self.held_out.scales,
+            "versions": environment.versions(["torch", "numpy"]),
+        }
+
+    @functools.cached_property
+    def _observed(self) -> tuple[Observation, SourceScores]:
+        say("validate: PyTorch model")
+        observed = observe(self.model, self.held_out)
+        scores = self._retrieval.measure(observed, self.held_out, self.model.embedding)
+        return replace(observed, mean_ap=scores.mAP), scores
+
+    @property
+    def reference(self) -> Observation:
+        """The PyTorch model's embeddings; computed once, and only if something must be checked."""
+        return self._observed[0]
+
+    def source(self) -> SourceScores:
+        """The PyTorch model's own retrieval scores, with the rule of each."""
+        return self.work.reuse_as(SourceScores, "source", self.key, [], lambda _: self._observed[1])
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, float]:
+        """What gates may limit of the model itself, by location."""
+        from architectures import complexity
+
+        sizes = complexity(self.model.network, self.model.preprocess.size)
+        return {"model.params": sizes.params, "model.macs": sizes.macs}
+
+    @property
+    def _retrieval(self) -> RetrievalMap:
+        for check in self.validation.checks:
+            if isinstance(check, RetrievalMap):
+                return check
+        raise BadInput("validate: there is no check 'retrieval'")

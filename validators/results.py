@@ -1,0 +1,280 @@
+"""What was measured on an artifact: one type per section of its entry in bundle.json.
+
+Every type is strict and frozen: a renamed or missing value fails where it is made, and a changed file fails where it is
+read. A number that is not finite is no measurement and becomes None, which no gate accepts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from compress.contracts import Evidence
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Measured = Annotated[float | None, BeforeValidator(_finite)]
+"""A measured number; None where nothing could be measured."""
+
+
+class Part(BaseModel):
+    """A part of bundle.json: unknown keys, missing keys and values of other types are refused."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    left_out: ClassVar[frozenset[str]] = frozenset()
+    """Keys that bundle.json lacks where their value is None."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        return {key: value for key, value in values.items() if value is not None or key not in self.left_out}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values under the keys of bundle.json."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """The reverse of ``to_json``. Raises pydantic's ValidationError."""
+        return cls.model_validate_json(json.dumps(values))
+
+    @classmethod
+    def unmeasured(cls, problem: str | None) -> Self:
+        """Every required value None, because of ``problem``."""
+        nothing = {name: None for name, field in cls.model_fields.items() if field.is_required()}
+        return cls.model_validate({**nothing, "problem": problem})
+
+
+class Margins(Part):
+    """How far the bits of codes are from flipping.
+
+    The activations are the PyTorch model's, so that an artifact that gives bare codes has the same intervals.
+
+    Attributes:
+        edges: of a histogram of an activation's distance from the threshold.
+        bits: number of bits in each interval, its upper edge included.
+        flips: number of those bits that flipped.
+    """
+
+    edges: tuple[float, ...]
+    bits: tuple[int, ...]
+    flips: tuple[int, ...]
+
+
+class Parity(Part):
+    """Embeddings compared with the PyTorch model's, over the queries and the probes.
+
+    Hash activations are taken from the bits' threshold, 0.5, and local features weighted with their scores.
+
+    Attributes:
+        min_cosine: lowest cosine between the two embeddings of an image.
+        min_centered_cosine: the same after subtracting the PyTorch model's mean embedding from both. Features after a
+            ReLU share a large common part, so even a constant output can have a high plain cosine.
+        mean_cosine: mean over the images.
+        p01_cosine: first percentile over the images.
+        max_abs_error: largest error of a single embedding value.
+        max_rel_error: max_abs_error over the largest absolute value of the PyTorch model.
+        mean_abs_error: mean error of a single embedding value.
+        top10_overlap: mean share of a query's 10 nearest gallery images that both models agree on, each searching its
+            own gallery.
+        bit_flip_rate: share of the bits that differ; None if the embedding is not binary.
+        margins: how far the bits are from flipping; None if the embedding is not binary.
+        worst_image: id of the query, or ``probe N``, with the lowest cosine.
+        worst_image_file: its picture in the bundle.
+        problem: why the output is no embedding (wrong shape, NaN or infinity, a zero vector); every other value is then
+            None, which no gate passes.
+    """
+
+    left_out = frozenset({"problem"})
+
+    min_cosine: Measured
+    min_centered_cosine: Measured
+    mean_cosine: Measured
+    p01_cosine: Measured
+    max_abs_error: Measured
+    max_rel_error: Measured
+    mean_abs_error: Measured
+    top10_overlap: Measured
+    bit_flip_rate: Measured = None
+    margins: Margins | None = None
+    worst_image: str | None = None
+    worst_image_file: str | None = None
+    problem: str | None = None
+
+
+class Ranking(Part):
+    """The order of the gallery compared with the PyTorch model's, each model searching its own.
+
+    Attributes:
+        kendall_tau: mean over up to 100 queries of Kendall's tau-a between the two orders of up to 400 gallery images;
+            1 is the same order, 0 an unrelated one.
+        mean_ap_change: mean absolute change of a query's average precision.
+        largest_ap_drop: by how much the average precision of the query that lost most fell.
+        largest_ap_drop_query: id of that query.
+        mAP_drop_low, mAP_drop_high: 95 % confidence interval of the mAP drop, by a paired bootstrap over the queries
+            (Sakai, SIGIR 2006): what other queries of the same kind would show.
+        problem: why the output is no embedding; every other value is then None.
+    """
+
+    left_out = frozenset({"problem"})
+
+    kendall_tau: Measured
+    mean_ap_change: Measured
+    largest_ap_drop: Measured
+    largest_ap_drop_query: str | None
+    mAP_drop_low: Measured  # noqa: N815 - the key in bundle.json
+    mAP_drop_high: Measured  # noqa: N815
+    problem: str | None = None
+
+
+class Scores(Part):
+    """Retrieval metrics of one model; every metric beside mAP has its own name as key, such as ``P@1``.
+
+    Attributes:
+        mAP: mean average precision, 0 to 1.
+        queries: number of queries.
+        empty_queries: number of queries without a relevant image; they are left out of every mean.
+        problem: why the output cannot be ranked; every metric is then None.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int | Measured] = Field(init=False)
+
+    left_out = frozenset({"problem", "queries", "empty_queries"})
+
+    mAP: Measured  # noqa: N815
+    queries: int | None = None
+    empty_queries: int | None = None
+    problem: str | None = None
+
+    @model_validator(mode="after")
+    def _refuse_unknown_keys(self) -> Self:
+        for name in self.__pydantic_extra__ or {}:
+            if "@" not in name and "/" not in name:
+                raise ValueError(f"'{name}' is neither a key nor a metric")
+        return self
+
+    def metrics(self) -> Iterator[tuple[str, float]]:
+        """Every metric that was measured, mAP first; values lie in [0, 1]."""
+        for name, value in (("mAP", self.mAP), *(self.__pydantic_extra__ or {}).items()):
+            if isinstance(value, float):
+                yield name, value
+
+
+class Retrieval(Scores):
+    """One artifact's metrics.
+
+    Attributes:
+        mAP_drop: the PyTorch model's mAP minus the artifact's.
+    """
+
+    mAP_drop: Measured  # noqa: N815
+
+
+class SourceScores(Scores):
+    """The PyTorch model's metrics.
+
+    Attributes:
+        rules: in words how each metric is counted.
+    """
+
+    rules: dict[str, str] = {}
+
+
+class Neighbours(Part):
+    """The golden images as queries in the bundle's gallery.
+
+    Attributes:
+        golden_neighbours: share of their nearest neighbours that the artifact's embeddings find.
+    """
+
+    golden_neighbours: Measured
+
+
+class LatencyResult(Part):
+    """The time for one image.
+
+    Attributes:
+        median, p95: milliseconds.
+        threads: of the runtime.
+        ratio: the median over the PyTorch model's on one thread of the same machine; None if that was not timed.
+    """
+
+    median: float
+    p95: float
+    threads: int
+    ratio: Measured = None
+
+
+class Gate(Part):
+    """A limit and the value compared with it.
+
+    Attributes:
+        name: of the gate.
+        limit: the value it requires, itself included.
+        value: what was measured; None fails.
+        passed: whether the value keeps the limit.
+    """
+
+    name: str
+    limit: float
+    value: Measured
+    passed: bool
+
+
+class Measurement(Part):
+    """What one artifact gave on one runtime; every part is None where nothing ran.
+
+    Attributes:
+        parity: its embeddings compared with the PyTorch model's.
+        ranking: its order of the gallery compared with the PyTorch model's.
+        retrieval: its metrics.
+        latency_ms: its time; None for evidence ``reference``, whose time says nothing about a device.
+        notes: what the runtime noticed, one line each.
+        neighbours: the golden images searched in the bundle's gallery.
+    """
+
+    parity: Parity | None = None
+    ranking: Ranking | None = None
+    retrieval: Retrieval | None = None
+    latency_ms: LatencyResult | None = None
+    notes: tuple[str, ...] = ()
+    neighbours: Neighbours | None = None
+
+
+class Execution(Measurement):
+    """A measurement with the runtime that made it and the verdict.
+
+    Attributes:
+        runtime: the component that executed the file.
+        runtime_version: the library with its version; None where it is not installed.
+        evidence: ``native``, ``older-runtime``, ``reference`` (executed operation by operation) or ``not-run``.
+        reason: why nothing was executed, or None.
+        gates: every limit with its value.
+    """
+
+    runtime: str
+    runtime_version: str | None
+    evidence: Evidence
+    reason: str | None
+    gates: tuple[Gate, ...]
+
+    @property
+    def failed(self) -> tuple[Gate, ...]:
+        return tuple(gate for gate in self.gates if not gate.passed)
