@@ -6,6 +6,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from compress.datasets._files import array_samples
 from compress.datasets._listing import find_files
 
 _UNSIGNED_BYTE = 0x08
+_MOST_BYTES = 2**28  # MNIST's training images have 47 MB
 
 
 def find_idx_folders(root: Path) -> list[Path]:
@@ -47,6 +49,8 @@ def read_split(folder: Path, split: str, classes: Sequence[str]) -> Samples:
         raise BadInput(f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path.name}")
     if not len(labels):
         raise BadInput(f"{labels_path}: no labels")
+    if not images.size:
+        raise BadInput(f"{images_path}: images of {images.shape[1]} x {images.shape[2]} pixels; get the file again")
     if labels.max() >= len(classes):
         raise BadInput(f"{labels_path}: label {labels.max()}, expected 0 to {len(classes) - 1}")
     return array_samples(images, labels, "test" if split == "t10k" else split)
@@ -56,28 +60,33 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """An IDX file of unsigned bytes, gzipped or not: uint8 with that many dimensions.
 
     Raises:
-        BadInput: the magic number, the sizes or the length are wrong.
+        BadInput: the magic number, the sizes or the length are wrong. No more is unpacked than the header promises.
     """
+    header = 4 + 4 * dimensions
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            start = file.read(header)
+            if len(start) < header:
+                raise BadInput(f"{path}: {len(start)} bytes, too short for an IDX file; get the file again")
+            magic, *shape = struct.unpack(f">{1 + dimensions}I", start)
+            expected = _UNSIGNED_BYTE << 8 | dimensions
+            if magic != expected:
+                raise BadInput(
+                    f"{path}: magic number 0x{magic:08x}, expected 0x{expected:08x} (IDX, {dimensions} dimensions)"
+                )
+            size = prod(shape)
+            content = file.read(min(size, _MOST_BYTES) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"{path}: cannot be read ({error}); get the file again") from error
-    header = 4 + 4 * dimensions
-    if len(content) < header:
-        raise BadInput(f"{path}: {len(content)} bytes, too short for an IDX file; get the file again")
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
-    expected = _UNSIGNED_BYTE << 8 | dimensions
-    if magic != expected:
-        raise BadInput(f"{path}: magic number 0x{magic:08x}, expected 0x{expected:08x} (IDX, {dimensions} dimensions)")
-    size = int(np.prod(shape, dtype=object))
-    if len(content) - header != size:
+    if len(content) != size:
+        more = "" if len(content) <= size else " or more"
         raise BadInput(
-            f"{path}: {len(content) - header} bytes of data, but its header {tuple(shape)} promises {size}; "
+            f"{path}: {len(content)} bytes of data{more}, but its header {tuple(shape)} promises {size}; "
             "get the file again"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 _DIMENSIONS = {"images": 3, "labels": 1}

@@ -17,7 +17,7 @@ import numpy as np
 from compress.contracts import BadInput, Dataset, GroundTruth, ImageSize, PublishedImage, Samples, Splits
 from compress.datasets._files import file_samples, not_found, stable_id
 from compress.datasets._listing import skipped_ids
-from compress.datasets._pickle import read_pickle
+from compress.datasets._pickle import integers, numbers, read_pickle, strings
 from compress.datasets._tree import Tree, read_tree, two_classes
 
 _SETTINGS = {
@@ -73,7 +73,7 @@ def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits
         )
     names, asked, listed = (read_pickle(table, key, "a ground truth") for key in ("imlist", "qimlist", "gnd"))
     try:
-        names, asked = [str(name) for name in names], [str(name) for name in asked]
+        names, asked = strings(names), strings(asked)
         truths = {
             setting: GroundTruth(*_lists(listed, len(names), *keys), form="trapezoid")
             for setting, keys in _SETTINGS.items()
@@ -109,11 +109,10 @@ def _lists(
     """Of each query the images under these keys, ascending; what is relevant is no junk."""
 
     def indices(entry: Mapping[str, Any], keys: tuple[str, ...]) -> np.ndarray:
-        found = np.unique(np.concatenate([np.asarray(entry[key], dtype=np.float64).reshape(-1) for key in keys]))
-        rows = found.astype(np.int64)
-        if (rows != found).any() or (rows < 0).any() or (rows >= images).any():
-            raise ValueError(f"{'/'.join(keys)} holds numbers that are none of the {images} images")
-        return rows
+        try:
+            return np.unique(np.concatenate([integers(entry[key], images) for key in keys]))
+        except ValueError as error:
+            raise ValueError(f"{'/'.join(keys)} holds numbers that are none of the {images} images: {error}") from error
 
     answers = [indices(entry, relevant) for entry in listed]
     return tuple(answers), tuple(
@@ -122,7 +121,7 @@ def _lists(
 
 
 def _box(entry: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (float(edge) for edge in np.asarray(entry["bbx"], dtype=np.float64).reshape(-1))
+    left, top, right, bottom = numbers(entry["bbx"]).tolist()
     return left, top, right, bottom
 
 

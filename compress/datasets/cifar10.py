@@ -15,7 +15,7 @@ from compress.contracts import BadInput, ChannelMean, ChannelStd, Dataset, Image
 from compress.data.splits import even_choice
 from compress.datasets._download import download
 from compress.datasets._files import array_samples, join, not_found, pick
-from compress.datasets._pickle import read_pickle
+from compress.datasets._pickle import integers, read_pickle, strings
 from compress.datasets._tree import read_divided, split_folders
 
 _FOLDER = "cifar-10-batches-py"
@@ -68,9 +68,17 @@ class Cifar10(Dataset):
                 [folder, root / "train", root / "test"],
                 "unpack https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz there, or set data.download=true",
             )
-        classes = tuple(str(name) for name in read_pickle(folder / "batches.meta", "label_names", _BATCH))
+        classes = _class_names(folder / "batches.meta")
         train = [folder / f"data_batch_{number}" for number in range(1, 6)]
         return Splits(classes, _read(train, "train", classes), _read([folder / "test_batch"], "test", classes))
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    try:
+        names = strings(read_pickle(path, "label_names", _BATCH))
+    except ValueError as error:
+        raise BadInput(f"{path}: 'label_names' has {error}; unpack the archive again") from error
+    return tuple(names)
 
 
 def _few_trained(published: Splits, seed: int, *, trained_in_gallery: bool) -> Splits:
@@ -97,11 +105,14 @@ def _few_trained(published: Splits, seed: int, *, trained_in_gallery: bool) -> S
 def _read(batches: list[Path], split: str, classes: tuple[str, ...]) -> Samples:
     images, labels = [], []
     for path in batches:
-        pixels, numbers = read_pickle(path, "data", _BATCH), np.array(read_pickle(path, "labels", _BATCH))
+        pixels = read_pickle(path, "data", _BATCH)
+        try:
+            numbers = integers(read_pickle(path, "labels", _BATCH), len(classes))
+        except ValueError as error:
+            expected = f"expected 0 to {len(classes) - 1}"
+            raise BadInput(f"{path}: 'labels' has {error}, {expected}; unpack the archive again") from error
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(numbers), 3072):
             raise BadInput(f"{path}: 'data' is not uint8 [{len(numbers)}, 3072]; unpack the archive again")
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(classes):
-            raise BadInput(f"{path}: labels {numbers.min()} to {numbers.max()}, expected 0 to {len(classes) - 1}")
         images.append(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels.append(numbers)
     return array_samples(np.concatenate(images), np.concatenate(labels), split)

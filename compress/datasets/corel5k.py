@@ -15,7 +15,9 @@ from compress.contracts import BadInput, Dataset, Splits, TestShare
 from compress.datasets._files import file_samples, not_found, pick, stable_id
 from compress.datasets._listing import find_files, skipped_ids
 from compress.datasets._tree import divide, read_tree, two_classes
+from compress.system.bounded import read_text
 
+_MOST_BYTES = 2**20
 _LISTS = ("corel5k_train_list.txt", "corel5k_test_list.txt")
 
 
@@ -54,10 +56,7 @@ class Corel5k(Dataset):
 
 
 def _rows(path: Path, row: dict[str, int]) -> np.ndarray:
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); get the data set again") from error
+    names = [line.strip() for line in read_text(path, _MOST_BYTES).splitlines() if line.strip()]
     if not names or (missing := [name for name in names if name not in row]):
         raise BadInput(
             f"{path}: {f'there is no photograph {missing[0]}' if names else 'empty'}; get the data set again"

@@ -6,7 +6,6 @@ emoji-datasource-twitter (github.com/iamcal/emoji-data).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,6 +15,9 @@ import numpy as np
 from compress.contracts import BadInput, Dataset, ImageSize, Samples, Splits, TestShare
 from compress.data.splits import random_split
 from compress.datasets._files import drop_duplicates, file_samples, not_found
+from compress.system.bounded import parse_json, read_text
+
+_MOST_BYTES = 2**26  # emoji.json has 2 MB
 
 Vendor = Literal["google", "twitter"]
 
@@ -87,7 +89,7 @@ class Emoji(Dataset):
                 "(https://github.com/iamcal/emoji-data) there as google/ and twitter/",
             )
         try:
-            entries: list[dict[str, Any]] = json.loads(table.read_text(encoding="utf-8"))
+            entries: list[dict[str, Any]] = parse_json(read_text(table, _MOST_BYTES))
             found = []
             for entry in sorted(entries, key=lambda entry: str(entry["unified"])):
                 tones = entry.get("skin_variations", {}).values() if self.skin_tones == "same_class" else ()
@@ -96,7 +98,9 @@ class Emoji(Dataset):
                     for picture in (entry, *tones)
                     if picture["has_img_google"] and picture["has_img_twitter"]
                 ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if strange := [name for _, name in found if Path(name).name != name]:
+                raise ValueError(f"{strange[0]!r} is no file name")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
                 f"{table}: not the table of an emoji-datasource package ({error!r}); get it again"
             ) from error

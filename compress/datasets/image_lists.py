@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ import numpy as np
 
 from compress.contracts import BadInput, Dataset, GroundTruth, Samples, Splits
 from compress.datasets._files import file_samples, not_found
+from compress.system.bounded import read_text
 
+_MOST_BYTES = 2**28  # a million images
 _COLUMN_NAMES = frozenset(
     {
         *("path", "file", "file_name", "filename", "image", "image_path", "name"),
@@ -83,11 +86,11 @@ def _lines(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
     Raises:
         BadInput: the file cannot be read, is empty, or a line has more cells.
     """
+    text = read_text(path, _MOST_BYTES).removeprefix("\ufeff")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, skipinitialspace=True)
-            lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
-    except (OSError, ValueError, csv.Error) as error:
+        rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
+    except (ValueError, csv.Error) as error:
         raise BadInput(f"{path}: cannot be read ({error})") from error
     lines = [(number, cells) for number, cells in lines if any(cells) and not cells[0].startswith("#")]
     if lines and {cell.lower() for cell in lines[0][1]} <= _COLUMN_NAMES:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,73 @@ def test_damaged_batches_are_named(
     assert str(path) in str(caught.value)
     path.unlink()
     with pytest.raises(BadInput, match="data_batch_3: No such file"):
+        Cifar10(root=str(tmp_path)).splits(seed=0)
+
+
+def nested(depth: int) -> list[object]:
+    """Ten lists in each list, all the same ones: small in the file, 10 ** depth numbers when unfolded."""
+    found: list[object] = [0] * 10
+    for _ in range(depth):
+        found = [found] * 10
+    return found
+
+
+class Doubling:
+    """Text that a pickle makes twice as long with every step."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return codecs.encode, (Doubling(self.times - 1) if self.times else b"x", "hex")
+
+
+class Huge:
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return np.ndarray, ((10**11,), "u1")
+
+
+LARGE = {
+    "an integer of 5,000 digits": {"labels": [10**5000]},
+    "lists in lists": {"labels": nested(12)},
+    "no numbers": {"labels": ["cat"]},
+    "a fraction": {"labels": [0.5]},
+    "not a number": {"labels": [float("nan")]},
+    "below 0": {"labels": [-1]},
+    "no list": {"labels": {}},
+    "an array that is called": {"labels": [0], "data": Huge()},
+    "text without end": {"labels": [0], "data": Doubling(60)},
+}
+
+
+@pytest.mark.parametrize("change", LARGE.values(), ids=LARGE)
+def test_what_is_large_or_strange_inside_is_one_line(
+    tmp_path: Path, photo: Callable[..., Image.Image], change: dict[str, object]
+) -> None:
+    write_batches(tmp_path / "cifar-10-batches-py", photo)
+    path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(pickle.dumps({"data": np.zeros((1, 3072), np.uint8), **change}, protocol=2))
+    with pytest.raises(BadInput) as caught:
+        Cifar10(root=str(tmp_path)).splits(seed=0)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "entry 2147483647 of a table for 9 bytes"),
+        (b"\x80\x02" + b"N0" * 1_000_001 + b"N.", "more than 2,000,000 steps"),
+        (pickle.dumps({"label_names": nested(12)}), "a list where names are expected"),
+    ],
+)
+def test_a_small_file_does_not_take_much_memory_or_time(
+    tmp_path: Path, photo: Callable[..., Image.Image], content: bytes, message: str
+) -> None:
+    write_batches(tmp_path / "cifar-10-batches-py", photo)
+    (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(content)
+    with pytest.raises(BadInput, match=message):
         Cifar10(root=str(tmp_path)).splits(seed=0)
 
 

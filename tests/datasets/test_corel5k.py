@@ -28,3 +28,12 @@ def test_the_published_lists_make_the_gallery_and_the_queries(
     (lists / "corel5k_test_list.txt").write_text("1000/1010\n")
     with pytest.raises(BadInput, match=r"corel5k_test_list\.txt: there is no photograph 1000/1010"):
         Corel5k(root=str(tmp_path)).splits(seed=0)
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> None:
+    for label, name in enumerate(["1000", "2000"]):
+        save_photos(tmp_path / "images" / name, label, 4)
+    for name in ("corel5k_train_list.txt", "corel5k_test_list.txt"):
+        (tmp_path / name).write_bytes(b"1000/\xff\xfe")
+    with pytest.raises(BadInput, match=r"corel5k_train_list\.txt: damaged"):
+        Corel5k(root=str(tmp_path)).splits(seed=0)

@@ -81,5 +81,10 @@ def test_what_is_missing_or_damaged_is_named(emoji: Path, tmp_path: Path) -> Non
         (root / "google" / "emoji.json").write_text(json.dumps(broken), encoding="utf-8")
         with pytest.raises(BadInput, match=r"google/emoji\.json: not the table"):
             Emoji(root=str(root)).splits(seed=0)
+    outside = [{**table[0], "image": "../../../../secret.png"}, *table[1:]]
+    for broken in ("[" * 100_000, json.dumps([10**400]), json.dumps(outside), "\xff"):
+        (root / "google" / "emoji.json").write_text(broken, encoding="latin-1")
+        with pytest.raises(BadInput, match=r"google/emoji\.json"):
+            Emoji(root=str(root)).splits(seed=0)
     with pytest.raises(BadInput, match=r"data\.test_share=0\.99"):
         Emoji(root=str(emoji), test_share=0.99).splits(seed=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +69,21 @@ def test_labels_must_fit_the_images(tmp_path: Path, write_idx: Callable[..., Pat
         read_split(folder, "train", "0123456789")
     with pytest.raises(BadInput, match="t10k-labels-idx1-ubyte: label 9, expected 0 to 4"):
         read_split(folder, "t10k", "01234")
+
+
+def test_no_more_is_unpacked_than_the_header_promises(tmp_path: Path) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(CONTENT + bytes(2**26)))
+    tracemalloc.start()
+    with pytest.raises(BadInput, match=r"25 bytes of data or more, but its header \(2, 3, 4\) promises 24"):
+        read_idx(path, 3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
+def test_images_without_pixels_are_named(tmp_path: Path, write_idx: Callable[..., Path]) -> None:
+    folder = write_idx(tmp_path)
+    (folder / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((20, 0, 28))))
+    with pytest.raises(BadInput, match="train-images-idx3-ubyte: images of 0 x 28 pixels"):
+        read_split(folder, "train", "0123456789")

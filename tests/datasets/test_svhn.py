@@ -40,3 +40,26 @@ def test_missing_and_damaged(tmp_path: Path, photo: Callable[..., Image.Image]) 
     savemat(tmp_path / "test_32x32.mat", {"X": np.zeros((28, 28, 3, 2), np.uint8), "y": np.ones((2, 1))})
     with pytest.raises(BadInput, match="expected 32x32 RGB"):
         Svhn(root=str(tmp_path)).splits(seed=0)
+
+
+@pytest.mark.parametrize("labels", [[0.0] * 10, [11] * 10, [1.5] * 10, [np.nan] * 10, [1e300] * 10, ["1"] * 10])
+def test_labels_are_digits(tmp_path: Path, photo: Callable[..., Image.Image], labels: list[object]) -> None:
+    images = write_mat(tmp_path / "train_32x32.mat", photo, 0)
+    savemat(tmp_path / "test_32x32.mat", {"X": images.transpose(1, 2, 3, 0), "y": np.array(labels)})
+    with pytest.raises(BadInput, match=r"test_32x32\.mat: 'y' is not one number from 1 to 10 for each image"):
+        Svhn(root=str(tmp_path)).splits(seed=0)
+
+
+def test_what_unpacks_to_too_much_is_refused(
+    tmp_path: Path, photo: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "test"):
+        write_mat(tmp_path / f"{split}_32x32.mat", photo, 0)
+    path = tmp_path / "test_32x32.mat"
+    savemat(path, {"X": np.zeros((32, 32, 3, 2000), np.uint8), "y": np.ones(2000)}, do_compression=True)
+    assert path.stat().st_size < 2**16
+    monkeypatch.setattr("compress.datasets.svhn._MOST_BYTES", 2**22)
+    with pytest.raises(BadInput, match=r"it unpacks to more than 4,194,304 bytes"):
+        Svhn(root=str(tmp_path)).splits(seed=0)
+    monkeypatch.setattr("compress.datasets.svhn._MOST_BYTES", 2**23)
+    assert len(Svhn(root=str(tmp_path)).splits(seed=0).test) == 2000
