@@ -6,7 +6,6 @@ and renamed when complete, so a killed run leaves nothing that is taken for fini
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,7 +22,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
+from filelock import FileLock
 from PIL import Image
+from platformdirs import user_cache_path
 
 from compress.contracts import BadInput, ImageArray, Preprocess, PublishedImage
 from compress.data.images import UndecodableImageError, preprocess_image, read_image, read_published
@@ -114,7 +115,7 @@ def decode_to_cache(
     entry = cache_dir / _key(sources, ids, preprocess)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _locked(entry.with_suffix(".lock")):
+        with FileLock(entry.with_suffix(".lock")):  # a killed process gives it up
             decoded = _open_entry(entry, shape)
             if decoded is None:
                 _make_entry(entry, shape, sources, preprocess, workers, progress)
@@ -155,14 +156,6 @@ def _status(path: Path) -> list[int] | None:
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the lock of a killed process is free again."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _open_entry(entry: Path, shape: tuple[int, ...]) -> Decoded | None:
@@ -284,7 +277,7 @@ def _progress(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
 
 
 def default_cache_dir() -> Path:
-    """``$COMPRESS_CACHE``, else ``~/.cache/compress`` (``$XDG_CACHE_HOME`` is respected)."""
+    """``$COMPRESS_CACHE``; otherwise the system's folder for caches, ``~/.cache/compress`` on Linux."""
     if folder := os.environ.get("COMPRESS_CACHE"):
         return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compress"
+    return user_cache_path("compress", appauthor=False)

@@ -37,7 +37,7 @@ def load_data(
     Args:
         dataset: the component with its options.
         seed: decides the random splits; at least 0.
-        cache_dir: where decoded images are kept; default ``$COMPRESS_CACHE``, else ``~/.cache/compress``.
+        cache_dir: where decoded images are kept; default ``decode.default_cache_dir()``.
         workers: threads that decode; default one per available core.
         progress: report long decoding on standard error.
 

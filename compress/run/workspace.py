@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from compress.contracts import BadInput
@@ -55,7 +55,7 @@ class Workspace:
         self.state = folder / _STATE
         self._recipe_name = recipe_name
         self._fresh = fresh
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(self.state / "lock", timeout=0)  # a killed run gives it up
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"--out {folder}: this is a file; give a folder")
         owner = self._owner()
@@ -77,11 +77,9 @@ class Workspace:
 
     def __enter__(self) -> Workspace:
         self.state.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.state / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
+            self._lock.acquire()
+        except Timeout as error:
             raise BadInput(
                 f"--out {self.folder}: another run is working in this folder; wait for it or choose another"
             ) from error
@@ -94,8 +92,7 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._lock is not None
-        self._lock.close()
+        self._lock.release()
 
     def reuse(self, step: str, key: Mapping[str, Any], outputs: Sequence[Path], build: Callable[[Path], Any]) -> Any:
         """The JSON result of ``build(scratch folder)``, or of an earlier run with the same key.

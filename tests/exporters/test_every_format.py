@@ -20,6 +20,7 @@ from exporters.coreml import CoreML
 from exporters.torchscript import TorchScript
 from tests._command import REPOSITORY
 from tests._components import every, made_up
+from validators import FORMATS
 from validators.gates import default_limits
 
 FLOAT = Kind("float32", "float32", "float32")
@@ -48,6 +49,8 @@ def problems() -> Iterator[str]:
                 default_limits(precision, exporter.format)
             except BadInput:
                 yield f"{exporter.__name__} {precision}: no limits"
+        if FORMATS.get(exporter.suffix) != exporter.format:
+            yield f"{exporter.__name__}: validators knows no format '{exporter.format}' of {exporter.suffix} files"
         if not isinstance(exporter().costs, Costs):
             yield f"{exporter.__name__}: no costs for the rewrites"
         yield from (f"{exporter.__name__}: no extra '{extra}'" for extra in exporter.extras if extra not in extras)
@@ -87,6 +90,15 @@ def test_a_precision_without_limits_or_rule_is_found(monkeypatch: pytest.MonkeyP
 
     made_up(monkeypatch, Exporter, Finer)
     assert list(problems()) == ["Finer p2: no rule says what its files store", "Finer p2: no limits"]
+
+
+def test_a_format_that_verify_does_not_know_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class New(TorchScript):
+        suffix: ClassVar[str] = ".new"
+
+    made_up(monkeypatch, Exporter, New)
+    assert list(problems()) == ["New: validators knows no format 'torchscript' of .new files"]
 
 
 def test_a_format_without_costs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
