@@ -8,7 +8,7 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test e2e docs bench check legacy format clean
+.PHONY: help run test e2e fuzz docs bench check legacy format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -23,6 +23,9 @@ e2e: $(VENV)/e2e.stamp  ## the search page in headless Chromium (apt-get install
 
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict
+
+fuzz: $(VENV)/dev.stamp  ## 10,000 hostile recipes, bundles, archives and folders; an hour
+	OMP_NUM_THREADS=1 FUZZ_INPUTS=10000 $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/fuzz
 
 bench: $(VENV)/dev.stamp  ## the timings of docs/results.md; minutes, on an idle machine
 	$(BIN)/python -m benchmarks.quickstart

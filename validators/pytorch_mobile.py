@@ -21,6 +21,8 @@ MAX_FILE_VERSION = 10
 BYTECODE_VERSIONS = range(4, 10)
 
 # ``prepacked::`` comes from optimize_for_mobile and differs between builds; ``quantized::`` needs an engine built in.
+_MOST_TEXT = 64 * 1024 * 1024
+"""Unpacked; a network's program has some 100 kB. A few bytes of zip can unpack to any size."""
 _NAMESPACES = frozenset({"aten", "prim"})
 
 
@@ -56,13 +58,16 @@ def inspect(path: Path, *, lite: bool) -> MobileFile:
     try:
         with zipfile.ZipFile(path) as archive:
             records = {name.partition("/")[2]: name for name in archive.namelist()}
+            text = [e.file_size for e in archive.infolist() if e.filename.endswith((".py", ".pkl", "version"))]
+            if sum(text) > _MOST_TEXT:
+                raise ValueError(f"its program unpacks to more than {_MOST_TEXT:,} bytes")
             file_version = int(archive.read(records["version"]))
             if "bytecode.pkl" in records:
                 bytecode_version, operators = _bytecode(archive.read(records["bytecode.pkl"]))
             else:
                 code = [archive.read(name).decode() for name in records.values() if name.endswith(".py")]
                 bytecode_version, operators = None, _called("\n".join(code))
-    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except Exception as error:  # zipfile and pickle leak errors of every kind from damaged files
         return MobileFile(None, None, (), (f"no readable TorchScript archive ({error})",))
     found = tuple(sorted(operators))
     return MobileFile(file_version, bytecode_version, found, _problems(file_version, bytecode_version, found, lite))

@@ -9,7 +9,7 @@ code, so that Python, Kotlin and Swift read the same files.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +22,15 @@ from compress.contracts import BadInput, ImageSet
 from compress.data.splits import round_robin
 from compress.gallery.nearest import Match, nearest
 from compress.gallery.store import Gallery
-from compress.system.files import write_json
+from compress.system.bounded import read_bytes, read_json
+from compress.system.files import remove, write_json
+from compress.system.inside import file_inside
 from validators.metrics import binarize
 
 NEIGHBOURS = 10
 
+_MOST_CLASSES = 1_000_000
+_MOST_BYTES = 1 << 30
 _FLOAT = np.dtype("<f4")
 
 
@@ -101,7 +105,7 @@ def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: 
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for stray in set((folder / "images").iterdir()) - {folder / file for file in golden.files}:
-        stray.unlink()
+        remove(stray)
     entries = []
     for number, (file, image) in enumerate(zip(golden.files, golden.images, strict=True)):
         Image.fromarray(image).save(folder / file, optimize=False)
@@ -144,28 +148,60 @@ def read_golden(folder: Path) -> Golden:
     """
     index = folder / "golden.json"
     try:
-        content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(file_inside(folder, "golden.json"))
         entries = content["images"]
-        embeddings = np.fromfile(folder / "embeddings.f32", dtype=_FLOAT).reshape(content["embeddings"]["shape"])
-        images = np.fromfile(folder / "images.u8", dtype=np.uint8).reshape(content["tensors"]["shape"])
+        embeddings = _array(folder, "embeddings.f32", _FLOAT, content["embeddings"]["shape"], dimensions=2)
+        images = _array(folder, "images.u8", np.dtype(np.uint8), content["tensors"]["shape"], dimensions=4)
         golden = Golden(
             images,
-            np.array([entry["class"] for entry in entries]),
+            np.array([_class(entry["class"]) for entry in entries], dtype=np.int64),
             embeddings,
-            tuple(entry["source"] for entry in entries),
+            tuple(str(entry["source"]) for entry in entries),
             tuple(tuple(_match(match) for match in entry["neighbours"]) for entry in entries),
             bool(content["gallery"]["leave_one_out"]),
         )
         if not len(images) == len(embeddings) == len(entries):
             raise ValueError(f"{len(entries)} images, {len(images)} tensors, {len(embeddings)} embeddings")
+        if not np.isfinite(embeddings).all():
+            raise ValueError("embeddings.f32 holds NaN or infinity")
         for file, entry, pixels, embedding in zip(golden.files, entries, images, embeddings, strict=True):
-            if not np.array_equal(np.asarray(Image.open(folder / file).convert("RGB")), pixels):
+            if not np.array_equal(_pixels(file_inside(folder, file), pixels.shape[:2]), pixels):
                 raise ValueError(f"{file} and images.u8 hold other pixels")
             if content["gallery"]["kind"] == "binary" and entry["code"] != binarize(embedding).tobytes().hex():
                 raise ValueError(f"the code of {file} is not that of its embedding, first bit most significant")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (BadInput, ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
         raise BadInput(f"{index}: the golden pack is damaged ({error})") from error
     return golden
+
+
+def _array(folder: Path, name: str, dtype: np.dtype, shape: list[int], *, dimensions: int) -> np.ndarray:
+    """Raises BadInput, TypeError or ValueError where the file has another size than ``shape`` asks for."""
+    size = math.prod(shape) * dtype.itemsize
+    if len(shape) != dimensions or any(type(side) is not int or side < 1 for side in shape):
+        raise ValueError(f"{name}: shape {shape}")
+    content = read_bytes(file_inside(folder, name), most=_MOST_BYTES)
+    if len(content) != size:
+        raise ValueError(f"{name}: {len(content)} bytes instead of {size}")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [H, W, 3] of a PNG. Raises ValueError where it has another size: that could be one that fills memory."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.size == size[::-1]:
+                return np.asarray(image.convert("RGB"))
+            reason = f"{image.width} x {image.height} pixels"
+    except Exception as error:  # Pillow's readers leak errors of every kind from damaged files
+        reason = str(error)
+    raise ValueError(f"{path.name}: {reason}")
+
+
+def _class(number: Any) -> int:
+    """Raises ValueError for what is no class's number: later steps count the images of each."""
+    if type(number) is not int or not 0 <= number < _MOST_CLASSES:
+        raise ValueError(f"class {str(number)[:40]!r}")
+    return number
 
 
 def _match(values: dict[str, Any]) -> Match:

@@ -16,20 +16,14 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError
 from compress.contracts import BadInput, Distance, EmbeddingKind, EmbeddingSpec, Preprocess
 from compress.system.bounded import JSON_BYTES, parse_json, read_text
 from compress.system.files import artifact_sha256
+from compress.system.inside import relative, require_plain
 from validators.results import Execution, Gate, Measured, Part, SourceScores
 
 SCHEMA = 1
 MANIFEST = "bundle.json"
 
 
-def _inside(path: str) -> str:
-    """A path that stays in the bundle, so that a manifest from elsewhere cannot point at other files."""
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise ValueError(f"'{path}' lies outside the bundle")
-    return path
-
-
-BundlePath = Annotated[str, AfterValidator(_inside)]
+BundlePath = Annotated[str, AfterValidator(relative)]
 """A path relative to the bundle's folder, with forward slashes."""
 
 
@@ -415,6 +409,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise BadInput(f"{folder}: no {MANIFEST} here; give the folder that 'compress run' made")
+    require_plain(folder)
     try:
         text = read_text(path, JSON_BYTES)
         number = parse_json(text)["schema"]

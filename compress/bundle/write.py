@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from compress.gallery.store import GALLERY
 from compress.model.identity import space_id
 from compress.recipe.reader import Recipe
 from compress.system import environment
-from compress.system.files import write_json, write_text
+from compress.system.files import remove, write_json, write_text
 from validators.results import SourceScores
 
 _HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, RANKINGS, WORST)
@@ -129,4 +128,4 @@ def _remove_strays(folder: Path, recipe: Recipe, findings: Findings) -> None:
             kept.add(folder / entry.parity.worst_image_file)
     for path in (path for name in _OWN for path in (folder / name).glob("*")):
         if path not in kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove(path)

@@ -13,7 +13,9 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from compress.contracts import BadInput
+from compress.system.bounded import read_json
 from compress.system.files import artifact_sha256, json_sha256, write_json
+from compress.system.inside import is_file_inside, require_plain
 
 _STATE = ".compress"
 
@@ -68,11 +70,13 @@ class Workspace:
 
     def _owner(self) -> str | None:
         marker = self.state / "run.json"
-        if not marker.is_file():
+        if not is_file_inside(self.folder, f"{_STATE}/run.json"):
             return None
+        # A link in the folder would have the run write, or delete, elsewhere.
+        require_plain(self.folder)
         try:
-            return str(json.loads(marker.read_text(encoding="utf-8"))["recipe"])
-        except (ValueError, KeyError, TypeError) as error:
+            return str(read_json(marker)["recipe"])
+        except (BadInput, KeyError, TypeError) as error:
             raise BadInput(f"{marker}: damaged; delete {self.folder} or choose another --out") from error
 
     def __enter__(self) -> Workspace:
@@ -134,7 +138,7 @@ class Workspace:
 def _read_json(path: Path) -> dict[str, Any]:
     """The file's object; an unreadable stamp is an unfinished step."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = read_json(path)
+    except BadInput:
         return {}
     return value if isinstance(value, dict) else {}

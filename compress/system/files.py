@@ -60,6 +60,14 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all in it. Of a link the link itself goes, never what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Write a file or folder so that it appears at ``path`` whole or not at all.

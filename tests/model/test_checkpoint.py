@@ -20,12 +20,17 @@ from compress.options import build_named
 OPTIONS = {"widths": [16, 24], "strides": [2, 2], "expansions": [1, 2], "head_width": 32}
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
+def write_checkpoint(path: Path) -> None:
+    """A small network's."""
     torch.manual_seed(0)
     architecture = build_named(Architecture, {"alnet": OPTIONS}, "model")
     network = create_model("alnet", 2, **OPTIONS)
-    save_model(Model(architecture, network, ("a", "b"), Preprocess((32, 32)), EmbeddingSpec(32)), tmp_path / "x")
+    save_model(Model(architecture, network, ("a", "b"), Preprocess((32, 32)), EmbeddingSpec(32)), path)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    write_checkpoint(tmp_path / "x")
     return tmp_path / "x"
 
 

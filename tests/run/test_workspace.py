@@ -94,3 +94,26 @@ def test_numbers_that_are_not_json_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "file.json", {"value": float("nan")})
     assert not (tmp_path / "file.json").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "x", ".compress/steps", ".compress/lock"])
+def test_an_output_folder_that_holds_a_link_is_not_written(tmp_path: Path, name: str) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir()
+    with Workspace(folder, "r"):
+        pass
+    if (folder / name).exists():
+        (folder / name).unlink()
+    (folder / name).symlink_to(outside)
+    with pytest.raises(BadInput, match=f"{name}: a link"):
+        Workspace(folder, "r", fresh=True)
+    assert list(outside.iterdir()) == []
+
+
+def test_the_state_of_a_run_is_not_read_through_a_link(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "other", "r"):
+        pass
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".compress").symlink_to(tmp_path / "other" / ".compress")
+    with pytest.raises(BadInput, match="the folder is not empty"):
+        Workspace(tmp_path / "run", "r")
