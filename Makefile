@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
+export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
 BIN := $(VENV)/bin
 TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
@@ -46,6 +47,7 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 legacy: $(LEGACY)/legacy.stamp  ## an environment with tflite-runtime 2.14, the runtime of older phones
+	@echo "outside make: export COMPRESS_LEGACY_PYTHON=$(COMPRESS_LEGACY_PYTHON)"
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(LEGACY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 from PIL import Image
 
 from compress.datasets.digits import Digits
-from tests._command import Ended, compress
+from tests._command import REPOSITORY, Ended, compress
 from tests._once import shared
+
+# Where 'make legacy' makes it; the Makefile exports the same.
+os.environ.setdefault("COMPRESS_LEGACY_PYTHON", str(REPOSITORY / ".venv-legacy/bin/python"))
 
 TINY = """
 name: tiny

@@ -6,12 +6,12 @@ Imports without PyTorch and without any runtime: NumPy is enough until an artifa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from compress import plugins
-from compress.contracts import BadInput, CompressError, MissingTool, Runtime
+from compress.contracts import BadInput, CompressError, Evidence, MissingTool, Runtime
 from compress.system.child import Lacking
 from validators.isolation import execute
 
@@ -25,7 +25,7 @@ FORMATS = {
     ".tflite": "tflite",
     ".mlpackage": "coreml",
 }
-EVIDENCE_ORDER = ("native", "older-runtime", "reference", "not-run")
+EVIDENCE_ORDER = get_args(Evidence)
 
 
 class ArtifactError(CompressError):

@@ -10,8 +10,11 @@ from compress.system import environment
 
 def lines() -> list[str]:
     """Versions of every tool Compress uses, then whether each runtime can run here."""
+    found = [plugins.find(Runtime, name)() for name in plugins.names(Runtime)]
+    uses = {runtime.package: f"runs {', '.join(sorted(runtime.formats))} files" for runtime in found}
     tools = {
-        name: f"{environment.version(name) or 'not installed':<14} {use}" for name, use in environment.TOOLS.items()
+        name: f"{environment.version(name) or 'not installed':<14} {use}"
+        for name, use in {**uses, **environment.TOOLS}.items()
     }
-    runtimes = {n: plugins.find(Runtime, n)().unavailable() or "ready" for n in plugins.names(Runtime)}
+    runtimes = {runtime.component_name(): runtime.unavailable() or "ready" for runtime in found}
     return [environment.machine(), "", *columns(tools), "", "runtimes:", *columns(runtimes)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Evidence = Literal["native", "older-runtime", "reference", "not-run"]
+"""What a run proves, the strongest first."""
 # Takes images uint8 [N, H, W, 3], gives embeddings float32 [N, D].
 Embedder = Callable[["np.ndarray"], "np.ndarray"]
 

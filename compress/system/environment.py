@@ -22,15 +22,11 @@ TOOLS: dict[str, str] = {
     "onnx": "ONNX export",
     "onnxscript": "ONNX export",
     "onnxsim": "ONNX export",
-    "onnxruntime": "runs .onnx",
     "litert-torch": "TFLite export",
-    "ai-edge-litert": "runs .tflite",
     "ai-edge-quantizer": "smaller .tflite",
-    "tflite-runtime": "runs .tflite as older phones do",
-    "tensorflow": "runs .tflite as older phones do",
     "coremltools": "Core ML export; runs .mlpackage on macOS",
 }
-"""Distribution -> what Compress uses it for."""
+"""Distribution -> what Compress uses it for; runtimes name their own (``Runtime.package``)."""
 
 
 def version(distribution: str) -> str | None:

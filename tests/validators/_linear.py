@@ -12,7 +12,13 @@ import numpy as np
 
 SIZES = ((7, 5), (32, 33))
 DIM = 4
-FORMATS = {"torchscript": ".pt", "torchscript-lite": ".ptl", "onnx": ".onnx", "tflite": ".tflite"}
+FORMATS = {
+    "torchscript": ".pt",
+    "torchscript-lite": ".ptl",
+    "onnx": ".onnx",
+    "tflite": ".tflite",
+    "coreml": ".mlpackage",
+}
 
 
 def weights(height: int, width: int) -> np.ndarray:
@@ -52,6 +58,7 @@ def write_onnx(path: Path, table: np.ndarray, height: int, width: int) -> None:
 
 def write_all(folder: Path, height: int, width: int) -> dict[str, Path]:
     """One artifact of each format, by format."""
+    import coremltools as ct
     import litert_torch
     import torch
 
@@ -63,10 +70,17 @@ def write_all(folder: Path, height: int, width: int) -> dict[str, Path]:
 
     paths = {format: folder / f"linear{height}x{width}{suffix}" for format, suffix in FORMATS.items()}
     module = Linear().eval()
-    traced = torch.jit.trace(module, torch.zeros(2, 3, height, width, dtype=torch.uint8))
+    traced = torch.jit.trace(module, torch.zeros(1, 3, height, width, dtype=torch.uint8))
     traced.save(paths["torchscript"])
     traced._save_for_lite_interpreter(str(paths["torchscript-lite"]))
     write_onnx(paths["onnx"], table.numpy(), height, width)
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     litert_torch.convert(litert_torch.to_channel_last_io(module, args=[0]), (example,)).export(str(paths["tflite"]))
+    ct.convert(
+        traced,
+        inputs=[ct.ImageType(name="image", shape=(1, 3, height, width), color_layout=ct.colorlayout.RGB)],
+        outputs=[ct.TensorType(name="embedding")],
+        compute_precision=ct.precision.FLOAT32,
+        skip_model_load=True,
+    ).save(str(paths["coreml"]))
     return paths

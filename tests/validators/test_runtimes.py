@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,23 @@ from validators.runtimes.coreml import CoreML
 from validators.runtimes.coreml_reference import CoreMLReference
 from validators.runtimes.litert import LiteRT
 from validators.runtimes.onnxruntime import OnnxRuntime
-from validators.runtimes.tensorflow_lite import TensorFlowLite
 from validators.runtimes.tflite_runtime import TFLiteRuntime
-from validators.runtimes.torchscript import TorchScript
-from validators.runtimes.torchscript_lite import TorchScriptLite
 
 ROOT = Path(__file__).parents[2]
-LEGACY_PYTHON = os.environ.get("COMPRESS_LEGACY_PYTHON", str(ROOT / ".venv-legacy/bin/python"))
+LEGACY_PYTHON = os.environ["COMPRESS_LEGACY_PYTHON"]
 LEGACY = TFLiteRuntime(python=LEGACY_PYTHON)
 
-RUNTIMES: list[Runtime] = [TorchScript(), TorchScriptLite(), OnnxRuntime(), LiteRT(), LEGACY]
+CANNOT_RUN_HERE = {"tensorflow_lite": "the Python package 'tensorflow' is not installed"}
+"""Every runtime of the folder that need not run in the test environment, and why."""
+if sys.platform != "darwin":
+    CANNOT_RUN_HERE["coreml"] = "Core ML executes only on macOS"
+
+
+def found() -> list[Runtime]:
+    return [plugins.find(Runtime, name)() for name in plugins.names(Runtime)]
+
+
+RUNTIMES = [runtime for runtime in found() if runtime.component_name() not in CANNOT_RUN_HERE]
 by_runtime = pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.component_name())
 
 
@@ -46,20 +55,17 @@ def file_for(runtime: Runtime, artifacts: Artifacts, size: tuple[int, int]) -> P
     return artifacts[size][format]
 
 
-@by_runtime
-def test_every_runtime_under_test_is_available(runtime: Runtime) -> None:
-    assert runtime.unavailable() is None
-
-
-@by_runtime
-@pytest.mark.parametrize("size", _linear.SIZES, ids=str)
-def test_embeddings_are_exact_for_any_number_of_images(
-    runtime: Runtime, size: tuple[int, int], linear: Artifacts
-) -> None:
+def prove(runtime: Runtime, size: tuple[int, int], artifacts: Artifacts) -> None:
+    """Fails unless the runtime embeds exactly, or is known not to run here and says the known reason."""
+    reason, known = runtime.unavailable(), CANNOT_RUN_HERE.get(runtime.component_name())
+    if reason is not None:
+        assert known is not None, reason
+        assert reason.startswith(known), reason
+        return
     # 130 images need three batches of at most 64.
     sets = {str(count): _linear.photos(count, *size) for count in (0, 1, 5, 130)}
-    done = execute(runtime, file_for(runtime, linear, size), sets)
-    assert done.failure is None
+    done = execute(runtime, file_for(runtime, artifacts, size), sets)
+    assert done.failure is None, done.failure
     assert done.outputs is not None
     assert list(done.outputs) == ["0", "1", "5", "130"]
     for name, images in sets.items():
@@ -67,10 +73,53 @@ def test_embeddings_are_exact_for_any_number_of_images(
         assert found.dtype == np.float32
         assert found.shape == (int(name), _linear.DIM)
         assert np.array_equal(found, _linear.expected(images)), name
-    library, version = done.version.split()
+    library, version, *_ = done.version.split()
     assert library == runtime.package
     assert version[0].isdigit()
     assert done.version == runtime.version()
+
+
+@pytest.mark.parametrize("runtime", found(), ids=lambda runtime: runtime.component_name())
+@pytest.mark.parametrize("size", _linear.SIZES, ids=str)
+def test_every_runtime_of_the_folder_embeds_exactly(runtime: Runtime, size: tuple[int, int], linear: Artifacts) -> None:
+    prove(runtime, size, linear)
+
+
+def test_every_format_is_executed_here() -> None:
+    assert len(found()) >= 8
+    assert len(RUNTIMES) >= len(found()) - 2
+    assert set().union(*(runtime.formats for runtime in RUNTIMES)) == set(FORMATS.values())
+
+
+def test_a_runtime_that_never_opens_or_never_runs_here_fails_the_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linear: Artifacts
+) -> None:
+    for name, reason in (("closed", None), ("absent", "Core ML executes only on macOS")):
+        (tmp_path / "made_up").mkdir(exist_ok=True)
+        (tmp_path / "made_up" / f"{name}.py").write_text(MADE_UP.format(name=name.title(), reason=reason))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(plugins.FOLDERS, Runtime, "made_up")
+    absent, closed = found()
+    with pytest.raises(AssertionError, match=r"closed on linear7x5\.onnx failed: RuntimeError: it does not open"):
+        prove(closed, (7, 5), linear)
+    with pytest.raises(AssertionError, match="only on macOS"):
+        prove(absent, (7, 5), linear)
+
+
+MADE_UP = """
+from dataclasses import dataclass
+from compress.contracts import Runtime
+
+@dataclass(frozen=True, kw_only=True)
+class {name}(Runtime):
+    formats, evidence, package = frozenset({{"onnx"}}), "native", "numpy"
+
+    def unavailable(self):
+        return {reason!r}
+
+    def open(self, path, threads):
+        raise RuntimeError("it does not open")
+"""
 
 
 @by_runtime
@@ -99,9 +148,11 @@ def test_images_of_another_size_are_a_failure(runtime: Runtime, linear: Artifact
 @pytest.mark.parametrize("keep", [0.0, 0.5, 1.0], ids=["empty", "half", "overwritten"])
 def test_a_damaged_file_is_a_failure(runtime: Runtime, keep: float, linear: Artifacts, tmp_path: Path) -> None:
     good = file_for(runtime, linear, (7, 5))
-    whole = good.read_bytes()
     damaged = tmp_path / good.name
-    damaged.write_bytes(bytes(255 - b for b in whole) if keep == 1 else whole[: math.floor(keep * len(whole))])
+    (shutil.copytree if good.is_dir() else shutil.copyfile)(good, damaged)
+    file = damaged / "Data/com.apple.CoreML/model.mlmodel" if good.is_dir() else damaged
+    whole = file.read_bytes()
+    file.write_bytes(bytes(255 - b for b in whole) if keep == 1 else whole[: math.floor(keep * len(whole))])
     done = execute(runtime, damaged, {"images": _linear.photos(1, 7, 5)})
     assert done.outputs is None
     assert done.failure is not None
@@ -246,13 +297,19 @@ def test_tflite_runtime_takes_its_interpreter_from_the_environment(monkeypatch: 
     assert TFLiteRuntime(python=sys.executable).interpreter() == sys.executable
 
 
-def test_tflite_runtime_finds_what_make_legacy_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COMPRESS_LEGACY_PYTHON", raising=False)
+def test_nothing_in_the_working_folder_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / ".venv-legacy/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/executed\n")
+    python.chmod(0o755)
+    monkeypatch.delenv("COMPRESS_LEGACY_PYTHON")
     monkeypatch.chdir(tmp_path)
     assert TFLiteRuntime().interpreter() == str(Path(sys.executable).absolute())
-    (tmp_path / ".venv-legacy").symlink_to(Path(LEGACY_PYTHON).absolute().parent.parent)
-    assert TFLiteRuntime().interpreter() == str(tmp_path / ".venv-legacy/bin/python")
-    assert TFLiteRuntime().unavailable() is None
+    for runtime in chain.from_iterable(map(runtimes_for, FORMATS.values())):
+        runtime.unavailable()
+    assert not (tmp_path / "executed").exists()
+    assert TFLiteRuntime(python=str(python)).unavailable() is not None  # the control: this file would have been seen
+    assert (tmp_path / "executed").exists()
 
 
 # ------------------------------------------------------------------------------------------------- registry
@@ -266,14 +323,10 @@ def test_runtimes_are_listed_native_first() -> None:
 
 
 def test_every_runtime_declares_what_the_bundle_reports() -> None:
-    found = [plugins.find(Runtime, name) for name in plugins.names(Runtime)]
-    assert len(found) >= 8
-    assert {TensorFlowLite, CoreML, CoreMLReference, TFLiteRuntime} <= set(found)
-    for runtime in found:
+    for runtime in found():
         assert runtime.formats <= set(FORMATS.values())
         assert runtime.evidence in ("native", "older-runtime", "reference")
         assert runtime.package
-    assert set().union(*(runtime.formats for runtime in found)) == set(FORMATS.values())
 
 
 def test_nothing_heavy_is_imported_before_an_artifact_runs() -> None:

@@ -16,7 +16,6 @@ from compress.system.child import ChildFailed, call
 from validators.runtimes._tflite import open_tflite
 
 INTERPRETER_VARIABLE = "COMPRESS_LEGACY_PYTHON"
-LEGACY_ENVIRONMENT = Path(".venv-legacy/bin/python")
 INSTALL = "pip install tflite-runtime==2.14.0 'numpy<2' annotated-types"
 
 
@@ -26,7 +25,7 @@ class TFLiteRuntime(Runtime):
 
     Attributes:
         python: the interpreter of that environment; null takes the environment variable COMPRESS_LEGACY_PYTHON, then
-            ``.venv-legacy/bin/python`` in the working folder (``make legacy`` creates it), then this interpreter.
+            this interpreter. Nothing in the working folder is tried: it may have come with a stranger's bundle.
         xnnpack: false runs TFLite's own kernels instead of XNNPACK's.
     """
 
@@ -38,8 +37,7 @@ class TFLiteRuntime(Runtime):
     xnnpack: bool = True
 
     def interpreter(self) -> str:
-        made = str(LEGACY_ENVIRONMENT) if LEGACY_ENVIRONMENT.exists() else sys.executable
-        chosen = self.python or os.environ.get(INTERPRETER_VARIABLE) or made
+        chosen = self.python or os.environ.get(INTERPRETER_VARIABLE) or sys.executable
         found = shutil.which(chosen) or chosen
         return str(Path(found).absolute())  # not resolved: a virtual environment's python is a link
 
