@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import Embedder, Latency, Runtime
+from compress.system import sandbox
 
 
 def job_for(runtime: Runtime, **more: Any) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
     Returns:
         ``outputs`` by name, each a .npy file in ``scratch``, float32 [N, D]; ``version``, ``latency``, ``peak_bytes``,
-        ``notes``.
+        ``notes``; ``sandbox``, what the child was denied.
     """
     runtime = runtime_of(job)
     embed = runtime.open(Path(job["artifact"]), job["threads"])
@@ -62,6 +63,7 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
         "latency": latency,
         "peak_bytes": peak_bytes(),
         "notes": runtime.notes(embed),
+        "sandbox": sandbox.held(),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from compress.contracts import ImageArray, Latency, Runtime
 from compress.system.child import Child, ChildFailed, Lacking, child
+from compress.system.sandbox import Denied
 from validators.child import job_for, run
 
 SLICE_BYTES = 1 << 26
@@ -26,6 +27,8 @@ class Execution:
         failure: one line that says what went wrong; None when nothing did.
         lacking: what the machine lacked where that is why it failed; such a failure is no result of the artifact's.
         notes: what the runtime noticed while executing, one line each.
+        sandbox: what the child was denied: to write outside a folder of its own ("filesystem"), to open any socket
+            ("network"); empty where the system cannot (``docs/security.md``).
     """
 
     outputs: dict[str, np.ndarray] | None = None
@@ -35,6 +38,7 @@ class Execution:
     failure: str | None = None
     lacking: Lacking | None = None
     notes: tuple[str, ...] = ()
+    sandbox: tuple[Denied, ...] = ()
 
 
 def execute(
@@ -77,7 +81,14 @@ def _finished(started: Child, files: Mapping[str, str], timeout_s: float) -> Exe
     result = started.result(timeout_s)
     outputs = {name: np.load(started.scratch / result["outputs"][name]) for name in files}
     timing = Latency(**result["latency"]) if result["latency"] else None
-    return Execution(outputs, result["version"], timing, result["peak_bytes"], notes=tuple(result["notes"]))
+    return Execution(
+        outputs,
+        result["version"],
+        timing,
+        result["peak_bytes"],
+        notes=tuple(result["notes"]),
+        sandbox=tuple(result["sandbox"]),
+    )
 
 
 def _save_images(path: Path, images: ImageArray) -> None:

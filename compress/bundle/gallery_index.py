@@ -62,7 +62,7 @@ def build_index(
         arrays |= {"whole": whole[0], "whole_own": whole[1]}
     job = {"folder": str(folder.absolute()), "index": named, "distance": distance, "seed": seed}
     try:
-        with child(_run, job) as started:
+        with child(_run, job, writable=[(folder / GALLERY).parent.absolute()]) as started:
             for key, array in arrays.items():
                 np.save(started.scratch / f"{key}.npy", array)
             return IndexedGallery.from_json(started.result())

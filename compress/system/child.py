@@ -141,15 +141,19 @@ def child(
     *,
     interpreter: str = sys.executable,
     threads: int = 1,
+    writable: Sequence[Path] = (),
     pass_fds: Sequence[int] = (),
 ) -> Iterator[Child]:
     """A child process that will call ``function(job, scratch)``; it ends with the context, and all it started.
+
+    Where the system can, it reaches no network and writes no file outside ``scratch`` (``compress.system.sandbox``).
 
     Args:
         function: of a module that the interpreter can import; its result is a JSON value.
         job: JSON values.
         interpreter: a Python that may have other libraries; the child's half asks for none.
         threads: how many threads its libraries may use.
+        writable: other folders that it may write in; absolute.
         pass_fds: open files that the child keeps, at the same numbers.
 
     Raises:
@@ -158,7 +162,8 @@ def child(
     try:
         with tempfile.TemporaryDirectory(prefix="compress-", ignore_cleanup_errors=True) as folder:
             scratch = Path(folder).resolve()
-            task = {"function": f"{function.__module__}:{function.__qualname__}", "job": job}
+            name = f"{function.__module__}:{function.__qualname__}"
+            task = {"function": name, "job": job, "writable": [str(each) for each in writable]}
             (scratch / TASK).write_text(json.dumps(task), encoding="utf-8")
             started = Child(scratch, _start(interpreter, scratch, threads, pass_fds))
             with started.process:
@@ -215,7 +220,7 @@ def _environment(interpreter: str, packages: Path, threads: int) -> dict[str, st
     else:
         for variable in INTERPRETER_VARIABLES:
             environment.pop(variable, None)
-    return {**environment, "PYTHONPATH": os.pathsep.join(path)}
+    return {**environment, "PYTHONPATH": os.pathsep.join(path), "TMPDIR": str(packages.parent)}
 
 
 def lacking(message: str) -> Lacking | None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compress.system.files import write_text
+from compress.system import sandbox
 
 TASK, RESULT = "task.json", "result.json"
 BEGIN = b"\n"
@@ -26,6 +26,9 @@ BEGIN = b"\n"
 def main(scratch: Path) -> int:
     """Do the task in the folder; 0 when its result is there."""
     task = json.loads((scratch / TASK).read_text(encoding="utf-8"))
+    sandbox.confine(scratch, [Path(each) for each in task["writable"]])
+    from compress.system.files import write_text  # which brings NumPy, and that starts threads
+
     if os.read(0, 1) != BEGIN:
         _clean_up_and_end(scratch)
     _watch_parent(scratch)

@@ -6,9 +6,12 @@ import ctypes
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,6 +19,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from compress.contracts import Embedder, Evidence, Runtime
+
+DEEDS = ("connect", "datagram", "unix socket", "create", "change", "empty", "remove", "rename", "link", "own folder")
+"""What ``Trespassing`` tries, in this order."""
 
 Deed = Literal["abort", "segfault", "killed", "exit", "raise", "short", "flat", "double", "nothing"]
 
@@ -71,11 +77,10 @@ class Hanging(Runtime):
     in_native_code: bool
 
     def open(self, path: Path, threads: int) -> Embedder:
-        file = os.open(self.lock, os.O_RDWR)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        file = os.open(self.lock, os.O_RDONLY)
         if self.in_native_code:
             subprocess.Popen(["sleep", "600"], pass_fds=[file])
-        os.write(file, b"locked")
+        fcntl.flock(file, fcntl.LOCK_EX)  # which the process started above holds as well
         if self.in_native_code:
             ctypes.PyDLL(None).sleep(600)  # PyDLL keeps Python's global lock, so no thread of ours can run
         time.sleep(600)
@@ -84,22 +89,66 @@ class Hanging(Runtime):
 
 @dataclass(frozen=True, kw_only=True)
 class Recording(Runtime):
-    """Gives (its number of images, the sum of all values, OMP_NUM_THREADS, ``threads``), and logs each call."""
+    """Gives (its number of images, the sum of all values, OMP_NUM_THREADS, ``threads``), and notes each call."""
 
     formats: ClassVar[frozenset[str]] = frozenset()
     evidence: ClassVar[Evidence] = "not-run"
     package: ClassVar[str] = "numpy"
 
-    log: str
-
     def version(self) -> str:
         return "recording 1"
 
     def open(self, path: Path, threads: int) -> Embedder:
+        calls: list[str] = []
+
         def embed(images: np.ndarray) -> np.ndarray:
-            with Path(self.log).open("a") as log:
-                log.write(f"{len(images)}:{int(images.sum())}\n")
+            calls.append(f"{len(images)}:{int(images.sum())}")
             row = [len(images), images.sum(), int(os.environ["OMP_NUM_THREADS"]), threads]
             return np.tile(np.array(row, np.float32), (len(images), 1))
 
+        embed.calls = calls  # type: ignore[attr-defined]
         return embed
+
+    def notes(self, embed: Embedder) -> tuple[str, ...]:
+        return tuple(embed.calls)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trespassing(Runtime):
+    """Does what no artifact has a reason to do, and gives 0 for each thing that it was refused, else 1."""
+
+    formats: ClassVar[frozenset[str]] = frozenset()
+    evidence: ClassVar[Evidence] = "not-run"
+    package: ClassVar[str] = "numpy"
+
+    folder: str
+    port: int
+
+    def version(self) -> str:
+        return "trespassing 1"
+
+    def open(self, path: Path, threads: int) -> Embedder:
+        outside = Path(self.folder)
+        deeds: dict[str, Callable[[], object]] = {
+            "connect": lambda: socket.create_connection(("127.0.0.1", self.port), timeout=5),
+            "datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", self.port)),
+            "unix socket": lambda: socket.socket(socket.AF_UNIX),
+            "create": lambda: (outside / "new").write_text("x"),
+            "change": lambda: (outside / "kept").write_text("x"),
+            "empty": lambda: os.truncate(outside / "kept", 0),
+            "remove": lambda: (outside / "doomed").unlink(),
+            "rename": lambda: (outside / "kept").rename(outside / "moved"),
+            "link": lambda: (outside / "link").symlink_to("kept"),
+            "own folder": tempfile.mkdtemp,
+        }
+        assert tuple(deeds) == DEEDS
+        done = [_succeeds(deed) for deed in deeds.values()]
+        return lambda images: np.tile(np.array(done, np.float32), (len(images), 1))
+
+
+def _succeeds(deed: Callable[[], object]) -> bool:
+    try:
+        deed()
+    except PermissionError:
+        return False
+    return True

@@ -95,14 +95,14 @@ def test_the_child_ends_and_cleans_up_when_its_parent_is_killed(tmp_path: Path) 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     code = (
-        "import sys, time; from pathlib import Path; import numpy as np\n"
+        "import time; from pathlib import Path; import numpy as np\n"
         "from tests.validators._misbehaving import Recording\n"
         "from validators.resident import Resident\n"
-        "resident = Resident(Recording(log=sys.argv[1]), Path('net.onnx'))\n"
+        "resident = Resident(Recording(), Path('net.onnx'))\n"
         "resident.embed(np.zeros((2, 2, 3), np.uint8))\n"
         "print('embedded', flush=True); time.sleep(600)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    command = [sys.executable, "-c", code]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -1,0 +1,124 @@
+"""Takes from this process the right to write files and to reach the network, where the system lets it: on Linux.
+
+Landlock (kernel 5.13, whole from 6.2) leaves one folder to write in; it also keeps the process from other processes'
+memory. A seccomp filter refuses sockets of every kind. Neither asks for a privilege or a namespace, so that both hold
+in containers, too. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+Denied = Literal["filesystem", "network"]
+
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
+
+# linux/landlock.h; its system calls have the same numbers on every processor.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION_FLAG, _PATH_BENEATH = 1, 1
+_WRITE_FILE, _REMOVE_DIR, _TRUNCATE = 1 << 1, 1 << 4, 1 << 14
+_CHANGES = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))  # and remove or make a file of any kind, or a folder
+_SCOPE_SIGNAL = 1 << 1
+_WHOLE_FROM = 3
+"""Before this version of Landlock a process can still empty the user's files."""
+
+# Machine -> AUDIT_ARCH, then the numbers of socket, socketpair, ptrace, process_vm_writev, io_uring_setup.
+_CALLS = {
+    "x86_64": (0xC000003E, (41, 53, 101, 311, 425)),
+    "aarch64": (0xC00000B7, (198, 199, 117, 271, 425)),
+}
+_X32 = 0x40000000  # from here on, x86_64 has the same calls under other numbers
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_ALLOW, _REFUSE = 0x7FFF0000, 0x00050001  # the latter with EPERM
+
+_held: tuple[Denied, ...] = ()
+
+
+def confine(own: Path, others: Sequence[Path] = ()) -> None:
+    """Deny what can be denied, for good, to this process and all it starts. Call it before any thread starts.
+
+    Args:
+        own: the folder in which files may still be made, changed and removed; it may be removed itself, and so may
+            empty folders beside it.
+        others: more such folders, which stay.
+    """
+    global _held
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1) != 0:
+        return
+    denied: dict[Denied, bool] = {"filesystem": _only_write_in(libc, own, others), "network": _refuse_sockets(libc)}
+    _held = tuple(each for each, holds in denied.items() if holds)
+
+
+def held() -> tuple[Denied, ...]:
+    """What this process is denied."""
+    return _held
+
+
+def _only_write_in(libc: ctypes.CDLL, own: Path, others: Sequence[Path]) -> bool:
+    version = _syscall(libc, _CREATE_RULESET, None, 0, _VERSION_FLAG)
+    if version < 1:
+        return False
+    changes = _CHANGES | (1 << 13 if version >= 2 else 0) | (_TRUNCATE if version >= _WHOLE_FROM else 0)
+    scoped = _SCOPE_SIGNAL if version >= 6 else 0
+    attributes = struct.pack("QQQ", changes, 0, scoped)[: 24 if scoped else 8]
+    rules = _syscall(libc, _CREATE_RULESET, attributes, len(attributes), 0)
+    if rules < 0:
+        return False
+    try:
+        for path in (own, *others):
+            _allow(libc, rules, path, changes)
+        _allow(libc, rules, own.parent, _REMOVE_DIR)
+        _allow(libc, rules, Path(os.devnull), changes & (_WRITE_FILE | _TRUNCATE))
+        return _syscall(libc, _RESTRICT_SELF, rules, 0) == 0 and version >= _WHOLE_FROM
+    finally:
+        os.close(rules)
+
+
+def _allow(libc: ctypes.CDLL, rules: int, path: Path, access: int) -> None:
+    file = os.open(path, os.O_PATH)
+    try:
+        _syscall(libc, _ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", access, file), 0)
+    finally:
+        os.close(file)
+
+
+def _refuse_sockets(libc: ctypes.CDLL) -> bool:
+    machine = os.uname().machine
+    if machine not in _CALLS or struct.calcsize("P") != 8:
+        return False
+    architecture, calls = _CALLS[machine]
+    refused = len(calls) + 1  # the last instruction; jumps count from the next one
+    program = [
+        (_LOAD, 0, 0, 4),
+        (_EQUAL, 0, refused + 2, architecture),
+        (_LOAD, 0, 0, 0),
+        (_AT_LEAST, refused, 0, _X32),
+    ]
+    program += [(_EQUAL, refused - 1 - i, 0, call) for i, call in enumerate(calls)]
+    program += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in program))
+    filter_program = struct.pack("HP", len(program), ctypes.addressof(code))
+    return _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filter_program) == 0
+
+
+def _prctl(libc: ctypes.CDLL, option: int, *values: int | bytes) -> int:
+    return int(libc.prctl(option, *_words(values, 4)))
+
+
+def _syscall(libc: ctypes.CDLL, number: int, *values: int | bytes | None) -> int:
+    return int(libc.syscall(ctypes.c_long(number), *_words(values, 4)))
+
+
+def _words(values: Sequence[int | bytes | None], count: int) -> list[ctypes.c_ulong | ctypes.c_char_p]:
+    """Arguments of a C function that takes any number of them, all as wide as a pointer."""
+    filled = [*values, *[0] * (count - len(values))]
+    return [ctypes.c_ulong(each) if isinstance(each, int) else ctypes.c_char_p(each) for each in filled]
