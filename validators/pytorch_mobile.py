@@ -10,9 +10,14 @@ import io
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from compress.system.child import ChildFailed, call
+
+_TIMEOUT_S = 120
 
 FORMATS = frozenset({"torchscript", "torchscript-lite"})
 
@@ -43,10 +48,27 @@ class MobileFile:
 
 
 def described(path: Path, file_format: str) -> dict[str, Any]:
-    """The key ``pytorch_mobile`` of an artifact's entry in bundle.json; empty for other formats than TorchScript."""
+    """The key ``pytorch_mobile`` of an artifact's entry in bundle.json; empty for other formats than TorchScript.
+
+    A child process reads the archive: it may have come from a stranger.
+
+    Raises:
+        MissingTool: the machine lacked memory, disk space or time.
+    """
     if file_format not in FORMATS:
         return {}
-    return {"pytorch_mobile": asdict(inspect(path, lite=file_format == "torchscript-lite"))}
+    job = {"path": str(path.absolute()), "lite": file_format == "torchscript-lite"}
+    try:
+        return {"pytorch_mobile": call(_inspected, job, timeout_s=_TIMEOUT_S)}
+    except ChildFailed as failed:
+        if failed.lacking is not None:
+            raise failed.error(f"reading {path}") from failed
+        problem = f"no readable TorchScript archive ({failed.line})"
+        return {"pytorch_mobile": asdict(MobileFile(None, None, (), (problem,)))}
+
+
+def _inspected(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+    return asdict(inspect(Path(job["path"]), lite=job["lite"]))
 
 
 def inspect(path: Path, *, lite: bool) -> MobileFile:

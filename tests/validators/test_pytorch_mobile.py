@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from compress.contracts import MissingTool
 from exporters import export_model
-from validators.pytorch_mobile import inspect
+from validators.pytorch_mobile import described, inspect
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,33 @@ def test_reading_runs_no_code(tmp_path: Path) -> None:
         archive.writestr("archive/bytecode.pkl", pickle.dumps((8, Evil())))
     assert inspect(path, lite=True).problems
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_bundles_entry_is_read_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/version", "3")
+        archive.writestr("net/code/net.py", "x = torch.relu(x)")
+    monkeypatch.setattr("validators.pytorch_mobile.inspect", lambda *_, **__: pytest.fail("read in this process"))
+    found = {"file_version": 3, "bytecode_version": None, "operators": ["aten::relu"], "problems": []}
+    assert described(path, "torchscript") == {"pytorch_mobile": found}
+    assert described(path, "onnx") == {}
+
+
+def aborting(job: Mapping[str, Any], scratch: Path) -> None:
+    os.abort()
+
+
+def starving(job: Mapping[str, Any], scratch: Path) -> None:
+    raise MemoryError
+
+
+def test_an_end_of_the_child_is_the_files_problem_and_a_lack_of_memory_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("validators.pytorch_mobile._inspected", aborting)
+    (problem,) = described(tmp_path / "net.pt", "torchscript")["pytorch_mobile"]["problems"]
+    assert problem.startswith("no readable TorchScript archive (was killed by SIGABRT")
+    monkeypatch.setattr("validators.pytorch_mobile._inspected", starving)
+    with pytest.raises(MissingTool, match=r"^reading .*net\.pt failed: MemoryError"):
+        described(tmp_path / "net.pt", "torchscript")
