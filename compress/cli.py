@@ -79,7 +79,7 @@ def run(
     bundle = pipeline.run(checked, folder, until=until, fresh=fresh)
     processes.leave()
     if bundle is None:
-        line(f"stopped after '{until}' as asked; the same command without --until goes on: {folder}")
+        line(f"stopped after '{until}' as asked; rerun without --until to continue: {folder}")
         return
     _show(bundle.name, bundle.entries, bundle.source)
     if isinstance(bundle.gallery, IndexedGallery):

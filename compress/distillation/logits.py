@@ -39,7 +39,7 @@ class Logits(Objective):
         if student.classes != teacher.classes:
             raise BadInput(
                 f"logits: the teacher tells {len(teacher.classes)} classes apart ({_few(teacher)}), the data has "
-                f"{len(student.classes)} ({_few(student)}); leave logits away, or take a teacher of these classes"
+                f"{len(student.classes)} ({_few(student)}); remove logits, or take a teacher of these classes"
             )
 
     def build(self, student_dim: int, teacher_dim: int) -> nn.Module:

@@ -132,7 +132,7 @@ def last_checkpoint(folder: Path) -> Path:
     # The steps are 'train' or 'initial', then '1-distill', '2-prune' and so on.
     numbers = {path: path.stem.partition("-")[0] for path in (folder / "checkpoints").glob("*.safetensors")}
     if not numbers:
-        raise BadInput(f"{folder.resolve()}: its checkpoints are gone; run its recipe again")
+        raise BadInput(f"{folder.resolve()}: its checkpoints are missing; rerun its recipe")
     return max(numbers, key=lambda path: int(numbers[path]) if numbers[path].isdigit() else 0)
 
 

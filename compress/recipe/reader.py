@@ -337,9 +337,7 @@ class _Reader:
         seen: set[tuple[str, str]] = set()
         for number, exporter in enumerate(exports):
             if (twin := (exporter.component_name(), exporter.precision)) in seen:
-                self.errors.append(
-                    f"export.{number}: {twin[0]} with precision {twin[1]} stands there twice; remove one"
-                )
+                self.errors.append(f"export.{number}: {twin[0]} with precision {twin[1]} is listed twice; remove one")
             seen.add(twin)
 
     def _known(self, mapping: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
