@@ -18,6 +18,9 @@ from compress.gallery.nearest import Match, nearest
 from compress.gallery.shortlist import Shortlist
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 
+SHIPPED = ("tflite", "onnx", "coreml")
+"""The formats that apps ship today, those that run on most systems first."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -52,7 +55,7 @@ def query(
     Args:
         folder: a bundle.
         image: any file that Pillow reads; it is prepared as the bundle's ``preprocess`` says.
-        artifact: file name, e.g. ``quickstart.fp32.onnx``; by default the first that can run here.
+        artifact: file name, e.g. ``quickstart.fp32.onnx``; by default the first of ``SHIPPED`` that runs here.
         runtime: by default the artifact's best one installed here.
         exact: compare with every image also where the bundle has an index.
 
@@ -149,10 +152,11 @@ def _gallery(folder: Path, manifest: Manifest) -> Gallery:
 
 
 def _named(bundle: Searchable, name: str | None) -> list[ArtifactEntry]:
-    """The artifact of this file name, or all of them."""
+    """The artifact of this file name, or all of them, those of ``SHIPPED`` first."""
     known = bundle.artifacts
     if name is None:
-        return list(known.values())
+        order = {each: rank for rank, each in enumerate(SHIPPED)}
+        return sorted(known.values(), key=lambda entry: order.get(entry.format, len(order)))
     if name not in known:
         near = plugins.did_you_mean(name, list(known))
         raise BadInput(f"--artifact {name}: {bundle.folder} has {', '.join(known) or 'no artifacts'}{near}")

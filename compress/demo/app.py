@@ -20,17 +20,15 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp
 
 import compress
-from compress.commands.search import open_bundle
+from compress.commands.search import SHIPPED, open_bundle
 from compress.contracts import CompressError, MissingTool
 from compress.data.images import TooManyPixelsError, UndecodableImageError, read_image
 from compress.demo.engines import Engine, engines, find
 from compress.demo.guard import Guard
+from compress.demo.pictures import FORMATS, MAX_PIXELS, unreadable, wrong_type
 from compress.demo.uploads import MAX_BYTES, Uploads
 from compress.gallery.store import GALLERY, read_thumbnail
 
-MAX_PIXELS = 40_000_000
-# What phones and browsers make; Pillow's other readers stay closed to strangers' files.
-FORMATS = ("JPEG", "PNG", "WEBP")
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
@@ -46,7 +44,12 @@ class Error(BaseModel):
 
 
 class ArtifactInfo(BaseModel):
-    """An artifact on one runtime; ``unavailable`` says why it cannot run here, or is null."""
+    """An artifact on one runtime.
+
+    Attributes:
+        shipped: whether apps ship files of this format.
+        unavailable: why it cannot run here; null when it can.
+    """
 
     artifact: str
     format: str
@@ -54,16 +57,20 @@ class ArtifactInfo(BaseModel):
     bytes: int
     runtime: str
     evidence: str
+    shipped: bool
     unavailable: str | None
 
 
 class BundleInfo(BaseModel):
-    """Attributes: gallery: how many images are searched; index: what with, null compares with all of them."""
+    """Attributes: gallery: how many images are searched; index: what with, null compares with all of them;
+    max_bytes: of a picture.
+    """
 
     bundle: str
     gallery: int
     index: str | None
     distance: str
+    max_bytes: int
     artifacts: list[ArtifactInfo]
 
 
@@ -149,12 +156,18 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
                 bytes=each.entry.bytes,
                 runtime=each.runtime.component_name(),
                 evidence=each.runtime.evidence,
+                shipped=each.entry.format in SHIPPED,
                 unavailable=each.unavailable,
             )
             for each in running
         ]
         return BundleInfo(
-            bundle=bundle.name, gallery=len(rows), index=bundle.index_name, distance=distance, artifacts=infos
+            bundle=bundle.name,
+            gallery=len(rows),
+            index=bundle.index_name,
+            distance=distance,
+            max_bytes=MAX_BYTES,
+            artifacts=infos,
         )
 
     @app.post(
@@ -176,7 +189,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         # Browsers ask before they send such a type to another site, so no foreign page can have pictures searched.
         if kind not in PICTURE["requestBody"]["content"]:
-            raise HTTPException(415, f"Content-Type '{kind[:80]}': send image/jpeg, image/png or image/webp")
+            raise HTTPException(415, wrong_type(kind))
         async with uploads.read(request) as picture:
             return await run_in_threadpool(answer, engine, picture, top)
 
@@ -186,11 +199,11 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
             with one_decode:
                 pixels = read_image(picture, bundle.preprocess, formats=FORMATS, max_pixels=MAX_PIXELS)
         except TooManyPixelsError as error:
-            raise HTTPException(413, f"the picture has {error}") from error
+            raise HTTPException(413, f"the picture has {error}; make it smaller") from error
         except UndecodableImageError as error:
-            raise HTTPException(415, f"this is no JPEG, PNG or WebP image that can be read ({error})") from error
+            raise HTTPException(415, unreadable(picture, str(error))) from error
         prepared = time.perf_counter()
-        embedding, milliseconds = engine.resident.embed(pixels)
+        embedding, milliseconds = engine.embed(pixels)
         embedded = time.perf_counter()
         matches = bundle.rank(engine.entry.path, embedding, top)
         ranked = time.perf_counter()

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from compress.bundle.manifest import ArtifactEntry
 from compress.commands.search import Searchable
 from compress.contracts import MissingTool, Runtime
+from validators import ArtifactError
 from validators.resident import Resident
 
 
@@ -27,6 +30,13 @@ class Engine:
     runtime: Runtime
     unavailable: str | None
     resident: Resident
+
+    def embed(self, image: np.ndarray) -> tuple[np.ndarray, float]:
+        """As ``Resident.embed``, once more where that failed: a process that died is started again."""
+        try:
+            return self.resident.embed(image)
+        except ArtifactError:
+            return self.resident.embed(image)
 
     @property
     def timed(self) -> bool:

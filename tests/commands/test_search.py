@@ -102,7 +102,7 @@ def test_a_photograph_of_the_gallery_finds_itself_first_without_pytorch(finished
     ended = compress("search", finished.folder, picture(finished, name), "--top", "3", without=("torch", "coremltools"))
     assert ended.code == 0, ended.stderr
     head, *lines = ended.stdout.splitlines()
-    assert head == "artifacts/tiny.fp32.onnx on onnxruntime, l2 distance, 60 gallery images"
+    assert head == "artifacts/tiny.fp32.tflite on litert, l2 distance, 60 gallery images"
     assert len(lines) == 3
     rank, distance, label = lines[0].split(maxsplit=2)
     assert (rank, label) == ("1", f"{name.partition('/')[0]}  {name}")

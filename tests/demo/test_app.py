@@ -123,6 +123,11 @@ def test_the_page_asks_nobody_else(client: TestClient) -> None:
         assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
 
 
+def test_the_files_that_apps_ship_are_marked(client: TestClient) -> None:
+    shipped = {row["format"]: row["shipped"] for row in client.get("/artifacts").json()["artifacts"]}
+    assert shipped == {"torchscript": False, "torchscript-lite": False, "onnx": True, "tflite": True, "coreml": True}
+
+
 # ----------------------------------------------------------------------------------------------------- hostility
 
 
@@ -160,6 +165,33 @@ def test_a_picture_of_50_megapixels_that_is_whole_and_its_control(client: TestCl
     assert client.post("/search", params=ONNX, content=large, headers=PNG).status_code == 413
     fits = png(Image.new("L", (8_000, 5_000)))
     assert client.post("/search", params=ONNX, content=fits, headers=PNG).status_code == 200
+
+
+def gif(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "GIF")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("claimed", [True, False], ids=["by its type", "called a PNG"])
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic", "HEIC pictures are not read here: save it as JPEG"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "image/heif", "HEIC pictures are not read here: save it as JPEG"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0avifmif1", "image/avif", "AVIF pictures are not read here: save it as JPEG"),
+        (gif(Image.new("P", (40, 30))), "image/gif", "GIF pictures are not read here: save it as JPEG"),
+    ],
+    ids=["heic", "heif", "avif", "gif"],
+)
+def test_what_phones_and_the_web_have_gets_a_sentence(
+    client: TestClient, content: bytes, kind: str, words: str, claimed: bool
+) -> None:
+    answer = client.post(
+        "/search", params=ONNX, content=content, headers={"Content-Type": kind if claimed else "image/png"}
+    )
+    assert answer.status_code == 415
+    assert words in refusal(answer)
 
 
 def test_a_stream_without_a_length_is_cut_off(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 const at = (id) => document.getElementById(id);
 let engines = [];
+let maxBytes = Infinity;
 let picture = null;
 let asked = 0; // the newest search; answers to earlier ones are dropped
 
@@ -18,7 +19,9 @@ function say(text, isError = false) {
 }
 
 async function json(address, options) {
-  const response = await fetch(address, options);
+  const response = await fetch(address, options).catch(() => {
+    throw new Error("The server does not answer; is “compress demo” still running?");
+  });
   const found = await response.json();
   if (!response.ok) throw new Error(found.error);
   return found;
@@ -38,16 +41,25 @@ function choice(engine, index, ticked) {
   return label;
 }
 
+// Of each format that apps ship, the first file that can run here.
+function ticked(able) {
+  const shipped = able.filter((engine) => engine.shipped);
+  const first = (engine) => shipped.find((other) => other.format === engine.format) === engine;
+  return shipped.length ? shipped.filter(first) : able.slice(0, 1);
+}
+
 async function start() {
   const info = await json("/artifacts");
   document.title = `${info.bundle}: search`;
   at("bundle").textContent = info.bundle;
   at("about").textContent = `${info.gallery.toLocaleString("en")} gallery images, ${info.distance} distance`;
   engines = info.artifacts;
+  maxBytes = info.max_bytes;
   const able = engines.filter((engine) => engine.unavailable === null);
+  const first = ticked(able);
   for (const [index, engine] of engines.entries()) {
     const list = engine.unavailable === null ? "artifacts" : "absent";
-    at(list).append(choice(engine, index, able.slice(0, 2).includes(engine)));
+    at(list).append(choice(engine, index, first.includes(engine)));
   }
   at("others").hidden = able.length === engines.length;
   at("count").textContent = `${engines.length - able.length} more cannot run here`;
@@ -56,13 +68,20 @@ async function start() {
 
 function take(file) {
   if (!file) return;
-  picture = file;
+  at("invitation").textContent = file.name;
+  picture = file.size > maxBytes ? null : file;
   const preview = at("preview");
   URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
   preview.hidden = false;
-  at("invitation").textContent = file.name;
   search();
+  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+  if (!picture) say(`The picture has ${megabytes(file.size)}; at most ${megabytes(maxBytes)} are taken. Make it smaller.`, true);
+}
+
+// Browsers know no type of files that they cannot show, such as HEIC.
+function typeOf(file) {
+  return file.type || `image/${file.name.split(".").pop().toLowerCase().replace(/[^a-z0-9]/g, "")}`;
 }
 
 function row(match, first) {
@@ -108,7 +127,7 @@ async function search() {
   for (const [index, engine] of chosen.entries()) {
     const asks = new URLSearchParams({ artifact: engine.artifact, runtime: engine.runtime, top: at("top").value });
     try {
-      const options = { method: "POST", body: picture, headers: { "Content-Type": picture.type } };
+      const options = { method: "POST", body: picture, headers: { "Content-Type": typeOf(picture) } };
       const found = await json(`/search?${asks}`, options);
       if (mine !== asked) return;
       fill(columns[index], found, first);
@@ -123,6 +142,7 @@ async function search() {
   if (!failed) say(`Done: ${chosen.length} ${chosen.length === 1 ? "artifact" : "artifacts"}.`);
 }
 
+at("preview").addEventListener("error", () => { at("preview").hidden = true; });
 for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => take(event.target.files[0]));
 at("top").addEventListener("change", search);
 document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
