@@ -16,6 +16,7 @@ from compress.contracts import BadInput
 from compress.report.artifacts import Row, rows
 from compress.report.compatibility import heat_map
 from compress.report.numbers import megabytes, score
+from compress.report.problems import problems
 from compress.report.pruning import pruning
 from compress.report.queries import examples
 from compress.report.retrieval import class_rows, precision_recall_chart, unranked
@@ -75,7 +76,8 @@ def _content(source: Source) -> dict[str, Any]:
     classes, folded_classes = class_rows(source)
     return {
         "manifest": manifest,
-        "problems": manifest.failures,
+        "failed": len(manifest.failures),
+        "problems": problems(manifest.failures),
         "highlights": _highlights(source, table),
         "facts": _facts(source),
         "rows": table,

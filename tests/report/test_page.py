@@ -15,6 +15,7 @@ import pytest
 
 from compress.contracts import BadInput
 from compress.report import REPORT, write_report
+from compress.report.problems import Problem, problems
 from tests.conftest import Finished
 from tests.report import _bundle
 from tests.report._page import Page
@@ -75,6 +76,18 @@ def test_failures_come_first(page: Page) -> None:
     assert "artifacts/pooled.fp16.tflite on litert: min_cosine 0.91, limit 0.998" in verdict.text
     assert "control other_weights" in verdict.text
     assert "passed unnoticed" in page.text
+
+
+def test_like_failures_are_one_line_with_a_count(page: Page) -> None:
+    (verdict,) = page.all("div", class_="verdict")
+    assert "min_cosine failed 2 times" in verdict.text
+    lines = [f"{letter} on litert: min_cosine 0.{number}, limit 1" for number, letter in enumerate("abcdefghijk")]
+    others = ["gallery/gallery.faiss: index_recall 0.1, limit 0.9", "control noise: passed", "control swap: passed"]
+    assert problems([*lines, *others]) == [
+        Problem("min_cosine failed 11 times", tuple(lines)),
+        Problem(others[0]),
+        Problem("2 controls passed unnoticed", tuple(others[1:])),
+    ]
 
 
 def test_what_cannot_be_ranked_is_named_and_drawn_nowhere(page: Page) -> None:

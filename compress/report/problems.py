@@ -1,0 +1,33 @@
+"""What failed, like failures as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Attributes:
+    summary: one line.
+    lines: the failures that it counts; empty where it is one itself.
+    """
+
+    summary: str
+    lines: tuple[str, ...] = ()
+
+
+def problems(failures: Sequence[str]) -> list[Problem]:
+    """The lines of ``compress.bundle.manifest.Manifest.failures``; those of one gate together, and those of all controls."""
+    alike: dict[str, list[str]] = {}
+    for line in failures:
+        where, _, what = line.partition(": ")
+        alike.setdefault("" if where.startswith("control ") else what.partition(" ")[0], []).append(line)
+    return [
+        Problem(lines[0]) if len(lines) == 1 else Problem(_summary(gate, len(lines)), tuple(lines))
+        for gate, lines in alike.items()
+    ]
+
+
+def _summary(gate: str, count: int) -> str:
+    return f"{gate} failed {count} times" if gate else f"{count} controls passed unnoticed"
