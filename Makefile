@@ -5,6 +5,7 @@ LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
 export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
 BIN := $(VENV)/bin
+AXE_VERSION := 4.14.1
 TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
@@ -19,7 +20,7 @@ run: $(VENV)/run.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## ins
 test: $(VENV)/dev.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
 
-e2e: $(VENV)/e2e.stamp  ## the search page in headless Chromium (apt-get install chromium)
+e2e: $(VENV)/e2e.stamp  ## the search page and the report in headless Chromium (apt-get install chromium npm)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e
 
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
@@ -65,6 +66,9 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/e2e.stamp: $(VENV)/dev.stamp
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[e2e]"
+	mkdir -p $(VENV)/axe-core
+	npm pack --silent --pack-destination $(VENV)/axe-core axe-core@$(AXE_VERSION)
+	tar -xzf $(VENV)/axe-core/axe-core-$(AXE_VERSION).tgz -C $(VENV)/axe-core
 	touch $@
 
 # tflite-runtime's last release wants numpy 1 and has no wheel past Python 3.11.

@@ -18,7 +18,7 @@ class Problem:
 
 
 def problems(failures: Sequence[str]) -> list[Problem]:
-    """The lines of ``compress.bundle.manifest.Manifest.failures``; those of one gate together, and those of all controls."""
+    """The lines of ``Manifest.failures``: those of one gate together, and those of all controls."""
     alike: dict[str, list[str]] = {}
     for line in failures:
         where, _, what = line.partition(": ")

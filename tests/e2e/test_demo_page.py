@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from PIL import Image
 
 from tests._command import start
 from tests.conftest import Finished
+from tests.e2e.conftest import SIZES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -27,20 +27,7 @@ def address(finished: Finished) -> Iterator[str]:
         process.terminate()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    assert executable, "no browser: apt-get install chromium"
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not start as root, as CI often is; the page is ours.
-        started = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(params=[(1200, 900), (390, 844)], ids=["desktop", "phone"])
+@pytest.fixture(params=SIZES.values(), ids=SIZES)
 def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
     """The opened page. At the end: no script error, no request elsewhere, nothing wider than the window."""
     width, height = request.param
@@ -121,6 +108,49 @@ def test_hostile_files_are_refused_in_words_and_the_next_picture_works(
     search(page, picture)
     page.get_by_text("Done: 1 artifact.").wait_for()
     assert page.locator(".error").count() == 0
+
+
+def test_pictures_that_cannot_be_searched_with_get_a_sentence(page: Page, picture: Path, tmp_path: Path) -> None:
+    only(page, "tiny.fp32.onnx on onnxruntime")
+    heic, gif, large = tmp_path / "IMG_1.HEIC", tmp_path / "cat.gif", tmp_path / "large.jpg"
+    heic.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Image.new("P", (40, 30)).save(gif)
+    large.write_bytes(picture.read_bytes() + bytes(25_000_000))
+    for file, words in {heic: "HEIC pictures are not read here", gif: "GIF pictures are not read here"}.items():
+        search(page, file)
+        page.locator("#status.error", has_text=words).wait_for()
+    search(page, large)
+    page.locator("#status.error", has_text="at most 25.0 MB are taken. Make it smaller.").wait_for()
+    assert page.locator(".column").count() == 0
+
+
+def test_the_files_that_apps_ship_are_ticked(page: Page) -> None:
+    ticked = [box.locator("span").inner_text() for box in page.locator(".choice:has(input:checked)").all()]
+    assert ticked == [
+        "tiny.fp32.onnx on onnxruntime",
+        "tiny.fp32.tflite on litert",
+        "tiny.fp16.mlpackage on coreml_reference",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_is_wrong_for_people_who_see_hear_or_move_otherwise(
+    browser: Browser,
+    address: str,
+    picture: Path,
+    complaints: Callable[[Page], list[str]],
+    scheme: Literal["light", "dark"],
+) -> None:
+    for width, height in SIZES.values():
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True)
+        opened = context.new_page()
+        opened.goto(address)
+        opened.wait_for_selector("#artifacts input")
+        assert complaints(opened) == []
+        search(opened, picture)
+        opened.locator("#status", has_text="Done").wait_for()
+        assert complaints(opened) == []
+        context.close()
 
 
 def test_a_path_outside_the_gallery_is_refused(page: Page) -> None:
