@@ -9,7 +9,6 @@ teacher at hand, ``--teacher-epochs`` trains one first, on the same images: ALNe
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +66,7 @@ def mean_average_precision(model: Model, data: Data) -> float:
 
 def alone(stage: Distill) -> Train:
     """The same training without a teacher."""
-    return Train(**{option.name: getattr(stage, option.name) for option in dataclasses.fields(Train)})
+    return Train(training=stage.training)
 
 
 def student(recipe: Recipe, data: Data, seed: int) -> Model:
@@ -77,7 +76,7 @@ def student(recipe: Recipe, data: Data, seed: int) -> Model:
 def with_teacher(stage: Distill, epochs: int, recipe: Recipe, data: Data, folder: Path) -> Distill:
     """``stage`` with a teacher trained here for so many epochs."""
     model = student(replace(recipe, architecture=TEACHER), data, seed=0)
-    teacher = trained(replace(alone(stage), epochs=epochs), model, data, seed=0)
+    teacher = trained(Train(training=replace(stage.training, epochs=epochs)), model, data, seed=0)
     print(f"teacher: mAP {mean_average_precision(teacher, data):.4f}, {epochs} epochs", flush=True)
     save_model(teacher, folder / "teacher.safetensors")
     return replace(stage, teacher={"checkpoint": str(folder / "teacher.safetensors")})
@@ -96,9 +95,12 @@ def main() -> None:
 
     recipe = load_recipe(chosen.recipe, chosen.overrides)
     stage = next(stage for _, stage in recipe.stages if isinstance(stage, Distill))
-    stage = replace(stage, epochs=chosen.epochs or stage.epochs)
+    stage = replace(stage, training=replace(stage.training, epochs=chosen.epochs or stage.training.epochs))
     data = shortened(load_data(recipe.data, recipe.seed, progress=True), chosen.images, chosen.held_out)
-    print(f"{data.dataset}: {len(data.train):,} training images, {len(data.queries):,} queries, {stage.epochs} epochs")
+    print(
+        f"{data.dataset}: {len(data.train):,} training images, {len(data.queries):,} queries, "
+        f"{stage.training.epochs} epochs"
+    )
     with tempfile.TemporaryDirectory() as folder:
         if chosen.teacher_epochs:
             stage = with_teacher(stage, chosen.teacher_epochs, recipe, data, Path(folder))

@@ -23,7 +23,7 @@ from architectures.alnet import ALNet
 from benchmarks._timing import medians
 from compress.contracts import Data, EmbeddingSpec, ImageSet, Model, Preprocess
 from compress.data.batches import batches
-from compress.losses.cross_entropy import CrossEntropy
+from compress.options import build
 from compress.stages.train import Train
 
 BATCH = {28: 128, 128: 32, 224: 16}
@@ -61,7 +61,7 @@ def main(count: int) -> None:
         data, model, plain = data_of(size, count), model_of(size), model_of(size).network
         floats = torch.from_numpy(data.train.images[:]).permute(0, 3, 1, 2).float().contiguous() / 255 - 0.45
         labels = torch.from_numpy(data.train.labels)
-        stage = Train(epochs=1, batch_size=batch, loss=CrossEntropy())
+        stage = build(Train, {"epochs": 1, "batch_size": batch}, "train")
 
         def run_stage(stage: Train = stage, model: Model = model, data: Data = data) -> None:
             with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):

@@ -24,14 +24,42 @@ class BadOptions(BadInput):
         self.problems = problems
 
 
-def options_model(component: type[Component]) -> type[BaseModel]:
-    """A pydantic model with the fields of a component class; strict, so that "3" is not 3 and 1 is not true."""
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One key that a recipe may give a component.
+
+    Attributes:
+        default: ``dataclasses.MISSING`` where the key must be given, or ``build`` fills it in.
+        metadata: of the field, as ``component_field`` and ``only_field`` set it.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    metadata: Mapping[str, Any]
+
+
+def options_of(component: type[Component]) -> list[Option]:
+    """A component's options in order, those of a ``flat_field`` in its place."""
     hints = typing.get_type_hints(component, include_extras=True)
+    found = []
+    for field in dataclasses.fields(component):
+        if "flat" not in field.metadata:
+            found.append(Option(field.name, hints[field.name], field.default, field.metadata))
+            continue
+        defaults = field.metadata["defaults"]
+        for option in options_of(field.metadata["flat"]):
+            found.append(dataclasses.replace(option, default=defaults.get(option.name, option.default)))
+    return found
+
+
+def options_model(component: type[Component]) -> type[BaseModel]:
+    """A pydantic model with the options of a component class; strict, so that "3" is not 3 and 1 is not true."""
     fields: dict[str, Any] = {}
-    for option in dataclasses.fields(component):
+    for option in options_of(component):
         required = option.default is dataclasses.MISSING
         # A nested component was checked when it was built; its class is no pydantic type.
-        hint = Any if "base" in option.metadata else hints[option.name]
+        hint = Any if "base" in option.metadata else option.hint
         fields[option.name] = (hint, ... if required else option.default)
     config = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     return create_model(component.__name__, __config__=config, **fields)
@@ -50,12 +78,21 @@ def build(component: type[C], values: Mapping[str, Any], where: str) -> C:
     values = {**values, **_nested(component, values, where)}
     try:
         checked = options_model(component).model_validate({key: tuples(value) for key, value in values.items()})
-        return component(**{name: getattr(checked, name) for name in type(checked).model_fields})
+        return _assembled(component, {name: getattr(checked, name) for name in type(checked).model_fields})
     except ValidationError as error:
-        known = [option.name for option in dataclasses.fields(component)]
+        known = [option.name for option in options_of(component)]
         raise BadOptions([_explain(problem, where, known) for problem in error.errors(include_url=False)]) from error
     except BadInput as error:
         raise BadOptions([f"{where}: {error}"]) from error
+
+
+def _assembled(component: type[C], checked: Mapping[str, Any]) -> C:
+    """The component of checked options; a ``flat_field`` takes those that are its own."""
+    given = {}
+    for field in dataclasses.fields(component):
+        flat = field.metadata.get("flat")
+        given[field.name] = checked[field.name] if flat is None else _assembled(flat, checked)
+    return component(**given)
 
 
 def build_named(base: type[C], entry: Any, where: str) -> C:
@@ -85,7 +122,7 @@ def build_component(base: type[C], name: str, options: Any, where: str) -> C:
 def _nested(component: type[Component], values: Mapping[str, Any], where: str) -> dict[str, Component]:
     """The components that other components hold, by field."""
     found = {}
-    for option in dataclasses.fields(component):
+    for option in options_of(component):
         if "base" not in option.metadata:
             continue
         base, key = option.metadata["base"], f"{where}.{option.name}"

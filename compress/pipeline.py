@@ -78,8 +78,8 @@ def assist(recipe: Recipe) -> None:
         BadInput: the data are others than those of the first.
     """
     data = load_data(recipe.data, recipe.seed)
-    for stage, model, teacher, seed, fingerprint in processes.tasks():
+    for task, fingerprint in processes.tasks():
         if fingerprint != data.fingerprint:
             raise BadInput(f"data.root={recipe.data.root}: other images than those of the first process; copy them")
-        stage.fit(model, data, seed=seed, scratch=Path(os.devnull), teacher=teacher)
+        task(data=data, scratch=Path(os.devnull))
     processes.leave()

@@ -37,7 +37,7 @@ from compress.contracts import (
     Runtime,
     Stage,
 )
-from compress.options import options_model
+from compress.options import Option, options_model, options_of
 from compress.recipe.reader import check_sections
 from compress.recipe.schema import json_schema
 from validators.gates import RULES, default_limits
@@ -201,7 +201,7 @@ def options(component: type[Component], shared: type[Component] | None = None) -
     known = {} if shared is None else options_model(shared).model_json_schema()["properties"]
     meanings = dict(attributes(component))
     rows = []
-    for field in dataclasses.fields(component):
+    for field in options_of(component):
         values = schema["properties"][field.name]
         if field.name in known and known[field.name].get("default") == values.get("default"):
             continue
@@ -221,6 +221,9 @@ def options(component: type[Component], shared: type[Component] | None = None) -
 
 def attributes(component: type) -> Iterator[tuple[str, str]]:
     """(option, meaning) from the docstrings of a class and its bases."""
+    for each in dataclasses.fields(component):
+        if "flat" in each.metadata:
+            yield from attributes(each.metadata["flat"])
     for each in reversed(component.__mro__):
         _, _, listed = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")
         listed = listed.partition("\n\n")[0]
@@ -262,5 +265,5 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
+def _required(field: Option) -> bool:
     return field.default is dataclasses.MISSING and "base" not in field.metadata

@@ -7,7 +7,7 @@ Array shapes use N images, H height, W width, D embedding dimensions, Q queries,
 
 from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Exporter, LearnedRange, Optimize, Timer
 from compress.contracts.checks import Check, HeldOut, Latency, Observation
-from compress.contracts.components import Component, component_field, only_field
+from compress.contracts.components import Component, component_field, flat_field, only_field
 from compress.contracts.data import (
     ChannelMean,
     ChannelStd,
@@ -35,10 +35,12 @@ from compress.contracts.models import (
     EmbeddingSpec,
     Latencies,
     Loss,
+    MeasuredStage,
     Model,
     Normalisation,
     Objective,
     Outputs,
+    SharingStage,
     Stage,
 )
 from compress.contracts.runtimes import Embedder, Evidence, OperatorTime, Runtime
@@ -75,6 +77,7 @@ __all__ = [
     "Latency",
     "LearnedRange",
     "Loss",
+    "MeasuredStage",
     "MissingTool",
     "Model",
     "Normalisation",
@@ -88,10 +91,12 @@ __all__ = [
     "PublishedImage",
     "Runtime",
     "Samples",
+    "SharingStage",
     "Splits",
     "Stage",
     "TestShare",
     "Timer",
     "component_field",
+    "flat_field",
     "only_field",
 ]

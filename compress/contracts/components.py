@@ -21,9 +21,12 @@ class Component:
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values, in the order of the fields."""
-        plain = {}
+        plain: dict[str, Any] = {}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
+            if "flat" in f.metadata:
+                plain |= value.options()
+                continue
             plain[f.name] = value.options() if "only" in f.metadata and value is not None else _plain(value)
         return plain
 
@@ -41,6 +44,15 @@ def component_field(base: type[Component], default: str | None) -> Any:
 def only_field(base: type[Component], name: str) -> Any:
     """A field that holds the component ``name`` of ``base`` or None: recipes give its options, or leave it out."""
     return field(default=None, metadata={"base": base, "only": name, "default": None})
+
+
+def flat_field(options: type[Component], **defaults: Any) -> Any:
+    """A field that holds ``options``, whose own fields recipes give beside the component's.
+
+    Args:
+        defaults: those of this component, where they differ.
+    """
+    return field(default_factory=lambda: options(**defaults), metadata={"flat": options, "defaults": defaults})
 
 
 def _plain(value: Any) -> Any:

@@ -190,22 +190,32 @@ class Stage(Component):
         """
         raise NotImplementedError
 
-    def measures(self) -> str | None:
-        """The exporter of the files whose latency the stage needs; None where it needs none, or has what it found."""
-        return None
+    def inputs(self) -> Mapping[str, str]:
+        """sha256 of each file the options name; with other contents a finished stage runs again."""
+        return {}
 
-    def measured(self, model: Model, data: Data, latencies: Latencies) -> Stage:
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredStage(Stage):
+    """A stage that may have to find an option by measuring exported files."""
+
+    def measures(self) -> str | None:
+        """The exporter of the files whose latency is needed; None where the options say it all."""
+        raise NotImplementedError
+
+    def measured(self, model: Model, data: Data, latencies: Latencies) -> MeasuredStage:
         """The stage with what it measures filled into its options, where ``measures`` names a format.
 
         Raises:
             BadInput: what the options ask for cannot be reached.
         """
-        return self
+        raise NotImplementedError
 
-    def inputs(self) -> Mapping[str, str]:
-        """sha256 of each file the options name; with other contents a finished stage runs again."""
-        return {}
+
+@dataclass(frozen=True, kw_only=True)
+class SharingStage(Stage):
+    """A stage that may teach a network the embedding space of another model."""
 
     def space_of(self) -> Model | None:
-        """The model in whose embedding space this stage's lives; None: in its own."""
-        return None
+        """The model in whose space the network is to live; None: in its own."""
+        raise NotImplementedError

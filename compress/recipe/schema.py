@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from compress.contracts import (
     Runtime,
     Stage,
 )
-from compress.options import options_model
+from compress.options import options_model, options_of
 from compress.recipe.reader import DISTANCES, NAME_PATTERN, check_sections
 
 
@@ -26,11 +25,11 @@ def json_schema() -> dict[str, Any]:
     nested: dict[str, Any] = {}  # by reference, because an architecture may hold an architecture
 
     def options(base: type[Component], name: str) -> dict[str, Any]:
-        return options_of(plugins.find(base, name))
+        return schema_of(plugins.find(base, name))
 
-    def options_of(component: type[Component]) -> dict[str, Any]:
+    def schema_of(component: type[Component]) -> dict[str, Any]:
         schema = options_model(component).model_json_schema()
-        for option in dataclasses.fields(component):
+        for option in options_of(component):
             if "only" in option.metadata:
                 given = options(option.metadata["base"], option.metadata["only"])
                 schema["properties"][option.name] = {"oneOf": [{"type": "null"}, given], "default": None}
@@ -81,7 +80,7 @@ def json_schema() -> dict[str, Any]:
             "train": {"oneOf": [{"type": "null"}, options(Stage, "train")]},
             "compress": {"type": "array", "items": {"oneOf": _one_key(Stage, options, stages)}},
             "export": {"type": "array", "items": {"oneOf": _one_key(Exporter, options)}},
-            "gallery": options_of(GalleryOptions),
+            "gallery": schema_of(GalleryOptions),
             "validate": {
                 "type": "object",
                 "additionalProperties": False,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import plugins
-from compress.contracts import Candidates, Data, DeployGraph, Exporter, Model, Stage, Timer
+from compress.contracts import Candidates, Data, DeployGraph, Exporter, MeasuredStage, Model, Stage, Timer
 from compress.model.identity import model_sha256
 from compress.run.workspace import Workspace
 from compress.system.progress import say
@@ -18,8 +18,8 @@ from compress.system.progress import say
 def need_timers(stages: Sequence[Stage], exports: Sequence[Exporter]) -> None:
     """Raises MissingTool where nothing here can time what the recipe wants measured."""
     for stage in stages:
-        if stage.measures() is not None:
-            _timer(plugins.find(Exporter, str(stage.measures()))())
+        if isinstance(stage, MeasuredStage) and (file_format := stage.measures()) is not None:
+            _timer(plugins.find(Exporter, file_format)())
     for exporter in exports:
         if _measures(exporter):
             _timer(exporter)
@@ -29,8 +29,7 @@ def measured_stage(work: Workspace, step: str, stage: Stage, model: Model, data:
     """The stage with what it must measure filled in, now or by an earlier run."""
     from compress.options import build_component
 
-    file_format = stage.measures()
-    if file_format is None:
+    if not isinstance(stage, MeasuredStage) or (file_format := stage.measures()) is None:
         return stage
     key = {"stage": stage.options(), "model": model_sha256(model), "data": data.fingerprint}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compress.bundle.golden import choose_probes
-from compress.contracts import Artifact, Data, Exporter, HeldOut, Model, Stage
+from compress.contracts import Artifact, Data, Exporter, HeldOut, Model, SharingStage, Stage
 from compress.data.calibration import calibration_images
 from compress.model.checkpoint import load_model, save_model
 from compress.model.identity import model_sha256, space_id
@@ -51,7 +51,7 @@ def held_out_of(data: Data, recipe: Recipe) -> tuple[HeldOut, np.ndarray, list[s
 
 def teacher_of(recipe: Recipe, model: Model) -> Model | None:
     """The model in whose embedding space ``model`` lives, if that is not its own and a stage names it."""
-    named = [stage.space_of() for _, stage in recipe.stages]
+    named = [stage.space_of() for _, stage in recipe.stages if isinstance(stage, SharingStage)]
     return next((found for found in reversed(named) if found is not None and model.space == space_id(found)), None)
 
 

@@ -12,17 +12,18 @@ import torch
 from annotated_types import Ge
 
 from architectures.delf import DelfNetwork
-from compress.contracts import LOCAL_DIM, BadInput, Data, ImageSet, Model, Preprocess
+from compress.contracts import LOCAL_DIM, BadInput, Data, Division, ImageSet, Model, Preprocess, Stage, flat_field
 from compress.data.batches import batches
+from compress.stages._fit import fit
 from compress.stages._graph import per_channel
-from compress.stages.train import Train
+from compress.stages._training import Training
 from compress.system.progress import say
 
 _BATCH = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delf(Train):
+class Delf(Stage):
     """Reduce the features of a trained ``delf`` network by PCA, and train its attention; the trunk stays as it is.
 
     PCA is that of the training images' features, weighted with the scores which the attention has so far, from
@@ -33,13 +34,16 @@ class Delf(Train):
         pca_images: training images that PCA is fitted to, at most, evenly spaced.
     """
 
-    epochs: Annotated[int, Ge(1)] = 20
-    freeze: tuple[str, ...] = ("trunk", "reduction")
+    training: Training = flat_field(Training, epochs=20, freeze=("trunk", "reduction"))
     pca_images: Annotated[int, Ge(1)] = 1000
 
     def check(self, model: Model) -> Model:
         _local_features(model)
-        return super().check(model)
+        self.training.check(model)
+        return model
+
+    def check_data(self, division: Division) -> None:
+        self.training.check_data(division)
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
         model = replace(model, network=copy.deepcopy(model.network))
@@ -48,7 +52,7 @@ class Delf(Train):
         say(f"{self.component_name()}: {LOCAL_DIM} components explain {explained:.3f} of the features' variance")
         torch.manual_seed(seed)
         network.forget_attention()
-        return super().run(model, data, seed=seed, scratch=scratch)
+        return fit("delf", self.training, model, data, seed=seed, scratch=scratch).model
 
 
 def _local_features(model: Model) -> DelfNetwork:

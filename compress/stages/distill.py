@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
-from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model
+from compress.contracts import Architecture, BadInput, Data, Division, EmbeddingSpec, Model, SharingStage, flat_field
 from compress.model.checkpoint import last_checkpoint, load_model
 from compress.model.identity import space_id
 from compress.options import build_named
-from compress.stages._graph import TrainingGraph
-from compress.stages._taught import Taught
+from compress.stages._fit import fit
+from compress.stages._teaching import Teaching
+from compress.stages._training import Training
 from compress.system.files import artifact_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distill(Taught):
-    """Train as ``train`` does, with the outputs of another network, the teacher, beside the labels (see ``Taught``).
+class Distill(SharingStage):
+    """Train as ``train`` does, with the outputs of another network, the teacher, beside the labels (see ``Teaching``).
 
     In the teacher's space the weights of the epoch with the lowest loss are kept. The other options are those of
     ``train``.
@@ -35,6 +37,10 @@ class Distill(Taught):
             which the architecture ``projected`` gives to any network.
     """
 
+    trains: ClassVar[bool] = True
+
+    training: Training = flat_field(Training)
+    teaching: Teaching = flat_field(Teaching)
     teacher: Mapping[Literal["checkpoint", "architecture"], Any]
     space: Literal["own", "teacher"] = "own"
 
@@ -46,21 +52,21 @@ class Distill(Taught):
             )
         if not isinstance(self.teacher.get("checkpoint", ""), str):
             raise BadInput(f"teacher.checkpoint: {self.teacher['checkpoint']!r} must be a path")
-        if self._pretrained() and self.logits is not None and self.logits.weight:
+        if self._pretrained() and self.teaching.logits is not None and self.teaching.logits.weight:
             raise BadInput(
                 "logits: a pretrained teacher.architecture knows none of the data's classes; take embedding or "
                 "relational, or a teacher.checkpoint trained on this data"
             )
         if self._pretrained() and self.space == "teacher":
             raise BadInput("space: teacher needs a teacher.checkpoint, whose gallery can be made; set it to own")
-        if not self._objectives():
+        if not self.teaching.objectives():
             raise BadInput("logits, embedding, relational: give one of them a weight above 0; without, use 'train'")
-        if self.space == "teacher" and not (self.embedding is not None and self.embedding.weight):
+        if self.space == "teacher" and not (self.teaching.embedding is not None and self.teaching.embedding.weight):
             raise BadInput("space: teacher needs the objective embedding with a weight above 0")
 
     def check(self, model: Model) -> Model:
         """Refuse a teacher that is missing, damaged, untrained or does not fit the student."""
-        super().check(model)
+        self.training.check(model)
         if architecture := self._pretrained():
             _refuse_fresh_weights(architecture)
         teacher = self._teacher(model)
@@ -68,8 +74,26 @@ class Distill(Taught):
             own, right = getattr(model.preprocess, key), getattr(teacher.preprocess, key)
             if own != right:
                 raise BadInput(f"teacher.checkpoint: was trained on images of {key} {right}, the data has {own}")
-        self._check_taught(model, teacher, shared_space=self.space == "teacher")
+        self.teaching.check(model, teacher, shared_space=self.space == "teacher")
         return replace(model, space=self._space())
+
+    def check_data(self, division: Division) -> None:
+        self.training.check_data(division)
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        fitted = fit(
+            "distill",
+            self.training,
+            model,
+            data,
+            seed=seed,
+            scratch=scratch,
+            teaching=self.teaching,
+            teacher=functools.partial(self._teacher, model),
+            # Accuracy says little about a shared space.
+            by_loss=self.space == "teacher" or not self.teaching.classifies,
+        )
+        return replace(fitted.model, space=self._space())
 
     def inputs(self) -> Mapping[str, str]:
         if architecture := self._pretrained():
@@ -83,10 +107,6 @@ class Distill(Taught):
 
     def _space(self) -> str | None:
         return space_id(self._checkpoint()) if self.space == "teacher" else None
-
-    def _score(self, line: Mapping[str, Any]) -> float:
-        """The accuracy says little of a shared space; the loss does."""
-        return super()._score(line) if self.space == "own" else -float(line["loss"])
 
     def _pretrained(self) -> Architecture | None:
         """The teacher's architecture, where that is all the recipe names."""
@@ -121,9 +141,6 @@ class Distill(Taught):
         if not path.is_file():
             raise BadInput(f"no file or folder at {path.resolve()}; run the teacher's recipe first")
         return path
-
-    def _graph(self, model: Model, teacher: Model | None) -> TrainingGraph:
-        return self._taught_graph(model, self._teacher(model))
 
 
 def _refuse_fresh_weights(architecture: Architecture) -> None:

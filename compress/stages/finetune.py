@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from pathlib import Path
 
-from annotated_types import Ge, Gt
-
-from compress.contracts import BadInput, Model
-from compress.stages._graph import TrainingGraph
-from compress.stages._schedules import Schedule
-from compress.stages._taught import Taught
+from compress.contracts import Data, Division, Model, Stage, flat_field
+from compress.stages._fit import fit
+from compress.stages._teaching import Teaching
+from compress.stages._training import Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(Taught):
+class Finetune(Stage):
     """Train a trained network further, as ``train`` does, and, with an objective, be taught by what it was.
 
     The teacher is the network as it enters the stage; within ``prune`` it is the one that has all its channels. Without
     an objective only the labels teach. The other options are those of ``train``.
     """
 
-    trains: ClassVar[bool] = False
-
-    epochs: Annotated[int, Ge(1)] = 20
-    lr: Annotated[float, Gt(0)] = 0.05
-    schedule: Schedule = "one_cycle"
+    training: Training = flat_field(Training, epochs=20, lr=0.05, schedule="one_cycle")
+    teaching: Teaching = flat_field(Teaching)
 
     def __post_init__(self) -> None:
-        if not self.hard_weight and not self._objectives():
-            raise BadInput("hard_weight: 0 leaves nothing to learn from; give logits, embedding or relational a weight")
+        self.teaching.need_something()
 
     def check(self, model: Model) -> Model:
-        self._check_taught(model, model)
-        return super().check(model)
+        self.teaching.check(model, model)
+        self.training.check(model)
+        return model
 
-    def _graph(self, model: Model, teacher: Model | None) -> TrainingGraph:
-        return self._taught_graph(model, teacher or model)
+    def check_data(self, division: Division) -> None:
+        self.training.check_data(division)
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        return self.taught_by(model, model, data, seed=seed, scratch=scratch)
+
+    def taught_by(self, teacher: Model, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        """Train ``model`` with another teacher than itself."""
+        return fit(
+            "finetune",
+            self.training,
+            model,
+            data,
+            seed=seed,
+            scratch=scratch,
+            teaching=self.teaching,
+            teacher=teacher,
+            by_loss=not self.teaching.classifies,
+        ).model

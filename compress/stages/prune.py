@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import nn
 
 from compress import plugins
-from compress.contracts import BadInput, Data, Division, Exporter, Latencies, Model, Stage, only_field
+from compress.contracts import BadInput, Data, Division, Exporter, Latencies, MeasuredStage, Model, Stage, only_field
 from compress.contracts.networks import RetrievalNetwork
 from compress.pruning.bundles import Bundle
 from compress.pruning.importance import Criterion
@@ -30,7 +30,7 @@ Size = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prune(Stage):
+class Prune(MeasuredStage):
     """Remove the least important channels, in one or several steps with training in between.
 
     One of ``ratio``, ``params``, ``macs``, ``bytes`` and ``latency`` says how many, unless ``per_layer`` says it all.
@@ -202,7 +202,7 @@ def _finetuned(
     """Train the smaller network; ``scratch`` holds its progress, so that a killed run goes on within this step."""
     scratch.mkdir(exist_ok=True)
     known = len(model.history)
-    trained = finetune.fit(model, data, seed=seed, scratch=scratch, teacher=unpruned)
+    trained = finetune.taught_by(unpruned, model, data, seed=seed, scratch=scratch)
     lines = [{**line, "stage": "prune", "step": step} for line in trained.history[known:]]
     return replace(trained, history=(*model.history, *lines))
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from torch import fx, nn
 
-from compress.contracts import BadInput, Model
+from compress.contracts import BadInput, Data, Division, Model, Stage, flat_field
 from compress.contracts.networks import RetrievalNetwork
 from compress.model.quantized_values import kind, stored_values, traced
-from compress.stages._graph import TrainingGraph
-from compress.stages._schedules import Schedule
-from compress.stages.finetune import Finetune
+from compress.stages._fit import fit
+from compress.stages._teaching import Teaching
+from compress.stages._training import Training
 
 _LEAST = 1e-3
 """Of a range, as the exporters have it."""
@@ -25,7 +26,7 @@ _SIGMOID = (0.0, 255 / 256)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Qat(Finetune):
+class Qat(Stage):
     """Train as ``finetune`` does while weights and activations are rounded to 8 bits; gradients pass the rounding.
 
     Weights are rounded symmetrically with one scale per output channel, which is the same before and after batch
@@ -40,24 +41,39 @@ class Qat(Finetune):
         range_momentum: share of the newest batch in the moving averages.
     """
 
-    parallel: ClassVar[bool] = False  # the ranges are those of one process's images
-
-    epochs: Annotated[int, Ge(1)] = 2
-    lr: Annotated[float, Gt(0)] = 0.005
-    schedule: Schedule = "cosine"
+    training: Training = flat_field(Training, epochs=2, lr=0.005, schedule="cosine")
+    teaching: Teaching = flat_field(Teaching)
     range_momentum: Annotated[float, Gt(0), Le(1)] = 0.01
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.precision != "32-true":
-            raise BadInput(f"precision: {self.precision} rounds more than a w8a8 file does; qat needs 32-true")
+        self.teaching.need_something()
+        if self.training.precision != "32-true":
+            raise BadInput(f"precision: {self.training.precision} rounds more than a w8a8 file does; qat needs 32-true")
 
-    def _graph(self, model: Model, teacher: Model | None) -> TrainingGraph:
-        simulated = _Simulated(model.network, self.range_momentum)
-        return self._taught_graph(replace(model, network=simulated), teacher or model)
+    def check(self, model: Model) -> Model:
+        self.teaching.check(model, model)
+        self.training.check(model)
+        return model
 
-    def _ranges(self, graph: TrainingGraph) -> Mapping[str, tuple[float, float]]:
-        return graph.network.ranges() if isinstance(graph.network, _Simulated) else {}
+    def check_data(self, division: Division) -> None:
+        self.training.check_data(division)
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        fitted = fit(
+            "qat",
+            self.training,
+            model,
+            data,
+            seed=seed,
+            scratch=scratch,
+            teaching=self.teaching,
+            teacher=model,
+            by_loss=not self.teaching.classifies,
+            wrap=lambda network: _Simulated(network, self.range_momentum),
+            parallel=False,  # the ranges are those of one process's images
+        )
+        assert isinstance(fitted.trained, _Simulated)
+        return replace(fitted.model, ranges=fitted.trained.ranges())
 
 
 class _Simulated(RetrievalNetwork):

@@ -18,6 +18,7 @@ from compress.losses.triplet import Triplet
 from compress.recipe.reader import load_recipe
 from compress.run.plan import plan
 from compress.stages.train import Train
+from tests._stages import with_options
 
 RECIPE = """
 name: few
@@ -48,7 +49,7 @@ def refusal(root: Path, loss: Loss, options: dict[str, float]) -> str | None:
     try:
         need_answers(dataset, splits.train.labels, splits.test.labels, None, {})
         division = divided(dataset, splits, seed=0)
-        Train(loss=loss).check_data(division)
+        with_options(Train, loss=loss).check_data(division)
     except BadInput as error:
         return str(error)
     assert answerable(splits.test.labels, splits.test.labels, leave_one_out=True).any()
@@ -105,8 +106,8 @@ def test_both_ways_to_start_refuse_before_anything_is_written(
 def test_a_batch_needs_as_many_classes(tmp_path: Path) -> None:
     dataset = ImageFolder(root=str(write_names(tmp_path, 30)))
     division = divided(dataset, dataset.splits(seed=0), seed=0)
-    Train(loss=Triplet(), batch_size=12, per_class=4).check_data(division)
+    with_options(Train, loss=Triplet(), batch_size=12, per_class=4).check_data(division)
     with pytest.raises(
         BadInput, match="per_class: a batch of 16 holds 4 classes, but 3 train; set batch_size to 12 or"
     ):
-        Train(loss=Triplet(), batch_size=16, per_class=4).check_data(division)
+        with_options(Train, loss=Triplet(), batch_size=16, per_class=4).check_data(division)

@@ -22,6 +22,7 @@ from compress.losses.contrastive import Contrastive
 from compress.losses.cross_entropy import CrossEntropy
 from compress.stages._schedules import learning_rate
 from compress.stages._team import Team
+from compress.stages._training import Training
 from compress.stages.train import Train
 from compress.system import processes
 
@@ -39,14 +40,14 @@ OPTIONS: Mapping[str, Any] = {
 Patches = Callable[[], AbstractContextManager[Any]]
 
 CASES: dict[str, tuple[Train, Patches]] = {
-    "cross_entropy": (Train(**OPTIONS, loss=CrossEntropy(), random_crop=2, noise=0.1), nullcontext),
-    "pairs": (Train(**OPTIONS, loss=Contrastive(), per_class=4, bn_sparsity=1e-3), nullcontext),
+    "cross_entropy": (Train(training=Training(**OPTIONS, loss=CrossEntropy(), random_crop=2, noise=0.1)), nullcontext),
+    "pairs": (Train(training=Training(**OPTIONS, loss=Contrastive(), per_class=4, bn_sparsity=1e-3)), nullcontext),
     "own statistics": (
-        Train(**OPTIONS, loss=CrossEntropy(), random_crop=2, noise=0.1),
+        Train(training=Training(**OPTIONS, loss=CrossEntropy(), random_crop=2, noise=0.1)),
         lambda: patch.object(Team, "synchronised", lambda *_: nullcontext()),
     ),
     "own pairs": (
-        Train(**OPTIONS, loss=Contrastive(), per_class=4, bn_sparsity=1e-3),
+        Train(training=Training(**OPTIONS, loss=Contrastive(), per_class=4, bn_sparsity=1e-3)),
         lambda: patch.object(Team, "gathered", gathered_statistics_only),
     ),
 }
@@ -77,7 +78,7 @@ def model_of(data: Data, loss: Any) -> Model:
 
 def trained(data: Data, stage: Train, scratch: Path) -> list[Mapping[str, Any]]:
     scratch.mkdir(parents=True, exist_ok=True)
-    return list(stage.run(model_of(data, stage.loss), data, seed=1, scratch=scratch).history)
+    return list(stage.run(model_of(data, stage.training.loss), data, seed=1, scratch=scratch).history)
 
 
 def resumed(data: Data, stage: Train, scratch: Path) -> list[Mapping[str, Any]]:
@@ -91,7 +92,7 @@ def resumed(data: Data, stage: Train, scratch: Path) -> list[Mapping[str, Any]]:
             raise KeyboardInterrupt
         return learning_rate(*arguments)
 
-    with patch("compress.stages.train.learning_rate", stopped), suppress(KeyboardInterrupt):
+    with patch("compress.stages._fit.learning_rate", stopped), suppress(KeyboardInterrupt):
         trained(data, stage, scratch)
         raise AssertionError("it was not stopped")
     return trained(data, stage, scratch)

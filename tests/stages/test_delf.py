@@ -14,7 +14,7 @@ from compress.contracts import BadInput, Data, Model
 from compress.data.load import load_data
 from compress.model.start import initial_model
 from compress.recipe.reader import Recipe, parse_recipe
-from compress.stages.delf import _fit_pca
+from compress.stages.delf import _fit_pca, _local_features
 
 TRUNK = {"mobilenet_v1": {"width": 0.25}}
 
@@ -56,7 +56,7 @@ def fresh(prepared: tuple[Recipe, Data]) -> Model:
 
 def test_pca_against_singular_values(prepared: tuple[Recipe, Data]) -> None:
     model, data = fresh(prepared), prepared[1]
-    explained = _fit_pca(model, data.train, 9)
+    explained = _fit_pca(_local_features(model), model.preprocess, data.train, 9)
     network: Any = model.network.eval()
     images = torch.from_numpy(np.asarray(data.train.images[np.linspace(0, len(data.train) - 1, 9).astype(int)]))
     mean, std = (torch.tensor(values)[:, None, None] for values in (model.preprocess.mean, model.preprocess.std))

@@ -27,12 +27,13 @@ from compress.model.checkpoint import last_checkpoint, load_model, save_model
 from compress.model.identity import model_sha256, space_id
 from compress.model.reference import embed
 from compress.recipe.reader import load_recipe, parse_recipe
-from compress.stages import _taught
+from compress.stages import _teaching
 from compress.stages._schedules import learning_rate
 from compress.stages.distill import Distill
 from compress.stages.prune import Prune
 from compress.stages.train import Train
 from tests._command import compress_here
+from tests._stages import with_options
 from tests.conftest import Finished
 from validators.compatibility import compatibility, sample_of
 
@@ -69,14 +70,14 @@ TRAINING: dict[str, Any] = {"batch_size": 20, "lr": 0.1, "schedule": "one_cycle"
 @pytest.fixture(scope="module")
 def teacher(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    stage = Train(epochs=8, loss=CrossEntropy(), **TRAINING)
+    stage = with_options(Train, epochs=8, loss=CrossEntropy(), **TRAINING)
     save_model(stage.run(fresh(data, LARGE), data, seed=0, scratch=folder), folder / "teacher.safetensors")
     return folder / "teacher.safetensors"
 
 
 def distilling(teacher: Path, **options: Any) -> Distill:
     chosen = {"epochs": 4, "loss": CrossEntropy(), **TRAINING, **options}
-    return Distill(teacher={"checkpoint": str(teacher)}, **chosen)
+    return with_options(Distill, teacher={"checkpoint": str(teacher)}, **chosen)
 
 
 def agreement(student: Model, teacher: Model, data: Data) -> float:
@@ -105,13 +106,13 @@ def test_a_student_ranks_as_its_teacher_unless_the_outputs_are_those_of_other_im
     (tmp_path / "misled").mkdir()
     taught = stage.run(fresh(data), data, seed=0, scratch=tmp_path / "taught")
 
-    answer = _taught._Teacher.__call__
+    answer = _teaching._Teacher.__call__
 
     def of_the_next_image(self: Any, images: torch.Tensor) -> Outputs:
         right = answer(self, images)
         return Outputs(right.embeddings.roll(1, 0), right.logits.roll(1, 0))
 
-    monkeypatch.setattr(_taught._Teacher, "__call__", of_the_next_image)
+    monkeypatch.setattr(_teaching._Teacher, "__call__", of_the_next_image)
     misled = stage.run(fresh(data), data, seed=0, scratch=tmp_path / "misled")
     right = load_model(teacher)
     values = [agreement(student, right, data) for student in (fresh(data), taught, misled)]
@@ -124,7 +125,7 @@ def test_a_shared_space_is_searched_across_models(data: Data, teacher: Path, tmp
     stage = distilling(teacher, epochs=6, hard_weight=0.1, embedding=Embedding(), space="teacher")
     (tmp_path / "apart").mkdir()
     student = stage.run(fresh(data, in_the_space), data, seed=0, scratch=tmp_path)
-    apart = Train(epochs=6, loss=CrossEntropy(), **TRAINING).run(
+    apart = with_options(Train, epochs=6, loss=CrossEntropy(), **TRAINING).run(
         fresh(data, in_the_space), data, seed=0, scratch=tmp_path / "apart"
     )
     right = load_model(teacher)
@@ -136,7 +137,7 @@ def test_a_shared_space_is_searched_across_models(data: Data, teacher: Path, tmp
     again = load_model(tmp_path / "student.safetensors")
     assert space_id(again) == space_id(right)
     # Training without the teacher leaves its space, and so does an embedding of another size.
-    further = Train(epochs=1, loss=CrossEntropy(), lr=1e-3, batch_size=50)
+    further = with_options(Train, epochs=1, loss=CrossEntropy(), lr=1e-3, batch_size=50)
     (tmp_path / "further").mkdir()
     assert space_id(further.run(again, data, seed=0, scratch=tmp_path / "further")) != space_id(right)
     assert Prune(ratio=0.3).check(student).space == student.space
@@ -150,8 +151,8 @@ def test_the_teacher_sees_the_students_images_in_its_own_normalisation(data: Dat
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (other.mean, other.std))
     seen = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
     expected = embed(right, images)
-    assert _taught._Teacher(right, other)(seen).embeddings.numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
-    unaware = _taught._Teacher(right, data.preprocess)(seen).embeddings.numpy()
+    assert _teaching._Teacher(right, other)(seen).embeddings.numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    unaware = _teaching._Teacher(right, data.preprocess)(seen).embeddings.numpy()
     assert unaware != pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
@@ -161,8 +162,13 @@ def test_an_imagenet_network_teaches_students_of_other_classes_in_its_own_normal
     few = ImageSet(data.train.images[:40], data.train.labels[:40], data.train.ids[:40])
     grey = replace(data.preprocess, mean=(0.1,) * 3, std=(0.3,) * 3)
     small = replace(data, train=few, validation=few, preprocess=grey)
-    stage = Distill(
-        teacher={"architecture": LITE}, embedding=Embedding(), relational=Relational(), loss=CrossEntropy(), epochs=1
+    stage = with_options(
+        Distill,
+        teacher={"architecture": LITE},
+        embedding=Embedding(),
+        relational=Relational(),
+        loss=CrossEntropy(),
+        epochs=1,
     )
     student = fresh(small)
     assert stage.check(student).space is None
@@ -172,7 +178,7 @@ def test_an_imagenet_network_teaches_students_of_other_classes_in_its_own_normal
     network = EfficientNetLite0(pretrained=True).build().eval()
     with torch.no_grad():
         expected, unaware = (network(shown).numpy() for shown in ((images - 127) / 128, (images / 255 - 0.1) / 0.3))
-    found = _taught._Teacher(right, grey)((images / 255 - 0.1) / 0.3).embeddings.numpy()
+    found = _teaching._Teacher(right, grey)((images / 255 - 0.1) / 0.3).embeddings.numpy()
     assert found == pytest.approx(expected, abs=1e-3)
     assert found != pytest.approx(unaware, abs=1e-2)
     (line,) = stage.run(student, small, seed=0, scratch=tmp_path).history
@@ -181,7 +187,7 @@ def test_an_imagenet_network_teaches_students_of_other_classes_in_its_own_normal
 
 @pytest.mark.parametrize("architecture", ["alnet", {"projected": {"trunk": LITE, "dim": 8}}])
 def test_an_untrained_teacher_is_refused(data: Data, architecture: Any) -> None:
-    stage = Distill(teacher={"architecture": architecture}, embedding=Embedding(), loss=CrossEntropy())
+    stage = with_options(Distill, teacher={"architecture": architecture}, embedding=Embedding(), loss=CrossEntropy())
     with pytest.raises(BadInput, match=r"teacher\.architecture: '(stem|projection)\..*would be random; set pretrained"):
         stage.check(fresh(data))
 
@@ -212,7 +218,7 @@ def test_killed_between_epochs_it_ends_with_the_same_weights(
 
     student = fresh(data)
     torch.manual_seed(99)
-    monkeypatch.setattr("compress.stages.train.learning_rate", killed_in_the_second_epoch)
+    monkeypatch.setattr("compress.stages._fit.learning_rate", killed_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         stage.run(student, data, seed=1, scratch=tmp_path / "parts")
     monkeypatch.undo()
@@ -249,7 +255,7 @@ def test_killed_between_epochs_it_ends_with_the_same_weights(
 )
 def test_options_that_teach_nothing_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        Distill(**{"teacher": {"checkpoint": "teacher.safetensors"}, "loss": CrossEntropy(), **options})
+        with_options(Distill, **{"teacher": {"checkpoint": "teacher.safetensors"}, "loss": CrossEntropy(), **options})
 
 
 def test_a_teacher_that_does_not_fit_is_refused(data: Data, teacher: Path) -> None:

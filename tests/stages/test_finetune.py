@@ -20,11 +20,12 @@ from compress.distillation.logits import Logits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.model.reference import embed
 from compress.recipe.reader import parse_recipe
-from compress.stages import _taught
+from compress.stages import _teaching
 from compress.stages.finetune import Finetune
 from compress.stages.prune import Prune
 from compress.stages.qat import Qat
 from compress.stages.train import Train
+from tests._stages import with_options
 
 SMALL = ALNet(stem_stride=2, stem_width=16, widths=(16,), strides=(2,), expansions=(1,), head_width=32)
 OPTIONS: dict[str, Any] = {
@@ -48,7 +49,7 @@ def data() -> Data:
 def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Model:
     torch.manual_seed(0)
     model = Model(SMALL, SMALL.build(10), data.classes, data.preprocess, EmbeddingSpec(32))
-    stage = Train(epochs=8, batch_size=20, schedule="one_cycle", clip_norm=5.0, loss=CrossEntropy())
+    stage = with_options(Train, epochs=8, batch_size=20, schedule="one_cycle", clip_norm=5.0, loss=CrossEntropy())
     return stage.run(model, data, seed=0, scratch=tmp_path_factory.mktemp("train"))
 
 
@@ -68,8 +69,8 @@ def run(stage: Any, model: Model, data: Data, scratch: Path) -> Model:
 
 def test_taught_by_what_it_was_it_stays_near(data: Data, trained: Model, tmp_path: Path) -> None:
     before = embed(trained, data.queries.images[:20])
-    kept = run(Finetune(**TAUGHT), trained, data, tmp_path / "kept")
-    free = run(Finetune(**OPTIONS), trained, data, tmp_path / "free")
+    kept = run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "kept")
+    free = run(with_options(Finetune, **OPTIONS), trained, data, tmp_path / "free")
     assert apart(kept, trained, data) < 0.5 * apart(free, trained, data)
     assert [line["stage"] for line in kept.history[-3:]] == ["finetune"] * 3
     assert np.array_equal(embed(trained, data.queries.images[:20]), before)
@@ -83,35 +84,35 @@ def test_the_labels_alone_teach_as_train_does(
     def made(*_: Any) -> None:
         raise AssertionError("a teacher")
 
-    monkeypatch.setattr(_taught._Teacher, "__init__", made)
+    monkeypatch.setattr(_teaching._Teacher, "__init__", made)
     with pytest.raises(AssertionError, match="a teacher"):
-        run(Finetune(**TAUGHT), trained, data, tmp_path / "taught")
-    on = run(Train(**OPTIONS), trained, data, tmp_path / "train")
-    assert apart(run(Finetune(**OPTIONS), trained, data, tmp_path / "finetune"), on, data) == 0
+        run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "taught")
+    on = run(with_options(Train, **OPTIONS), trained, data, tmp_path / "train")
+    assert apart(run(with_options(Finetune, **OPTIONS), trained, data, tmp_path / "finetune"), on, data) == 0
 
 
 def test_the_network_with_all_channels_teaches_the_pruned_one_in_every_step(
     data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teachers = []
-    made = _taught._Teacher.__init__
+    made = _teaching._Teacher.__init__
 
     def remembered(self: Any, model: Model, *arguments: Any) -> None:
         made(self, model, *arguments)
         teachers.append(sum(p.numel() for p in self.network.parameters()))
 
-    monkeypatch.setattr(_taught._Teacher, "__init__", remembered)
+    monkeypatch.setattr(_teaching._Teacher, "__init__", remembered)
     pruning: dict[str, Any] = {"ratio": 0.4, "multiple_of": 1, "scope": "layer", "steps": 2}
-    taught = run(Prune(**pruning, finetune=Finetune(**TAUGHT)), trained, data, tmp_path / "taught")
+    taught = run(Prune(**pruning, finetune=with_options(Finetune, **TAUGHT)), trained, data, tmp_path / "taught")
     assert teachers == [sum(p.numel() for p in trained.network.parameters())] * 2
-    alone = run(Prune(**pruning, finetune=Finetune(**OPTIONS)), trained, data, tmp_path / "alone")
+    alone = run(Prune(**pruning, finetune=with_options(Finetune, **OPTIONS)), trained, data, tmp_path / "alone")
     assert taught.pruned == alone.pruned
     assert apart(taught, trained, data) < 0.7 * apart(alone, trained, data)
 
 
 def test_the_float_network_teaches_the_rounded_one(data: Data, trained: Model, tmp_path: Path) -> None:
-    taught = run(Qat(**TAUGHT), trained, data, tmp_path / "taught")
-    alone = run(Qat(**OPTIONS), trained, data, tmp_path / "alone")
+    taught = run(with_options(Qat, **TAUGHT), trained, data, tmp_path / "taught")
+    alone = run(with_options(Qat, **OPTIONS), trained, data, tmp_path / "alone")
     assert taught.ranges.keys() == alone.ranges.keys() != {}
     assert apart(taught, trained, data) < 0.5 * apart(alone, trained, data)
 
@@ -119,22 +120,22 @@ def test_the_float_network_teaches_the_rounded_one(data: Data, trained: Model, t
 def test_a_teacher_of_other_images_does_not_do(
     data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = _taught._Teacher.__call__
+    answer = _teaching._Teacher.__call__
 
     def of_the_next_image(self: Any, images: torch.Tensor) -> Outputs:
         right = answer(self, images)
         return Outputs(right.embeddings.roll(1, 0), right.logits.roll(1, 0))
 
-    kept = run(Finetune(**TAUGHT), trained, data, tmp_path / "kept")
-    monkeypatch.setattr(_taught._Teacher, "__call__", of_the_next_image)
-    misled = run(Finetune(**TAUGHT), trained, data, tmp_path / "misled")
+    kept = run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "kept")
+    monkeypatch.setattr(_teaching._Teacher, "__call__", of_the_next_image)
+    misled = run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "misled")
     assert apart(misled, trained, data) > 2 * apart(kept, trained, data)
 
 
 def test_nothing_to_learn_from_is_refused() -> None:
     for nothing in ({}, {"logits": Logits(weight=0.0)}):
         with pytest.raises(BadInput, match="hard_weight: 0 leaves nothing to learn from; give logits, embedding or"):
-            Finetune(**OPTIONS, hard_weight=0.0, **nothing)
+            with_options(Finetune, **OPTIONS, hard_weight=0.0, **nothing)
     document = {"name": "r", "data": {"dataset": "digits"}, "model": "alnet"}
     with pytest.raises(BadInput, match=r"compress\.0\.finetune\.embedding\.distance: 'l1' is wrong"):
         parse_recipe({**document, "train": {}, "compress": [{"finetune": {"embedding": {"distance": "l1"}}}]}, "r")

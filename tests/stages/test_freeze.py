@@ -15,6 +15,7 @@ from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.stages.train import Train
+from tests._stages import with_options
 
 TINY = ALNet(stem_stride=2, widths=(16,), strides=(2,), expansions=(1,), head_width=32)
 
@@ -33,7 +34,9 @@ def fresh(data: Data) -> Model:
 def changed(data: Data, folder: Path, **options: Any) -> set[str]:
     """The tensors that are others after two epochs."""
     before = {name: tensor.clone() for name, tensor in fresh(data).network.state_dict().items()}
-    stage = Train(epochs=2, batch_size=32, loss=CrossEntropy(), clip_norm=1.0, bn_sparsity=1e-4, **options)
+    stage = with_options(
+        Train, epochs=2, batch_size=32, loss=CrossEntropy(), clip_norm=1.0, bn_sparsity=1e-4, **options
+    )
     folder.mkdir()
     network = stage.run(fresh(data), data, seed=0, scratch=folder).network
     assert all(p.requires_grad for p in network.parameters())
@@ -67,5 +70,5 @@ def test_frozen_parts_stay_and_the_others_learn(data: Data, tmp_path: Path) -> N
 )
 def test_parts_that_cannot_be_frozen_are_refused(data: Data, freeze: tuple[str, ...], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        Train(loss=CrossEntropy(), freeze=freeze).check(fresh(data))
-    Train(loss=CrossEntropy(), freeze=("trunk",)).check(fresh(data))
+        with_options(Train, loss=CrossEntropy(), freeze=freeze).check(fresh(data))
+    with_options(Train, loss=CrossEntropy(), freeze=("trunk",)).check(fresh(data))

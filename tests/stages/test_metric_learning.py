@@ -19,8 +19,10 @@ from compress.losses.cross_entropy import CrossEntropy
 from compress.losses.triplet import Triplet
 from compress.model.reference import embed
 from compress.stages._augment import Augmentation
+from compress.stages._fit import _Progress
 from compress.stages._graph import TrainingGraph
-from compress.stages.train import Train, _Progress
+from compress.stages.train import Train
+from tests._stages import with_options
 from validators.metrics import evaluate_retrieval
 
 SMALL = GeM(trunk=ALNet(widths=(16, 16), strides=(2, 2), expansions=(1, 3), cbam=False, head_width=32), dim=16)
@@ -48,7 +50,7 @@ def fresh(data: Data, distance: Any = "cosine") -> Model:
 def test_the_best_weights_rank_best_and_a_resumed_run_ends_with_the_same(data: Data, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    whole = Train(epochs=4, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path / "whole")
+    whole = with_options(Train, epochs=4, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path / "whole")
     scores = [line["validation_mAP"] for line in whole.history]
     features, labels = embed(whole, data.validation.images), data.validation.labels
     kept = evaluate_retrieval(features, features, labels, labels, distance="cosine", exclude_self=True)["mAP"]
@@ -56,8 +58,8 @@ def test_the_best_weights_rank_best_and_a_resumed_run_ends_with_the_same(data: D
     assert max(scores) > 0.25  # by chance 0.1
     assert all("validation_accuracy" not in line for line in whole.history)
     assert whole.network.pool.p.item() != 3  # type: ignore[union-attr,operator]
-    Train(epochs=2, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path / "parts")
-    resumed = Train(epochs=4, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path / "parts")
+    with_options(Train, epochs=2, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path / "parts")
+    resumed = with_options(Train, epochs=4, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path / "parts")
     assert resumed.history == whole.history
     pairs = zip(whole.network.state_dict().values(), resumed.network.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
@@ -73,8 +75,8 @@ def test_every_step_sees_so_many_of_each_class(data: Data, tmp_path: Path, monke
             seen.append(labels)
             yield images, labels
 
-    monkeypatch.setattr("compress.stages.train.batches", spy)
-    Train(epochs=1, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path)
+    monkeypatch.setattr("compress.stages._fit.batches", spy)
+    with_options(Train, epochs=1, **OPTIONS).run(fresh(data), data, seed=0, scratch=tmp_path)
     training = [labels.reshape(-1, 4) for labels in seen if len(labels) == 32]
     assert len(training) >= 9
     assert all((groups == groups[:, :1]).all() for groups in training)
@@ -82,14 +84,14 @@ def test_every_step_sees_so_many_of_each_class(data: Data, tmp_path: Path, monke
 
 
 def test_what_does_not_fit_is_refused_before_training(data: Data) -> None:
-    Train(**OPTIONS).check(fresh(data))
-    Train(loss=CrossEntropy()).check(fresh(data, "l2"))
+    with_options(Train, **OPTIONS).check(fresh(data))
+    with_options(Train, loss=CrossEntropy()).check(fresh(data, "l2"))
     with pytest.raises(BadInput, match=r"^loss: triplet trains .* by cosine, not by l2; set model.distance: cosine$"):
-        Train(**OPTIONS).check(fresh(data, "l2"))
+        with_options(Train, **OPTIONS).check(fresh(data, "l2"))
     with pytest.raises(BadInput, match=r"^per_class: 5 does not divide batch_size 32; change one$"):
-        Train(**{**OPTIONS, "per_class": 5}).check(fresh(data))
+        with_options(Train, **{**OPTIONS, "per_class": 5}).check(fresh(data))
     with pytest.raises(BadInput, match=r"^per_class: a batch of 32 would hold one class alone.*to 64 or more$"):
-        Train(**{**OPTIONS, "per_class": 32}).check(fresh(data))
+        with_options(Train, **{**OPTIONS, "per_class": 32}).check(fresh(data))
 
 
 def test_an_epoch_that_teaches_nothing_is_said(data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,14 +101,16 @@ def test_an_epoch_that_teaches_nothing_is_said(data: Data, tmp_path: Path, capsy
     options = {"batch_size": 32, "per_class": 2, "schedule": "constant", "lr": 1e-6, "epochs": 1}
     for margin, silent in ((1e-3, False), (2.0, True)):
         (tmp_path / str(margin)).mkdir()
-        stage = Train(**{**options, "loss": Triplet(margin=margin)})
+        stage = with_options(Train, **{**options, "loss": Triplet(margin=margin)})
         stage.run(fresh(data), replace(data, train=copies), seed=0, scratch=tmp_path / str(margin))
         assert ("the loss of epoch 1 is 0" in capsys.readouterr().err) != silent
 
 
 def test_a_stage_ends_with_weights_even_where_no_score_is_a_number(data: Data, tmp_path: Path) -> None:
     alone = ImageSet(data.validation.images[np.arange(3)], np.arange(3), data.validation.ids[:3])
-    model = Train(epochs=1, **OPTIONS).run(fresh(data), replace(data, validation=alone), seed=0, scratch=tmp_path)
+    model = with_options(Train, epochs=1, **OPTIONS).run(
+        fresh(data), replace(data, validation=alone), seed=0, scratch=tmp_path
+    )
     assert np.isnan(model.history[-1]["validation_mAP"])
     assert all(tensor.isfinite().all() for tensor in model.network.state_dict().values())
 

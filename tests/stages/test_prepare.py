@@ -14,6 +14,7 @@ from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.stages.train import Train
+from tests._stages import with_options
 
 TINY = ALNet(stem_stride=2, widths=(16,), strides=(2,), expansions=(1,), head_width=16)
 
@@ -25,7 +26,9 @@ def test_clusters_are_set_from_training_images_once(tmp_path: Path) -> None:
     network: Any = architecture.build(len(data.classes))
     fresh = network.pool.centres.detach().clone()
     model = Model(architecture, network, data.classes, data.preprocess, EmbeddingSpec(64, distance="cosine"))
-    still = Train(epochs=1, batch_size=32, lr=1e-9, weight_decay=0.0, loss=CrossEntropy(), freeze=("trunk",))
+    still = with_options(
+        Train, epochs=1, batch_size=32, lr=1e-9, weight_decay=0.0, loss=CrossEntropy(), freeze=("trunk",)
+    )
     centres = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -31,6 +31,7 @@ from compress.stages.prune import Prune, prune_model
 from compress.stages.train import Train
 from exporters import export_model
 from tests._command import compress_here
+from tests._stages import with_options
 from validators import run_artifact
 
 SMALL = ALNet(stem_stride=2, widths=(32, 64), strides=(2, 1), expansions=(2, 6), head_width=64)
@@ -63,11 +64,15 @@ def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def train(**options: Any) -> Train:
-    return Train(**{"epochs": 2, "batch_size": 50, "schedule": "one_cycle", "loss": CrossEntropy(), **options})
+    return with_options(
+        Train, **{"epochs": 2, "batch_size": 50, "schedule": "one_cycle", "loss": CrossEntropy(), **options}
+    )
 
 
 def finetune(**options: Any) -> Finetune:
-    return Finetune(**{"epochs": 2, "batch_size": 50, "schedule": "one_cycle", "loss": CrossEntropy(), **options})
+    return with_options(
+        Finetune, **{"epochs": 2, "batch_size": 50, "schedule": "one_cycle", "loss": CrossEntropy(), **options}
+    )
 
 
 def images(data: Data, count: int = 20) -> np.ndarray:
@@ -278,7 +283,7 @@ def test_killed_in_the_second_step_it_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return learning_rate(*arguments, **keywords)
 
-    monkeypatch.setattr("compress.stages.train.learning_rate", killed)
+    monkeypatch.setattr("compress.stages._fit.learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
         stage.run(trained, data, seed=1, scratch=tmp_path / "parts")
     assert (tmp_path / "parts/step-2/state.pt").is_file()
@@ -376,7 +381,7 @@ def test_a_resolved_recipe_reads_as_the_same_recipe() -> None:
     again = parse_recipe(recipe.resolved, "again")
     assert again == recipe
     (stage,) = [stage for _, stage in again.stages if isinstance(stage, Prune)]
-    assert stage.finetune is not None and (stage.finetune.epochs, stage.finetune.lr) == (3, 0.05)
+    assert stage.finetune is not None and (stage.finetune.training.epochs, stage.finetune.training.lr) == (3, 0.05)
     assert parse_recipe(document({"prune": {"ratio": 0.5}}), "r").resolved["compress"][0]["prune"]["finetune"] is None
 
 

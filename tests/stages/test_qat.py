@@ -24,6 +24,7 @@ from compress.stages._schedules import learning_rate
 from compress.stages.prune import Prune
 from compress.stages.qat import Qat, _LearnedRange, _Simulated
 from compress.stages.train import Train
+from tests._stages import with_options
 
 SMALL = ALNet(stem_stride=2, stem_width=16, widths=(16,), strides=(2,), expansions=(1,), head_width=32)
 
@@ -44,14 +45,14 @@ def data() -> Data:
 def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = Model(SMALL, SMALL.build(len(data.classes)), data.classes, data.preprocess, EmbeddingSpec(32))
-    stage = Train(epochs=3, batch_size=20, schedule="one_cycle", loss=CrossEntropy())
+    stage = with_options(Train, epochs=3, batch_size=20, schedule="one_cycle", loss=CrossEntropy())
     path = tmp_path_factory.mktemp("trained") / "train.safetensors"
     save_model(stage.run(model, data, seed=0, scratch=path.parent), path)
     return path
 
 
 def qat(**options: Any) -> Qat:
-    return Qat(**{"batch_size": 20, "loss": CrossEntropy(), **options})
+    return with_options(Qat, **{"batch_size": 20, "loss": CrossEntropy(), **options})
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_batch_statistics_stay_weights_move_and_the_ranges_travel(model: Model, 
 def test_stages_that_change_the_network_drop_the_ranges(model: Model, data: Data, tmp_path: Path) -> None:
     save_model(model, tmp_path / "qat.safetensors")
     assert not Prune(ratio=0.2).run(load_model(tmp_path / "qat.safetensors"), data, seed=0, scratch=tmp_path).ranges
-    again = Train(epochs=1, batch_size=100, lr=1e-6, loss=CrossEntropy())
+    again = with_options(Train, epochs=1, batch_size=100, lr=1e-6, loss=CrossEntropy())
     assert not again.run(load_model(tmp_path / "qat.safetensors"), data, seed=0, scratch=tmp_path).ranges
 
 
@@ -176,7 +177,7 @@ def test_killed_between_epochs_it_ends_with_the_same_weights_and_ranges(
             raise KeyboardInterrupt
         return learning_rate(*arguments, **keywords)
 
-    monkeypatch.setattr("compress.stages.train.learning_rate", killed_in_the_second_epoch)
+    monkeypatch.setattr("compress.stages._fit.learning_rate", killed_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         qat().run(load_model(trained), data, seed=0, scratch=tmp_path)
     monkeypatch.undo()

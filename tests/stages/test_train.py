@@ -21,6 +21,7 @@ from compress.model.reference import embed
 from compress.stages._augment import Augmentation, step_generator
 from compress.stages._schedules import learning_rate
 from compress.stages.train import Train
+from tests._stages import with_options
 
 SMALL = ALNet(stem_stride=2, widths=(16, 16, 24), strides=(2, 2, 1), expansions=(1, 3, 3), head_width=64)
 
@@ -40,7 +41,9 @@ def fresh(data: Data) -> Model:
 
 
 def train(**options: Any) -> Train:
-    return Train(**{"epochs": 3, "batch_size": 20, "schedule": "one_cycle", "loss": CrossEntropy(), **options})
+    return with_options(
+        Train, **{"epochs": 3, "batch_size": 20, "schedule": "one_cycle", "loss": CrossEntropy(), **options}
+    )
 
 
 def weights(model: Model) -> dict[str, torch.Tensor]:
@@ -118,7 +121,7 @@ def test_killed_between_epochs_it_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return learning_rate(*arguments, **keywords)
 
-    monkeypatch.setattr("compress.stages.train.learning_rate", killed_in_the_second_epoch)
+    monkeypatch.setattr("compress.stages._fit.learning_rate", killed_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         train(**options).run(fresh(data), data, seed=1, scratch=tmp_path / "parts")
     monkeypatch.undo()

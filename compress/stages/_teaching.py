@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import nn
 from torch.nn import functional as F
 
-from compress.contracts import EmbeddingSpec, Loss, Model, Objective, Outputs, Preprocess, only_field
+from compress.contracts import (
+    BadInput,
+    Component,
+    EmbeddingSpec,
+    Loss,
+    Model,
+    Objective,
+    Outputs,
+    Preprocess,
+    only_field,
+)
 from compress.stages._augment import Augmentation
 from compress.stages._graph import TrainingGraph, layout, per_channel
-from compress.stages.train import Train
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taught(Train):
+class Teaching(Component):
     """Minimise ``hard_weight`` times the loss on the labels plus the weighted sum of the objectives given.
 
-    Student and teacher see the same augmented images. Kept are the weights with the best validation accuracy; where
-    nothing teaches the classifier, those of the epoch with the lowest loss.
+    Student and teacher see the same augmented images.
 
     Attributes:
         hard_weight: factor of ``loss``, the one on the labels.
@@ -35,23 +42,25 @@ class Taught(Train):
     embedding: Objective | None = only_field(Objective, "embedding")
     relational: Objective | None = only_field(Objective, "relational")
 
-    def _objectives(self) -> list[Objective]:
-        """Those that count."""
+    def objectives(self) -> list[Objective]:
+        """Those with a weight above 0."""
         given = (self.logits, self.embedding, self.relational)
         return [objective for objective in given if objective is not None and objective.weight > 0]
 
-    def _check_taught(self, model: Model, teacher: Model, *, shared_space: bool = False) -> None:
-        """Raises BadInput: the teacher's outputs are none that the objectives could compare the model's with."""
-        for objective in self._objectives():
+    def need_something(self) -> None:
+        """Raises BadInput where neither the labels nor a teacher would teach."""
+        if not self.hard_weight and not self.objectives():
+            raise BadInput("hard_weight: 0 leaves nothing to learn from; give logits, embedding or relational a weight")
+
+    def check(self, model: Model, teacher: Model, *, shared_space: bool = False) -> None:
+        """Raises BadInput where an objective cannot compare the teacher's outputs with the model's."""
+        for objective in self.objectives():
             objective.check(model, teacher, shared_space=shared_space)
 
-    def _taught_graph(self, model: Model, teacher: Model) -> TrainingGraph:
-        return TaughtGraph(model, self._augmentation(), self.loss, self.hard_weight, teacher, self._objectives())
-
-    def _score(self, line: Mapping[str, Any]) -> float:
-        """The accuracy says nothing of a classifier that is not taught; the loss does."""
-        classifies = self.hard_weight > 0 or (self.logits is not None and self.logits.weight > 0)
-        return super()._score(line) if classifies else -float(line["loss"])
+    @property
+    def classifies(self) -> bool:
+        """Whether it teaches the classifier; otherwise the accuracy says nothing, and the loss chooses the weights."""
+        return self.hard_weight > 0 or (self.logits is not None and self.logits.weight > 0)
 
 
 class TaughtGraph(TrainingGraph):
@@ -62,12 +71,12 @@ class TaughtGraph(TrainingGraph):
         model: Model,
         augmentation: Augmentation,
         loss: Loss,
-        hard_weight: float,
+        teaching: Teaching,
         teacher: Model,
-        objectives: Sequence[Objective],
     ) -> None:
         super().__init__(model, augmentation, loss)
-        self.hard_weight = hard_weight
+        objectives = teaching.objectives()
+        self.hard_weight = teaching.hard_weight
         self.spec = model.embedding
         self.teacher = _Teacher(teacher, model.preprocess) if objectives else None
         self.weights = [objective.weight for objective in objectives]

@@ -1,0 +1,255 @@
+"""The one loop that trains: SGD over augmented batches, resumable after every epoch."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
+from compress.contracts.networks import RetrievalNetwork
+from compress.data.batches import batches
+from compress.stages._augment import step_generator
+from compress.stages._graph import TrainingGraph, layout
+from compress.stages._order import epoch_order
+from compress.stages._schedules import learning_rate
+from compress.stages._teaching import TaughtGraph, Teaching
+from compress.stages._team import Team, all_processes
+from compress.stages._training import Training
+from compress.system import memory
+from compress.system.files import atomic
+from compress.system.progress import Ticker, say, ticker
+from validators.metrics import evaluate_retrieval
+
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training.
+
+    Attributes:
+        model: with the best weights, in a space of its own.
+        trained: its network, or what ``wrap`` put around it, with the same weights.
+    """
+
+    model: Model
+    trained: RetrievalNetwork
+
+
+def fit(
+    name: str,
+    training: Training,
+    model: Model,
+    data: Data,
+    *,
+    seed: int,
+    scratch: Path,
+    teaching: Teaching | None = None,
+    teacher: Model | Callable[[], Model] | None = None,
+    by_loss: bool = False,
+    wrap: Callable[[RetrievalNetwork], RetrievalNetwork] | None = None,
+    parallel: bool = True,
+) -> Fitted:
+    """Train a copy of ``model``'s network; its best weights are those that score best on the validation images.
+
+    Args:
+        name: of the stage, for messages and the history.
+        scratch: folder that keeps the progress: a killed training goes on from it and ends with the same weights.
+        teaching: what to learn from ``teacher`` beside the labels; both or neither.
+        teacher: or what makes it, called after the seed is set, because building a network draws random numbers.
+        by_loss: the best weights are those of the epoch with the lowest loss.
+        wrap: puts a network around the copied one, sharing its layers, and that is trained.
+        parallel: every process that torchrun started takes part; otherwise the first trains alone.
+
+    Raises:
+        BadInput: the loss stopped being a finite number, or the processes cannot share a batch evenly.
+    """
+    from lightning_fabric import Fabric
+
+    team = all_processes() if parallel else Team()
+    if training.batch(data) % team.count:
+        raise BadInput(
+            f"{name}.batch_size: {training.batch(data)} images cannot be shared evenly by "
+            f"{team.count} processes; make it a multiple of {team.count}"
+        )
+    task = functools.partial(
+        fit, name, training, model, seed=seed, teaching=teaching, teacher=teacher, by_loss=by_loss, wrap=wrap
+    )
+    team.call((task, data.fingerprint))
+    options = team.fabric_options(training.loss.classifies)
+    fabric = Fabric(accelerator=training.accelerator, precision=training.precision, **options)
+    fabric.launch()
+    network = copy.deepcopy(model.network)
+    trained = network if wrap is None else wrap(network)
+    torch.manual_seed(seed)  # weights of the objective
+    taught_by = teacher() if callable(teacher) else teacher
+    graph = _graph(training, replace(model, network=trained), teaching, taught_by)
+    graph.team = team
+    graph.prepare(data.train)
+    graph.freeze(training.frozen(network))
+    optimizer = torch.optim.SGD(graph.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay)
+    module, optimizer = fabric.setup(layout(graph, torch.channels_last), optimizer)
+
+    state_file = scratch / "state.pt"
+    stored = torch.load(state_file, map_location="cpu", weights_only=True) if state_file.is_file() else None
+    progress = _Progress.restored(team.firsts(stored), graph, optimizer)
+    if progress.epoch:
+        say(f"{name}: resuming after epoch {progress.epoch} of {training.epochs}")
+    steps = training.steps(data)
+    with ticker(name, training.epochs * steps, "steps") as bar, memory.kept(), team.synchronised(graph.network):
+        bar.advance(progress.epoch * steps)
+        while progress.epoch < training.epochs:
+            line = _epoch(name, training, fabric, module, optimizer, data, model.embedding, seed, progress.epoch, bar)
+            progress.finish_epoch(line, -line["loss"] if by_loss else _score(line), graph)
+            if team.number == 0:
+                progress.save(state_file, graph, optimizer)
+    trained.load_state_dict(progress.best_weights)
+    network = layout(network.cpu(), torch.contiguous_format).requires_grad_(True)
+    history = (*model.history, *progress.history)
+    return Fitted(replace(model, network=network, history=history, space=None, ranges={}), trained)
+
+
+def _graph(training: Training, model: Model, teaching: Teaching | None, teacher: Model | None) -> TrainingGraph:
+    if teaching is None or teacher is None:
+        return TrainingGraph(model, training.augmentation(), training.loss)
+    return TaughtGraph(model, training.augmentation(), training.loss, teaching, teacher)
+
+
+def _score(line: Mapping[str, Any]) -> float:
+    """How good an epoch's weights are, given what it logs."""
+    return float(line["validation_mAP"] if "validation_mAP" in line else line["validation_accuracy"])
+
+
+def _epoch(
+    name: str,
+    training: Training,
+    fabric: Any,
+    graph: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: Data,
+    embedding: EmbeddingSpec,
+    seed: int,
+    epoch: int,
+    bar: Ticker,
+) -> dict[str, Any]:
+    batch_size, steps = training.batch(data), training.steps(data)
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order = epoch_order(data.train.labels, batch_size, training.per_class, random)[: steps * batch_size]
+    torch.manual_seed(seed * 1_000_003 + epoch)  # dropout
+    graph.train()
+    started, loss_sum = time.monotonic(), torch.zeros((), device=fabric.device)
+    for number, (images, labels) in enumerate(batches(data.train, batch_size, order)):
+        step = epoch * steps + number
+        rate = learning_rate(training.schedule, training.lr, step, training.epochs * steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss, _ = graph(*_to_device(images, labels, fabric.device), step_generator(seed, step))
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        _add_sparsity(graph, training.bn_sparsity)
+        if training.clip_norm is not None:
+            fabric.clip_gradients(graph, optimizer, max_norm=training.clip_norm)
+        optimizer.step()
+        loss_sum += loss.detach()
+        bar.advance(1, f"epoch {epoch + 1}/{training.epochs}")
+    seconds = time.monotonic() - started
+    mean_loss = float(loss_sum) / steps
+    if not np.isfinite(mean_loss):
+        raise BadInput(f"{name}.lr: {training.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower {name}.lr")
+    if mean_loss == 0:
+        say(f"{name}: the loss of epoch {epoch + 1} is 0: nothing was learnt; change {name}.loss")
+    measured = (
+        {"validation_mAP": _mean_average_precision(graph, data.validation, embedding, fabric.device)}
+        if training.ranks(data)
+        else {"validation_accuracy": _accuracy(graph, data.validation, fabric.device)}
+    )
+    ((score, value),) = measured.items()
+    say(
+        f"{name}: epoch {epoch + 1}/{training.epochs}  loss {mean_loss:.4f}  {score.replace('_', ' ')} {value:.4f}  "
+        f"{steps * batch_size / seconds:,.0f} images/s"
+    )
+    return {"stage": name, "epoch": epoch + 1, "loss": mean_loss, **measured, "lr": rate}
+
+
+def _add_sparsity(graph: nn.Module, weight: float) -> None:
+    """The subgradient of the L1 penalty, which is 0 at 0."""
+    for layer in graph.modules() if weight else ():
+        if isinstance(layer, nn.BatchNorm2d) and layer.weight.requires_grad:
+            assert layer.weight.grad is not None
+            layer.weight.grad += weight * layer.weight.detach().sign()
+
+
+def _to_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+
+
+@torch.no_grad()
+def _evaluated(graph: nn.Module, images: ImageSet, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Embeddings [n, D] and number of right answers, batch by batch."""
+    graph.eval()
+    for batch, labels in batches(images, _EVALUATION_BATCH, np.arange(len(images))):
+        yield graph(*_to_device(batch, labels, device))
+
+
+def _accuracy(graph: nn.Module, images: ImageSet, device: torch.device) -> float:
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    for _, count in _evaluated(graph, images, device):
+        right += count
+    return int(right) / len(images)
+
+
+def _mean_average_precision(
+    graph: nn.Module, images: ImageSet, embedding: EmbeddingSpec, device: torch.device
+) -> float:
+    """Leave-one-out; 0 where the embeddings cannot be ranked, as those of a network that has just diverged."""
+    features = torch.cat([embeddings for embeddings, _ in _evaluated(graph, images, device)]).float().cpu().numpy()
+    try:
+        scores = evaluate_retrieval(
+            features, features, images.labels, images.labels, distance=embedding.distance, exclude_self=True
+        )
+    except ValueError:
+        return 0.0
+    return scores["mAP"]
+
+
+class _Progress:
+    """What a run killed between two epochs needs to end with the same weights."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        self.best_score = -np.inf
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    def finish_epoch(self, line: dict[str, Any], score: float, graph: TrainingGraph) -> None:
+        self.epoch += 1
+        self.history.append(line)
+        if score >= self.best_score or not self.best_weights:  # of equal epochs the later one has learnt longer
+            self.best_score = score
+            self.best_weights = {name: t.detach().cpu().clone() for name, t in graph.network.state_dict().items()}
+
+    def save(self, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer) -> None:
+        state = {"progress": vars(self), "graph": graph.state_dict(), "optimizer": optimizer.state_dict()}
+        with atomic(path) as unfinished:
+            torch.save(state, unfinished)
+
+    @classmethod
+    def restored(
+        cls, state: Mapping[str, Any] | None, graph: TrainingGraph, optimizer: torch.optim.Optimizer
+    ) -> _Progress:
+        """What ``save`` wrote, where that was before; None begins."""
+        progress = cls()
+        if state is not None:
+            graph.load_state_dict(state["graph"])
+            optimizer.load_state_dict(state["optimizer"])
+            vars(progress).update(state["progress"])
+        return progress

@@ -1,0 +1,142 @@
+"""The options of a training, which every stage that trains has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
+from torch import nn
+
+from compress.contracts import BadInput, Component, Data, Division, Loss, Model, component_field
+from compress.data.answers import answerable, share_for_two
+from compress.plugins import did_you_mean
+from compress.stages._augment import Augmentation
+from compress.stages._order import epoch_length
+from compress.stages._schedules import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Component):
+    """How ``fit`` trains.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step; the incomplete last batch of an epoch is left out.
+        per_class: draw a batch as so many images of each of exactly ``batch_size / per_class`` classes, which the
+            losses of metric learning need. An epoch has as many batches as one pass over all images; where classes
+            differ in size, small ones repeat images, augmented differently, and a very large one shows a part of its
+            images, another one each epoch. None draws images whatever their class.
+        lr: peak learning rate.
+        momentum: of SGD.
+        weight_decay: L2 penalty on every parameter, as published.
+        bn_sparsity: L1 penalty on the scales of batch normalisation, which drives those of needless channels to zero
+            for ``prune: {importance: bn_scale}`` (network slimming, Liu et al. 2017, eq. 1; 1e-5 to 1e-4 there).
+        clip_norm: longest gradient, over all parameters (L2); longer ones are shortened. None, as published, takes them
+            as they are: with batches of 64 and a rate of 0.1 single gradients a hundred times the usual length were
+            seen to ruin ALNet for good.
+        schedule: how the learning rate falls, see ``_schedules``.
+        loss: the objective.
+        freeze: parts of the network that stay as they are, such as ``[trunk]``: their weights are not trained, and
+            their batch normalisation keeps and uses its statistics.
+        horizontal_flip: mirror half of the images.
+        random_crop: shift by up to this many pixels.
+        min_scale: zoom into a random part of at least this share of the area; 1 never zooms.
+        rotation: turn by up to so many degrees either way.
+        color_jitter: contrast and saturation change by a factor between 1 - this and 1 + this, brightness by up to this
+            many standard deviations.
+        blur: mix with the image under a Gaussian of so many pixels (its standard deviation), by a random share.
+        noise: add Gaussian noise of up to so many standard deviations of the normalised image.
+        erase: hide a random rectangle of up to this share of the area (random erasing, Zhong et al. 2020).
+        accelerator: where to train; ``auto`` takes a GPU if there is one.
+        precision: Lightning Fabric's name of the arithmetic.
+    """
+
+    epochs: Annotated[int, Ge(1)] = 200
+    batch_size: Annotated[int, Ge(2)] = 128
+    per_class: Annotated[int, Ge(2)] | None = None
+    lr: Annotated[float, Gt(0)] = 0.1
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    bn_sparsity: Annotated[float, Ge(0)] = 0.0
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    schedule: Schedule = "step"
+    loss: Loss = component_field(Loss, default="cross_entropy")
+    freeze: tuple[str, ...] = ()
+    horizontal_flip: bool = False
+    random_crop: Annotated[int, Ge(0)] = 0
+    min_scale: Annotated[float, Gt(0), Le(1)] = 1.0
+    rotation: Annotated[float, Ge(0), Le(180)] = 0.0
+    color_jitter: Annotated[float, Ge(0), Lt(1)] = 0.0
+    blur: Annotated[float, Ge(0), Le(16)] = 0.0
+    noise: Annotated[float, Ge(0)] = 0.0
+    erase: Annotated[float, Ge(0), Lt(1)] = 0.0
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+
+    def check(self, model: Model) -> None:
+        """Raises BadInput for a network, or a way to compare its embeddings, that these options do not fit."""
+        self.loss.check(model.network)
+        if self.loss.distance not in (None, model.embedding.distance):
+            raise BadInput(
+                f"loss: {self.loss.component_name()} trains embeddings to be compared by {self.loss.distance}, not by "
+                f"{model.embedding.distance}; set model.distance: {self.loss.distance}"
+            )
+        if self.per_class is not None and self.batch_size % self.per_class:
+            raise BadInput(f"per_class: {self.per_class} does not divide batch_size {self.batch_size}; change one")
+        if self.per_class == self.batch_size:
+            raise BadInput(
+                f"per_class: a batch of {self.batch_size} would hold one class alone, which teaches nothing; set "
+                f"batch_size to {2 * self.per_class} or more"
+            )
+        self.frozen(model.network)
+
+    def check_data(self, division: Division) -> None:
+        """Raises BadInput for images that a batch cannot be drawn from, or the best weights not be chosen with."""
+        if self.per_class is not None:
+            classes = len(np.unique(division.train))
+            if classes * self.per_class < self.batch_size:
+                raise BadInput(
+                    f"per_class: a batch of {self.batch_size} holds {self.batch_size // self.per_class} classes, but "
+                    f"{classes} train; set batch_size to {classes * self.per_class} or less"
+                )
+        if self.ranks(division) and not answerable(division.validation, division.validation, leave_one_out=True).any():
+            share = share_for_two(np.concatenate([division.train, division.validation]))
+            remedy = "add images" if share is None else f"set data.validation_share to {share} or more"
+            raise BadInput(
+                f"loss: {self.loss.component_name()} has the best weights chosen by searching, but no validation image "
+                f"has another one of its class to find; {remedy}"
+            )
+
+    def ranks(self, data: Data | Division) -> bool:
+        """Whether the best weights are those that rank the validation images best, not those that name most."""
+        return data.open_set or not self.loss.classifies
+
+    def frozen(self, network: nn.Module) -> list[nn.Module]:
+        """The parts that ``freeze`` names.
+
+        Raises:
+            BadInput: the network has no such part, or nothing would be left to train.
+        """
+        parts = {name: part for name, part in network.named_modules() if name}
+        for name in self.freeze:
+            if name not in parts:
+                own = ", ".join(name for name, _ in network.named_children())
+                near = did_you_mean(name, list(parts))
+                raise BadInput(f"freeze: the network has no part '{name}'{near} (it has {own})")
+        frozen = [parts[name] for name in self.freeze]
+        if {*network.parameters()} <= {weights for part in frozen for weights in part.parameters()}:
+            raise BadInput(f"freeze: {', '.join(self.freeze)} leave nothing to train; name fewer parts")
+        return frozen
+
+    def augmentation(self) -> Augmentation:
+        return Augmentation(**{option.name: getattr(self, option.name) for option in fields(Augmentation)})
+
+    def steps(self, data: Data) -> int:
+        """Of an epoch."""
+        return epoch_length(data.train.labels, self.batch(data), self.per_class)
+
+    def batch(self, data: Data) -> int:
+        """Images of a step."""
+        return self.batch_size if self.per_class else min(self.batch_size, len(data.train))
