@@ -71,10 +71,12 @@ def fit(
         parallel: every process that torchrun started takes part; otherwise the first trains alone.
 
     Raises:
-        BadInput: the loss stopped being a finite number, or the processes cannot share a batch evenly.
+        BadInput: ``training.check_data`` refuses the images, the loss stopped being a finite number, or the processes
+            cannot share a batch evenly.
     """
     from lightning_fabric import Fabric
 
+    training.check_data(data.division)
     team = all_processes() if parallel else Team()
     if training.batch(data) % team.count:
         raise BadInput(

@@ -106,13 +106,15 @@ def test_an_epoch_that_teaches_nothing_is_said(data: Data, tmp_path: Path, capsy
         assert ("the loss of epoch 1 is 0" in capsys.readouterr().err) != silent
 
 
-def test_a_stage_ends_with_weights_even_where_no_score_is_a_number(data: Data, tmp_path: Path) -> None:
+def test_no_epoch_is_trained_where_no_score_would_be_a_number(data: Data, tmp_path: Path) -> None:
     alone = ImageSet(data.validation.images[np.arange(3)], np.arange(3), data.validation.ids[:3])
-    model = with_options(Train, epochs=1, **OPTIONS).run(
-        fresh(data), replace(data, validation=alone), seed=0, scratch=tmp_path
-    )
-    assert np.isnan(model.history[-1]["validation_mAP"])
-    assert all(tensor.isfinite().all() for tensor in model.network.state_dict().values())
+    lonely = replace(data, validation=alone)
+    with pytest.raises(BadInput, match=r"loss: triplet .*no validation image has another one of its class to find"):
+        with_options(Train, epochs=1, **OPTIONS).run(fresh(data), lonely, seed=0, scratch=tmp_path)
+    # The control: accuracy needs no second image of a class.
+    accuracy = with_options(Train, epochs=1, batch_size=32, lr=0.01, schedule="constant", loss=CrossEntropy())
+    model = accuracy.run(fresh(data), lonely, seed=0, scratch=tmp_path)
+    assert "validation_accuracy" in model.history[-1]
 
 
 def test_the_later_of_tied_epochs_wins(data: Data) -> None:
