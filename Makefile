@@ -26,7 +26,7 @@ e2e: $(VENV)/e2e.stamp  ## the search page and the report in headless Chromium (
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict
 
-fuzz: $(VENV)/dev.stamp  ## 10,000 hostile recipes, bundles, archives and folders; an hour
+fuzz: $(VENV)/dev.stamp  ## 10,000 hostile recipes, bundles, archives and folders; a quarter of an hour
 	OMP_NUM_THREADS=1 FUZZ_INPUTS=10000 $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/fuzz
 
 bench: $(VENV)/dev.stamp  ## the timings of docs/results.md; minutes, on an idle machine

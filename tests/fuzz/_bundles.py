@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,13 +14,26 @@ from unittest.mock import patch
 import numpy as np
 
 from compress.bundle.golden import read_golden
+from compress.bundle.manifest import MANIFEST
 from compress.commands.compare import compare
 from compress.commands.verify import verify
 from compress.contracts import ImageArray, Runtime
 from compress.gallery.store import GALLERY, read_thumbnail
 from compress.report import write_report
+from compress.system.files import remove
 from tests.fuzz._guard import guarded
 from validators.isolation import Execution
+
+
+def small(bundle: Path, folder: Path) -> Path:
+    """A copy of ``bundle`` in ``folder`` with one artifact on one runtime: judging ten takes seconds."""
+    shutil.copytree(bundle, folder)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for artifact in manifest["artifacts"][1:]:
+        remove(folder / artifact["path"])
+    manifest["artifacts"] = [{**manifest["artifacts"][0], "other_runtimes": []}]
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
 
 
 @contextmanager
