@@ -17,6 +17,7 @@ from compress.gallery.nearest import Match
 from compress.system.output import lasting_streams, printable
 from compress.system.progress import say
 from tests._command import REPOSITORY, compress
+from tests.commands.test_tables import entry
 
 HOSTILE = "a\x1b[2J\nFAILED\r\tb\u202egnp.exe\u2028\x9b31m\x07\ud800"
 
@@ -29,8 +30,8 @@ def test_only_what_moves_hides_or_reorders_is_escaped() -> None:
 
 def test_tables_and_log_print_names_of_strangers_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print_matches([Match("[/b]" + HOSTILE, HOSTILE, 0.5)])
-    entry = {"path": "artifacts/n.\x1b", "precision": "[/red]\x1b", "bytes": 1, "evidence": "\n", "gates": []}
-    print_table(f"[/bold]{HOSTILE}", [entry])
+    row = entry("[/red]\x1b", "native", 0).model_copy(update={"path": "artifacts/n.\x1b", "evidence": "\n"})
+    print_table(f"[/bold]{HOSTILE}", [row])
     with redirect_stderr(StringIO()) as log:
         say(HOSTILE)
     printed = capsys.readouterr().out + log.getvalue()
