@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.contracts import Model
+from compress.contracts import Architecture, Model
 
 if TYPE_CHECKING:
     import torch
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def model_sha256(model: Model) -> str:
     """sha256 over the architecture, its options, what pruning left of it, the classes, every tensor and range."""
     learned = [dict(model.ranges)] if model.ranges else []
-    return _digest(model, model.network.state_dict(), model.classes, *learned)
+    return _digest(model, model.architecture, model.network.state_dict(), model.classes, *learned)
 
 
 def space_id(model: Model) -> str:
-    """Names the embedding space: it changes exactly when a gallery index must be built anew.
+    """The name of the embedding space: it changes exactly when a gallery index must be built anew.
 
     That is with any tensor behind the embedding, the preprocessing or the embedding's kind and distance; another
     classifier on the same embedding keeps it. A student that was taught to share its teacher's space has the teacher's.
@@ -31,11 +31,13 @@ def space_id(model: Model) -> str:
     if model.space is not None:
         return model.space
     tensors = {name: t for name, t in model.network.state_dict().items() if not name.startswith("classifier.")}
-    return _digest(model, tensors, asdict(model.preprocess), asdict(model.embedding))[:16]
+    # Where weights came from, such as 'pretrained: true', is forgotten: the tensors themselves are counted.
+    bare = model.architecture.bare()
+    return _digest(model, bare, tensors, asdict(model.preprocess), asdict(model.embedding))[:16]
 
 
-def _digest(model: Model, tensors: Mapping[str, torch.Tensor], *more: Any) -> str:
-    name, options = model.architecture.component_name(), model.architecture.options()
+def _digest(model: Model, architecture: Architecture, tensors: Mapping[str, torch.Tensor], *more: Any) -> str:
+    name, options = architecture.component_name(), architecture.options()
     digest = hashlib.sha256(json.dumps([name, options, model.pruned, *more], sort_keys=True).encode())
     for key, tensor in sorted(tensors.items()):
         digest.update(key.encode())

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from architectures.alnet import ALNet
+from architectures.efficientnet_lite0 import EfficientNetLite0
+from architectures.gem import GeM
 from compress.contracts import EmbeddingSpec, Model, Preprocess
 from compress.model.identity import model_sha256, space_id
 
@@ -58,3 +60,12 @@ def test_another_classifier_keeps_the_space_but_is_another_model(model: Model) -
     other = replace(changed(model, classifier), classes=("x", "y", "z"))
     assert space_id(other) == space
     assert model_sha256(other) != name
+
+
+def test_the_space_does_not_depend_on_where_the_weights_came_from(model: Model) -> None:
+    fresh = replace(model, architecture=EfficientNetLite0())
+    taken = replace(model, architecture=EfficientNetLite0(pretrained=True))
+    assert space_id(fresh) == space_id(taken) != space_id(model)
+    assert model_sha256(fresh) != model_sha256(taken)
+    inside = replace(model, architecture=GeM(trunk=EfficientNetLite0(pretrained=True)))
+    assert space_id(inside) == space_id(replace(model, architecture=GeM(trunk=EfficientNetLite0())))
