@@ -21,6 +21,7 @@ from compress.stages._augment import step_generator
 from compress.stages._graph import TrainingGraph, layout
 from compress.stages._order import epoch_order
 from compress.stages._schedules import learning_rate
+from compress.stages._statistics import keeping_up
 from compress.stages._teaching import TaughtGraph, Teaching
 from compress.stages._team import Team, all_processes
 from compress.stages._training import Training
@@ -107,7 +108,13 @@ def fit(
     if progress.epoch:
         say(f"{name}: resuming after epoch {progress.epoch} of {training.epochs}")
     steps = training.steps(data)
-    with ticker(name, training.epochs * steps, "steps") as bar, memory.kept(), team.synchronised(graph.network):
+    total = training.epochs * steps
+    with (
+        ticker(name, total, "steps") as bar,
+        memory.kept(),
+        keeping_up(graph.network, total),
+        team.synchronised(graph.network),
+    ):
         bar.advance(progress.epoch * steps)
         while progress.epoch < training.epochs:
             line = _epoch(name, training, fabric, module, optimizer, data, model.embedding, seed, progress.epoch, bar)
