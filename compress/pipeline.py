@@ -16,7 +16,8 @@ from compress.report import write_report
 from compress.run import gallery
 from compress.run.check_artifact import check
 from compress.run.compatibility import matrix
-from compress.run.controls import controls
+from compress.run.controls import broken_outputs, controls
+from compress.run.learned import require_learned
 from compress.run.prepare import prepare
 from compress.run.rankings import write_rankings
 from compress.run.steps import export_all, held_out_of, teacher_of, train
@@ -45,21 +46,23 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         if trained is None:
             return None
         model, stages = trained
+        held_out, labels, ids = held_out_of(data, recipe)
+        trial = Trial(work, recipe.validation, model, held_out, data.fingerprint)
+        require_learned(trial)
         exported = export_all(work, recipe, model, data)
         if until == "export":
             return None
         artifacts = [artifact for artifact, _ in exported]
-        held_out, labels, ids = held_out_of(data, recipe)
-        trial = Trial(work, recipe.validation, model, held_out, data.fingerprint)
         index = gallery.write(trial, recipe.gallery, recipe.name)
-        golden = make_golden(held_out.probes, labels, ids, embed(model, held_out.probes), index, data.leave_one_out)
+        probes, broken = held_out.probes, broken_outputs(model, held_out.probes, recipe.seed)
+        golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out, broken)
         write_golden(folder / "golden", golden, model.classes, index, recipe.data.images_license or recipe.license)
         checked = [check(trial, artifact, golden, index) for artifact in artifacts]
         findings = Findings(
             trial.source(),
             tuple(each.entry for each in checked),
             gallery.describe(trial, recipe.gallery.index, index, recipe.seed),
-            controls(trial, artifacts, labels, recipe.seed),
+            controls(trial, artifacts, golden),
             matrix(trial, checked, teacher_of(recipe, model)),
         )
         write_rankings(trial, checked, index, recipe.gallery.thumbnail)

@@ -32,6 +32,7 @@ RULES = {
     "max_rel_error": Rule("parity", "max_rel_error", "at most"),
     "top10_overlap": Rule("parity", "top10_overlap", "at least"),
     "golden_neighbours": Rule("neighbours", "golden_neighbours", "at least"),
+    "control_ratio": Rule("separation", "control_ratio", "at most"),
     "bit_flip_rate": Rule("parity", "bit_flip_rate", "at most"),
     "mAP": Rule("retrieval", "mAP", "at least"),
     "mAP_drop": Rule("retrieval", "mAP_drop", "at most"),
@@ -45,6 +46,7 @@ RULES = {
 }
 """Gate -> what it limits.
 
+control_ratio is how far an artifact is from the PyTorch model, in units of its distance from the nearest broken model;
 latency_ms is one image on one thread, latency_ratio the same divided by the PyTorch model's in the same run, which
 depends less on the machine; mobile_problems counts what PyTorch Mobile would refuse in a TorchScript file; index_recall
 is the recall@10 of the gallery's index, and belongs to no artifact.
@@ -111,7 +113,7 @@ def default_limits(precision: str, file_format: str | None = None, kind: Embeddi
             f"precision: '{precision}' has no limits (those that have: {', '.join(_LIMITS)}); update Compress"
         )
     codes = {"bit_flip_rate": _FLIPPED_BITS.get(precision, _FLIPPED_BITS_OF_OTHERS)} if kind == "binary" else {}
-    limits = {**_LIMITS[precision], **_FORMAT_LIMITS.get(file_format or "", {}), **codes}
+    limits = {"control_ratio": 1.0, **_LIMITS[precision], **_FORMAT_LIMITS.get(file_format or "", {}), **codes}
     if kind == "local":
         limits["golden_neighbours"] = min(limits["golden_neighbours"], _LOCAL_NEIGHBOURS)
     return limits

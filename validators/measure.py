@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Latency, Observation, Runtime
+from validators import MachineFailed
 from validators.gates import STATIC, evaluate_gates, located
 from validators.isolation import execute
 from validators.results import Execution, Gate, LatencyResult, Measurement
@@ -49,7 +50,11 @@ def measure(
     checks: Sequence[Check],
     embedding: EmbeddingSpec,
 ) -> Measured:
-    """Execute an artifact and run every check on its embeddings."""
+    """Execute an artifact and run every check on its embeddings.
+
+    Raises:
+        MachineFailed: the machine lacked memory, disk space or time; that says nothing about the artifact.
+    """
     images = {"queries": held_out.queries.images, "probes": held_out.probes}
     if not held_out.leave_one_out and not held_out.multi_scale:
         images["gallery"] = held_out.gallery.images
@@ -57,6 +62,8 @@ def measure(
     timeout_s = 600 + sum(len(array) for array in images.values())
     latency = None if runtime.evidence == "reference" else (WARM_UP, TIMED)
     done = execute(runtime, path, images, latency=latency, timeout_s=timeout_s)
+    if done.lacking is not None:
+        raise MachineFailed(f"{done.failure}; free {done.lacking} and start the same command again")
     if done.outputs is None:
         return Measured(Measurement(), done.failure, None)
     queries = done.outputs["queries"]
@@ -123,6 +130,6 @@ def judge(
         known = {name: limit for name, limit in limits.items() if name in STATIC}
         return (Gate(name="runs", limit=1, value=0, passed=False), *evaluate_gates(known, static))
     values: dict[str, float | None] = dict(static)
-    for section in ("parity", "retrieval", "ranking", "neighbours", "latency_ms"):
+    for section in ("parity", "retrieval", "ranking", "neighbours", "separation", "latency_ms"):
         values |= located(section, getattr(measurement, section))
     return evaluate_gates(limits, values)

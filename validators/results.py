@@ -207,6 +207,17 @@ class Neighbours(Part):
     golden_neighbours: Measured
 
 
+class Separation(Part):
+    """Is an artifact nearer to the PyTorch model than to any broken export?
+
+    ``control_ratio`` is its distance from the PyTorch model divided by that from the nearest broken model,
+    ``nearest_control``, over all golden images; below 1 for a faithful file, however coarsely it rounds.
+    """
+
+    control_ratio: Measured
+    nearest_control: str | None
+
+
 class LatencyResult(Part):
     """The time for one image.
 
@@ -250,12 +261,15 @@ class Measurement(Part):
         neighbours: the golden images searched in the bundle's gallery.
     """
 
+    left_out = frozenset({"separation"})
+
     parity: Parity | None = None
     ranking: Ranking | None = None
     retrieval: Retrieval | None = None
     latency_ms: LatencyResult | None = None
     notes: tuple[str, ...] = ()
     neighbours: Neighbours | None = None
+    separation: Separation | None = None
 
 
 class Execution(Measurement):

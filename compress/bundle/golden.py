@@ -3,6 +3,7 @@
 ``golden/images/NNN.png`` are the uint8 RGB images after resizing, exactly what an artifact takes, and
 ``golden/images.u8`` are the same pixels one after the other (NHWC), for apps without a PNG decoder;
 ``golden/embeddings.f32`` holds the PyTorch model's embeddings, little-endian float32, row by row;
+``golden/controls.f32`` holds what broken models give, one after the other in the same layout;
 ``golden/golden.json`` names all of them, with each image's nearest neighbours in the gallery and, for hash codes, the
 code, so that Python, Kotlin and Swift read the same files.
 """
@@ -10,8 +11,8 @@ code, so that Python, Kotlin and Swift read the same files.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Golden:
         sources: the data set's name of each image.
         neighbours: of each image, nearest first, in the bundle's gallery index and with the PyTorch model's features.
         leave_one_out: a neighbour is never the image's own source.
+        controls: by name, what broken models give for the images, float32 [P, D] each; empty in older packs.
     """
 
     images: np.ndarray
@@ -53,6 +55,7 @@ class Golden:
     sources: tuple[str, ...]
     neighbours: tuple[tuple[Match, ...], ...]
     leave_one_out: bool
+    controls: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -60,9 +63,22 @@ class Golden:
         return tuple(f"images/{number:03d}.png" for number in range(len(self.sources)))
 
     @property
+    def broken(self) -> dict[str, np.ndarray]:
+        """``controls``, and those that follow from the right embeddings; empty in older packs."""
+        return {**self.controls, **rearranged(self.embeddings)} if self.controls else {}
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         """What ``search.nearest`` takes as ``without``."""
         return self.sources if self.leave_one_out else ()
+
+
+def rearranged(embeddings: np.ndarray) -> dict[str, np.ndarray]:
+    """What files give that always answer the same, or answer for another image: float32 [P, D] each, by name."""
+    return {
+        "constant_output": np.repeat(embeddings[:1], len(embeddings), axis=0),
+        "shuffled_outputs": np.roll(embeddings, 1, axis=0),
+    }
 
 
 def choose_probes(images: ImageSet, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -86,6 +102,7 @@ def make_golden(
     embeddings: np.ndarray,
     gallery: Gallery,
     leave_one_out: bool,
+    controls: Mapping[str, np.ndarray] | None = None,
 ) -> Golden:
     """The pack of these images, with their neighbours in ``gallery``."""
     left_out = tuple(sources) if leave_one_out else ()
@@ -94,7 +111,7 @@ def make_golden(
     neighbours = tuple(
         tuple(Match(match.name, match.label, float(f"{match.distance:.6g}")) for match in matches) for matches in found
     )
-    return Golden(images, labels, embeddings, tuple(sources), neighbours, leave_one_out)
+    return Golden(images, labels, embeddings, tuple(sources), neighbours, leave_one_out, controls or {})
 
 
 def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: Gallery, license: str) -> None:
@@ -116,6 +133,16 @@ def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: 
         entries.append({**entry, "neighbours": [asdict(match) for match in golden.neighbours[number]]})
     (folder / "images.u8").write_bytes(golden.images.tobytes())
     (folder / "embeddings.f32").write_bytes(golden.embeddings.astype(_FLOAT).tobytes())
+    controls: dict[str, Any] = {}
+    if golden.controls:
+        stacked = np.stack(list(golden.controls.values())).astype(_FLOAT)
+        (folder / "controls.f32").write_bytes(stacked.tobytes())
+        controls["controls"] = {
+            "file": "controls.f32",
+            "dtype": "float32 little-endian",
+            "shape": list(stacked.shape),
+            "names": list(golden.controls),
+        }
     write_json(
         folder / "golden.json",
         {
@@ -127,6 +154,7 @@ def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: 
                 "dtype": "float32 little-endian",
                 "shape": list(golden.embeddings.shape),
             },
+            **controls,
             "gallery": {
                 "file": "../gallery/gallery.sqlite",
                 "kind": gallery.embedding.kind,
@@ -159,6 +187,7 @@ def read_golden(folder: Path) -> Golden:
             tuple(str(entry["source"]) for entry in entries),
             tuple(tuple(_match(match) for match in entry["neighbours"]) for entry in entries),
             bool(content["gallery"]["leave_one_out"]),
+            _controls(folder, content),
         )
         if not len(images) == len(embeddings) == len(entries):
             raise ValueError(f"{len(entries)} images, {len(images)} tensors, {len(embeddings)} embeddings")
@@ -202,6 +231,17 @@ def _class(number: Any) -> int:
     if type(number) is not int or not 0 <= number < _MOST_CLASSES:
         raise ValueError(f"class {str(number)[:40]!r}")
     return number
+
+
+def _controls(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Raises as ``_array``, and where the arrays are not those of the golden images."""
+    if "controls" not in content:
+        return {}
+    names, shape = content["controls"]["names"], content["controls"]["shape"]
+    stacked = _array(folder, "controls.f32", _FLOAT, shape, dimensions=3)
+    if len(names) != len(stacked) or shape[1:] != content["embeddings"]["shape"]:
+        raise ValueError("controls.f32 has another shape than golden.json says")
+    return {str(name): outputs for name, outputs in zip(names, stacked, strict=True)}
 
 
 def _match(values: dict[str, Any]) -> Match:

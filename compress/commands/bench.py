@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from compress.bundle.golden import read_golden
 from compress.bundle.manifest import read_manifest
 from compress.contracts import BadInput, MissingTool, OperatorTime, Runtime
 from compress.system.progress import say, ticker
+
+if TYPE_CHECKING:
+    from validators.isolation import Execution
 
 ROUNDS, WARM_UP, TIMED = 5, 20, 100
 
@@ -91,7 +95,7 @@ def side_by_side(
         image: uint8 [1, H, W, 3].
         profile: ask the runtimes where the time goes, too.
     """
-    from validators.isolation import Execution, execute
+    from validators.isolation import execute
     from validators.operators import operators
 
     rounds: list[list[Execution]] = [[] for _ in subjects]
@@ -112,12 +116,18 @@ def side_by_side(
     ]
 
 
-def _timing(path: str, runtime: Runtime, rounds: Sequence) -> Timing:
+def _timing(path: str, runtime: Runtime, rounds: Sequence[Execution]) -> Timing:
+    from validators import MachineFailed
+
     name = runtime.component_name()
+    for execution in rounds:
+        if execution.lacking is not None:
+            raise MachineFailed(f"{execution.failure}; free {execution.lacking} and start again")
     failure = next((r.failure for r in rounds if r.failure is not None), None)
     if failure is not None:
         say(f"bench: {failure}")
         return Timing(path, name, reason=failure)
-    medians, tails = ([getattr(r.latency, field) for r in rounds] for field in ("median", "p95"))
-    peak = max(r.peak_bytes or 0 for r in rounds)
-    return Timing(path, name, statistics.median(medians), statistics.median(tails), peak)
+    timed = [each.latency for each in rounds if each.latency is not None]
+    median = statistics.median(latency.median for latency in timed)
+    tail = statistics.median(latency.p95 for latency in timed)
+    return Timing(path, name, median, tail, max(each.peak_bytes or 0 for each in rounds))

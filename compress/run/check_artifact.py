@@ -25,6 +25,7 @@ from validators.gates import INDEX_RECALL, default_limits
 from validators.measure import executed, measure, static_values, unexecuted
 from validators.pytorch_mobile import described
 from validators.results import Execution, Measurement, Part
+from validators.separation import separation
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def _on(
             return _Outcome(measurement=done.measurement, failure=done.failure, ranked=None)
         _save(embeddings, sample(done.observation, trial.held_out))
         overlap = neighbour_overlap(golden, gallery, done.observation.probes)
+        apart = separation(golden.embeddings, done.observation.probes, golden.broken, trial.model.embedding)
         ranker = Rankings(trial.held_out, gallery, trial.model.classes, trial.model.embedding)
         return _Outcome(
-            measurement=done.measurement.model_copy(update={"neighbours": overlap}),
+            measurement=done.measurement.model_copy(update={"neighbours": overlap, "separation": apart}),
             failure=None,
             ranked=ranker.of(done.observation, file.path, name),
         )

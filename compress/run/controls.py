@@ -14,26 +14,29 @@ from pathlib import Path
 import numpy as np
 from pydantic import RootModel
 
+from compress.bundle.golden import Golden
 from compress.bundle.manifest import Control
 from compress.contracts import Artifact, Check, EmbeddingSpec, HeldOut, ImageSet, Model, Observation
 from compress.model.reference import embed
 from compress.run.check_artifact import limits_of
 from compress.run.trial import Trial
+from compress.system.files import artifact_sha256
 from compress.system.progress import say
 from validators.gates import RULES
 from validators.measure import judge as judge_gates
 from validators.results import Measurement
+from validators.separation import separation
 
 
 def broken_outputs(model: Model, probes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Embeddings float32 [P, D] of ``probes`` (uint8 [P, H, W, 3]) as broken exports would give them, by name."""
-    right = embed(model, probes)
+    """What broken exports give for ``probes`` (uint8 [P, H, W, 3]), float32 [P, D] each, by name.
+
+    Two more follow from the right embeddings alone: ``compress.bundle.golden.rearranged``.
+    """
     raw = replace(model.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return {
         "channel_swap": embed(model, np.ascontiguousarray(probes[..., ::-1])),
         "missing_normalisation": embed(replace(model, preprocess=raw), probes),
-        "constant_output": np.repeat(right[:1], len(right), axis=0),
-        "shuffled_outputs": np.roll(right, 1, axis=0),
         "other_weights": embed(_permuted(model, seed), probes),
     }
 
@@ -50,32 +53,18 @@ def _permuted(model: Model, seed: int) -> Model:
     return replace(model, network=network)
 
 
-def controls(trial: Trial, artifacts: Sequence[Artifact], probe_labels: np.ndarray, seed: int) -> tuple[Control, ...]:
-    """Whether the checks catch every broken model at the limits of each precision that was exported.
-
-    Args:
-        probe_labels: int64 [P].
-    """
+def controls(trial: Trial, artifacts: Sequence[Artifact], golden: Golden) -> tuple[Control, ...]:
+    """Whether the checks catch every broken model at the limits of each precision that was exported."""
     limits = {artifact.precision: limits_of(trial, artifact.precision) for artifact in artifacts}
 
     def build(_: Path) -> _Controls:
         say("validate: controls that must fail")
-        outputs = broken_outputs(trial.model, trial.held_out.probes, seed)
-        return _Controls(
-            tuple(
-                judge(
-                    outputs,
-                    trial.reference.probes,
-                    trial.held_out,
-                    probe_labels,
-                    trial.validation.checks,
-                    trial.model.embedding,
-                    limits,
-                )
-            )
-        )
+        checks, embedding = trial.validation.checks, trial.model.embedding
+        right, labels = trial.reference.probes, golden.labels
+        return _Controls(tuple(judge(golden.broken, right, trial.held_out, labels, checks, embedding, limits)))
 
-    return trial.work.reuse_as(_Controls, "controls", {**trial.key, "limits": limits, "seed": seed}, [], build).root
+    key = {**trial.key, "limits": limits, "golden": artifact_sha256(trial.work.folder / "golden")}
+    return trial.work.reuse_as(_Controls, "controls", key, [], build).root
 
 
 class _Controls(RootModel[tuple[Control, ...]]):
@@ -110,15 +99,15 @@ def judge(
     results = []
     for name, given in outputs.items():
         candidate = Observation(given, given, given)
-        measured = Measurement.model_validate(
-            {check.section: check.run(expected, candidate, alone, embedding) for check in checks}
-        )
+        sections = {check.section: check.run(expected, candidate, alone, embedding) for check in checks}
+        apart = separation(right, given, outputs, embedding)
+        measured = Measurement.model_validate({**sections, "separation": apart})
         for precision, limit in limits.items():
             # Not bytes or latency, which a wrong output leaves as they are.
             own = {
                 gate: value
                 for gate, value in limit.items()
-                if RULES[gate].section == "parity" or (gate == "mAP_drop" and searchable)
+                if RULES[gate].section in ("parity", "separation") or (gate == "mAP_drop" and searchable)
             }
             failed = tuple(gate.name for gate in judge_gates(own, measured, None, {}) if not gate.passed)
             results.append(Control(name=name, precision=precision, failed_gates=failed, caught=bool(failed)))

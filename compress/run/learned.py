@@ -1,0 +1,122 @@
+"""Has the network learnt anything? Asked before anything is exported, so that no file is blamed for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compress.contracts import CompressError
+from compress.run.trial import Trial
+from validators._sampling import affordable, evenly
+from validators.chance import chance_average_precision, counts
+from validators.metrics import retrieve, retrieve_listed
+from validators.results import Measured, Part
+
+QUERIES = 1000
+"""Queries that are compared with chance, at most."""
+_LEAST_SPREAD = 1e-5
+"""Rounding alone moves float32 embeddings by about 1e-7 of their length."""
+_LEAST_GAIN, _ERRORS = 0.02, 2
+"""mAP above chance, and in standard errors of it: a network that has less of both is at chance."""
+_REMEDY = "train longer, with a lower train.lr or train.clip_norm: 1, or on more images"
+
+
+class Learned(Part):
+    """What the PyTorch model's own embeddings show.
+
+    Attributes:
+        spread: root mean square distance of the queries' embeddings from their mean, in units of their length.
+        mean_ap, chance: of the queries that have an answer; None where none has.
+        error: standard error of the difference.
+        answerable: share of the queries that have a relevant image in the gallery.
+    """
+
+    spread: Measured
+    mean_ap: Measured
+    chance: Measured
+    error: Measured
+    answerable: Measured
+
+
+def require_learned(trial: Trial) -> None:
+    """Raises CompressError, in one sentence with a remedy, for a network that is of no use for search."""
+    found = trial.work.reuse_as(Learned, "learned", trial.key, [], lambda _: _measured(trial))
+    problem = _problem(found, len(trial.held_out.queries))
+    if problem is not None:
+        raise CompressError(f"{problem}; nothing was exported")
+
+
+def _problem(found: Learned, queries: int) -> str | None:
+    if found.spread is None:
+        return f"the network gives NaN or infinity for held-out images: training diverged; {_REMEDY}"
+    if found.spread < _LEAST_SPREAD:
+        return (
+            f"the network gives every image the same embedding (spread {found.spread:.1e} of its length): it has "
+            f"learnt nothing; {_REMEDY}"
+        )
+    if not found.answerable:
+        return (
+            f"none of the {queries} queries has a relevant image in the gallery, so that nothing can be measured; give "
+            "each class at least two test images"
+        )
+    if found.mean_ap is None or found.chance is None or found.error is None:
+        return "the network's embeddings cannot be ranked"
+    gain = found.mean_ap - found.chance
+    if gain < _LEAST_GAIN and gain < _ERRORS * found.error:
+        return (
+            f"the network finds no more than a random order does (mAP {found.mean_ap:.4f}, chance {found.chance:.4f}), "
+            f"so it has learnt nothing that search can use; {_REMEDY}"
+        )
+    return None
+
+
+def _measured(trial: Trial) -> Learned:
+    reference, held_out, embedding = trial.reference, trial.held_out, trial.model.embedding
+    features = reference.queries.astype(np.float64)
+    nothing = Learned(spread=None, mean_ap=None, chance=None, error=None, answerable=None)
+    if not np.isfinite(features).all():
+        return nothing
+    length = np.sqrt(np.square(features).sum(axis=1).mean())
+    spread = float(np.sqrt(np.square(features - features.mean(axis=0)).sum(axis=1).mean()) / length) if length else 0.0
+    rows = evenly(len(features), affordable(QUERIES, embedding))
+    relevant, total = counts(held_out, rows)
+    answerable = float(np.mean(relevant > 0))
+    known = nothing.model_copy(update={"spread": spread, "answerable": answerable})
+    if spread < _LEAST_SPREAD or not answerable:
+        return known
+    try:
+        precisions = _average_precisions(trial, rows)
+    except ValueError:
+        return known
+    chance = chance_average_precision(relevant, total)
+    gains = (precisions - chance)[relevant > 0]
+    return known.model_copy(
+        update={
+            "mean_ap": float(np.nanmean(precisions)),
+            "chance": float(np.nanmean(chance)),
+            "error": float(gains.std() / np.sqrt(len(gains))),
+        }
+    )
+
+
+def _average_precisions(trial: Trial, rows: np.ndarray) -> np.ndarray:
+    """Of the queries ``rows`` in the whole gallery, float64; NaN for one without a relevant image."""
+    reference, held_out, distance = trial.reference, trial.held_out, trial.model.embedding.distance
+    if held_out.ground_truth is not None:
+        truth = held_out.ground_truth.among(rows, np.arange(len(reference.gallery)))
+        return retrieve_listed(
+            reference.queries[rows], reference.gallery, truth, distance=distance, metrics=("mAP",)
+        ).per_query_ap
+    labels = held_out.queries.labels
+    if not held_out.leave_one_out:
+        return retrieve(
+            reference.queries[rows],
+            reference.gallery,
+            labels[rows],
+            held_out.gallery.labels,
+            distance=distance,
+            metrics=("mAP",),
+        ).per_query_ap
+    found: np.ndarray = retrieve(
+        reference.queries, reference.gallery, labels, labels, distance=distance, metrics=("mAP",), exclude_self=True
+    ).per_query_ap[rows]
+    return found

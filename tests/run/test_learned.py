@@ -1,0 +1,79 @@
+"""A network that has learnt nothing is named before anything is exported; one that has passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress.contracts import CompressError, HeldOut, Model, Observation
+from compress.data.load import load_data
+from compress.model.checkpoint import last_checkpoint, load_model
+from compress.model.reference import observe
+from compress.recipe.reader import load_recipe
+from compress.run import trial as module
+from compress.run.learned import require_learned
+from compress.run.steps import held_out_of
+from compress.run.trial import Trial
+from compress.run.workspace import Workspace
+from tests._command import compress
+from tests.conftest import Finished
+
+
+@pytest.fixture
+def trial(finished: Finished, tmp_path: Path) -> Trial:
+    recipe = load_recipe(finished.recipe)
+    data = load_data(recipe.data, recipe.seed)
+    held_out, _, _ = held_out_of(data, recipe)
+    model = load_model(last_checkpoint(finished.folder))
+    return Trial(Workspace(tmp_path / "run", recipe.name), recipe.validation, model, held_out, data.fingerprint)
+
+
+def test_a_trained_network_passes(trial: Trial) -> None:
+    require_learned(trial)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("constant", "gives every image the same embedding"),
+        ("zero", "gives every image the same embedding"),
+        ("random", "finds no more than a random order does"),
+        ("nan", "gives NaN or infinity for held-out images"),
+    ],
+)
+def test_one_sentence_says_what_is_wrong_and_what_to_do(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+) -> None:
+    def spoiled(model: Model, held_out: HeldOut) -> Observation:
+        real = observe(model, held_out)
+        shape, random = real.queries.shape, np.random.default_rng(0)
+        features = {
+            "constant": np.repeat(real.queries[:1], len(real.queries), axis=0),
+            "zero": np.zeros(shape, np.float32),
+            "random": random.standard_normal(shape).astype(np.float32),
+            "nan": np.full(shape, np.nan, np.float32),
+        }[kind]
+        return Observation(features, features, features[: len(real.probes)], real.latency)
+
+    monkeypatch.setattr(module, "observe", spoiled)
+    with pytest.raises(CompressError) as caught:
+        require_learned(trial)
+    message = str(caught.value)
+    assert words in message
+    assert "train.clip_norm: 1" in message
+    assert message.endswith("nothing was exported")
+    assert "\n" not in message
+    assert caught.value.exit_code == 1
+
+
+def test_a_run_stops_before_its_exports_and_blames_no_file(finished: Finished, tmp_path: Path) -> None:
+    untrained = ("--set", "train.epochs=1", "--set", "train.lr=1e-12")
+    ended = compress("run", finished.recipe, "--out", tmp_path / "run", *untrained)
+    assert ended.code == 1
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("compress: ")]
+    assert "nothing was exported" in line
+    assert "FAILED" not in ended.stderr
+    assert not (tmp_path / "run" / "artifacts").exists()
+    assert not (tmp_path / "run" / "bundle.json").exists()
