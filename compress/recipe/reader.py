@@ -318,9 +318,10 @@ class _Reader:
         ):
             self.errors.append(f"validate.gates: {gates!r} must map gate names to numbers")
         else:
-            from validators.gates import check_names
+            from validators.gates import check_names, short_name
 
             try:
+                gates = {short_name(str(name)): limit for name, limit in gates.items()}
                 check_names(gates)
             except BadInput as error:
                 self.errors.append(f"validate.gates: {error}")

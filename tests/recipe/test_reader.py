@@ -41,6 +41,12 @@ def problem(folder: Path, text: str, *overrides: str) -> str:
     return message
 
 
+def test_a_gate_may_be_named_with_its_section() -> None:
+    changes = {"validate": {"gates": {"parity.min_cosine": 0.9, "retrieval.mAP": 0.1, "bytes": 1e6}}}
+    gates = parse_recipe({**YAML(typ="safe").load(GOOD), **changes}, "good").validation.gates
+    assert gates == {"min_cosine": 0.9, "mAP": 0.1, "bytes": 1e6}
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_reads_and_opens_with_what_it_takes(path: Path) -> None:
     recipe = load_recipe(path)
