@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
+SIGNING ?= .venv-sign
 export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
 BIN := $(VENV)/bin
 AXE_VERSION := 4.14.1
@@ -10,14 +11,14 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test e2e fuzz docs bench check legacy format clean
+.PHONY: help run test e2e fuzz docs bench check legacy signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 run: $(VENV)/run.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then the quickstart: train, export, check, print the table
 	$(BIN)/compress run recipes/quickstart.yaml
 
-test: $(VENV)/dev.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
+test: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
 
 e2e: $(VENV)/e2e.stamp  ## the search page and the report in headless Chromium (apt-get install chromium npm)
@@ -50,8 +51,10 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 legacy: $(LEGACY)/legacy.stamp  ## an environment with tflite-runtime 2.14, the runtime of older phones
 	@echo "outside make: export COMPRESS_LEGACY_PYTHON=$(COMPRESS_LEGACY_PYTHON)"
 
+signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
+
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY)
+	rm -rf $(VENV) $(LEGACY) $(SIGNING)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +72,11 @@ $(VENV)/e2e.stamp: $(VENV)/dev.stamp
 	mkdir -p $(VENV)/axe-core
 	npm pack --silent --pack-destination $(VENV)/axe-core axe-core@$(AXE_VERSION)
 	tar -xzf $(VENV)/axe-core/axe-core-$(AXE_VERSION).tgz -C $(VENV)/axe-core
+	touch $@
+
+$(SIGNING)/signing.stamp: pyproject.toml constraints-sign.txt
+	$(PYTHON) -m venv $(SIGNING)
+	$(SIGNING)/bin/python -m pip install -q -c constraints-sign.txt -e ".[verify,sign]"
 	touch $@
 
 # tflite-runtime's last release wants numpy 1 and has no wheel past Python 3.11.

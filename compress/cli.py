@@ -98,12 +98,19 @@ def verify(
         typer.Option(metavar="NAME", help="execute on this runtime only", autocompletion=_runtimes),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    require: Annotated[
+        str | None, typer.Option(metavar="FORMATS", help="fail unless these were executed: tflite,coreml")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="PUBLIC", help="public key of the signature that the bundle must have")
+    ] = None,
 ) -> None:
     """Check a bundle again on the runtimes installed here: hashes, golden images, gates."""
     from compress.commands.tables import verified_index_line
     from compress.commands.verify import verify as verify_bundle
 
-    result = verify_bundle(folder, runtime)
+    formats = [name.strip() for name in require.split(",")] if require else []
+    result = verify_bundle(folder, runtime, require=formats, key=key)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
     else:
@@ -111,6 +118,19 @@ def verify(
         if result.index is not None:
             line(verified_index_line(result.index))
     _exit_on(result.problems)
+
+
+@app.command()
+def sign(
+    folder: Bundle,
+    key: Annotated[Path, typer.Option(metavar="PRIVATE", help="private elliptic-curve key, PEM")],
+) -> None:
+    """Sign every byte of a bundle; 'compress verify --key' checks it. COMPRESS_KEY_PASSWORD opens the key."""
+    from compress.bundle.manifest import read_manifest
+    from compress.bundle.signature import sign as sign_bundle
+
+    read_manifest(folder)
+    line(str(sign_bundle(folder, key, os.environ.get("COMPRESS_KEY_PASSWORD"))))
 
 
 @app.command()

@@ -208,7 +208,7 @@ class FileEntry(Part):
 class Entry(Execution, FileEntry):
     """One file on one runtime."""
 
-    left_out = FileEntry.left_out
+    left_out = FileEntry.left_out | Execution.left_out
 
 
 class ArtifactEntry(Entry):
@@ -341,7 +341,10 @@ class Manifest(Part):
         controls: broken models, which the gates must catch.
         compatibility: artifact that made the gallery -> artifact that makes the queries -> mAP.
         files: every other file of the bundle -> its sha256.
+        checksum: sha256 of all other values of this file, as canonical JSON (sorted keys, no spaces).
     """
+
+    left_out = frozenset({"checksum"})
 
     schema_number: int = Field(validation_alias="schema", serialization_alias="schema")
     name: str
@@ -358,6 +361,7 @@ class Manifest(Part):
     controls: tuple[Control, ...]
     compatibility: dict[str, dict[str, Measured]]
     files: dict[BundlePath, str]
+    checksum: str | None = None
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -369,14 +373,14 @@ class Manifest(Part):
         """One line per failed gate, and per negative control that no gate caught."""
         lines = [*failed_gates(self.entries)]
         if isinstance(self.gallery, IndexedGallery):
-            lines += [_line(self.gallery.path, gate) for gate in self.gallery.gates if not gate.passed]
+            lines += [failed_line(self.gallery.path, gate) for gate in self.gallery.gates if not gate.passed]
         return (*lines, *uncaught(self.controls))
 
 
 def failed_gates(entries: Iterable[Entry]) -> Iterator[str]:
     """One line per failed gate: file, runtime, gate, value and limit."""
     for entry in entries:
-        yield from (_line(f"{entry.path} on {entry.runtime}", gate) for gate in entry.failed)
+        yield from (failed_line(f"{entry.path} on {entry.runtime}", gate) for gate in entry.failed)
 
 
 def uncaught(controls: Iterable[Control]) -> Iterator[str]:
@@ -395,7 +399,8 @@ def uncaught(controls: Iterable[Control]) -> Iterator[str]:
             )
 
 
-def _line(what: str, gate: Gate) -> str:
+def failed_line(what: str, gate: Gate) -> str:
+    """One failed gate: where, value and limit."""
     value = "not a number" if gate.value is None else f"{gate.value:.6g}"
     return f"{what}: {gate.name} {value}, limit {gate.limit:.6g}"
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.bundle.consistency import checksum
 from compress.bundle.gallery_index import index_path
 from compress.bundle.manifest import (
     MANIFEST,
@@ -78,7 +79,8 @@ def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, finding
         compatibility={indexed: dict(asking) for indexed, asking in findings.compatibility.items()},
         files=file_hashes(folder, _HASHED),
     )
-    write_json(folder / MANIFEST, manifest.to_json())
+    values = manifest.to_json()
+    write_json(folder / MANIFEST, {**values, "checksum": checksum(values)})
     return read_manifest(folder)
 
 

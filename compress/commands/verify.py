@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from compress import plugins
+from compress.bundle.consistency import gallery_inconsistencies, inconsistencies
 from compress.bundle.gallery_index import open_index
 from compress.bundle.golden import Golden, read_golden
 from compress.bundle.manifest import (
@@ -19,9 +21,12 @@ from compress.bundle.manifest import (
     IndexedGallery,
     Manifest,
     failed_gates,
+    failed_line,
     read_manifest,
+    uncaught,
 )
 from compress.bundle.neighbours import gallery_problems, index_recall, neighbour_overlap
+from compress.bundle.signature import signature_problems
 from compress.contracts import BadInput, Check, EmbeddingKind, HeldOut, ImageSet, MissingTool, Observation, Runtime
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 from compress.system.files import artifact_bytes, artifact_sha256
@@ -76,20 +81,29 @@ class _Contents:
     gallery: Gallery | None
 
 
-def verify(folder: Path, runtime: str | None = None) -> Verification:
+def verify(
+    folder: Path, runtime: str | None = None, *, require: Sequence[str] = (), key: Path | None = None
+) -> Verification:
     """Check every file of a bundle again, and every artifact on a runtime installed here.
+
+    An artifact whose sha256 differs from the manifest's is not executed.
 
     Args:
         runtime: execute on this one only; artifacts of formats it cannot run are hashed and no more.
+        require: formats, such as ``tflite``, of which at least one artifact must be executed.
+        key: a public key; the bundle must be signed with its private one.
 
     Raises:
-        BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime.
-        MissingTool: not one artifact could be executed here.
+        BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime, format or key.
+        MissingTool: not one artifact could be executed here, or signatures cannot be checked.
     """
     manifest = read_manifest(folder)
     _check_known(folder, manifest)
+    _check_formats(require)
     named = _runtime(runtime) if runtime else None
-    problems = _changed_files(folder, manifest)
+    problems = [] if key is None else signature_problems(folder, key)
+    changed = _changed_files(folder, manifest)
+    problems += changed + inconsistencies(folder, manifest)
     try:
         golden = read_golden(folder / "golden")
     except BadInput as error:
@@ -101,7 +115,12 @@ def verify(folder: Path, runtime: str | None = None) -> Verification:
         for artifact in manifest.artifacts
         if (folder / artifact.path).exists()
     ]
-    if measured and all(each.evidence == "not-run" and each.runtime_version is None for each in measured):
+    in_gallery += [*_failed_when_made(manifest, measured), *_not_executed(require, measured)]
+    if (
+        measured
+        and not changed
+        and all(each.evidence == "not-run" and each.runtime_version is None for each in measured)
+    ):
         raise MissingTool(
             f"{folder}: no artifact could be executed here ({measured[0].reason}); "
             'pip install "compress-retrieval[verify]"'
@@ -123,6 +142,40 @@ def _check_known(folder: Path, manifest: Manifest) -> None:
             raise BadInput(f"{folder / MANIFEST}: {artifact.path}: {error}") from error
 
 
+def _check_formats(names: Sequence[str]) -> None:
+    """Raises BadInput for a format that no artifact can have."""
+    from validators import FORMATS
+
+    known = sorted(set(FORMATS.values()))
+    for name in names:
+        if name not in known:
+            raise BadInput(f"--require {name}: there are {', '.join(known)}{plugins.did_you_mean(name, known)}")
+
+
+def _failed_when_made(manifest: Manifest, measured: Sequence[Entry]) -> Iterator[str]:
+    """One line per failure that the manifest records and that was not measured again."""
+    again = {(entry.path, entry.runtime, gate.name) for entry in measured for gate in entry.gates}
+    for entry in manifest.entries:
+        for gate in entry.failed:
+            if (entry.path, entry.runtime, gate.name) not in again:
+                yield f"{failed_line(f'{entry.path} on {entry.runtime}', gate)}; failed when made"
+    if isinstance(manifest.gallery, IndexedGallery):
+        for gate in manifest.gallery.gates:
+            if not gate.passed:
+                yield f"{failed_line(manifest.gallery.path, gate)}; failed when made"
+    for line in uncaught(manifest.controls):
+        yield f"{line}; failed when made"
+
+
+def _not_executed(required: Sequence[str], measured: Sequence[Entry]) -> Iterator[str]:
+    """One line per format of which nothing was executed."""
+    executed = {entry.format for entry in measured if entry.evidence != "not-run"}
+    for name in required:
+        if name not in executed:
+            reasons = [entry.reason for entry in measured if entry.format == name and entry.reason]
+            yield f"--require {name}: no {name} artifact was executed ({reasons[0] if reasons else 'there is none'})"
+
+
 def _changed_files(folder: Path, manifest: Manifest) -> list[str]:
     """One line per file that is missing or changed."""
     recorded = {**manifest.files, **{artifact.path: artifact.sha256 for artifact in manifest.artifacts}}
@@ -142,7 +195,7 @@ def _searched(
     """The gallery, what its index finds now, and one line per problem of either."""
     try:
         gallery = read_gallery(folder / GALLERY)
-        problems = gallery_problems(golden, gallery, manifest.embedding)
+        problems = gallery_problems(golden, gallery, manifest.embedding) + gallery_inconsistencies(manifest, gallery)
         indexed = manifest.gallery
         if not isinstance(indexed, IndexedGallery):
             return gallery, None, problems
@@ -178,6 +231,7 @@ def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named:
     """The artifact on a runtime of this machine, measured with the golden images."""
     from validators.measure import executed, measure, static_values, unexecuted
     from validators.pytorch_mobile import described
+    from validators.separation import separation
 
     path, manifest, golden = folder / recorded.path, contents.manifest, contents.golden
     file = FileEntry.model_validate(
@@ -192,9 +246,13 @@ def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named:
         strict=False,
     )
     limits = _limits(recorded, manifest.embedding.kind)
+    if not golden.controls:  # of a pack that an older version made
+        del limits["control_ratio"]
     sizes = {"model.params": float(manifest.architecture.params), "model.macs": float(manifest.architecture.macs)}
     static = {**sizes, **static_values(file.bytes, file.mobile_problems)}
     chosen, reason = _choose(recorded.format, named)
+    if artifact_sha256(path) != recorded.sha256:
+        reason = "its sha256 differs from the manifest's, so it was not executed"
     if reason is not None:
         return Entry(**dict(file), **dict(unexecuted(chosen, reason, limits, static)))
     reference, held_out = _observed(golden)
@@ -204,6 +262,9 @@ def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named:
     if done.observation is not None and contents.gallery is not None:
         overlap = neighbour_overlap(golden, contents.gallery, done.observation.probes)
         measurement = measurement.model_copy(update={"neighbours": overlap})
+    if done.observation is not None and golden.controls:
+        apart = separation(golden.embeddings, done.observation.probes, golden.broken, manifest.embedding.spec)
+        measurement = measurement.model_copy(update={"separation": apart})
     return Entry(**dict(file), **dict(executed(chosen, measurement, done.failure, limits, static)))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compress.bundle.consistency import checksum
 from compress.bundle.golden import read_golden
 from compress.bundle.manifest import Entry, file_hashes
 from compress.commands.verify import Verification, verify
@@ -50,6 +51,7 @@ def flip(path: Path) -> None:
 def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     change(manifest)
+    manifest["checksum"] = checksum(manifest)
     (bundle / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
@@ -168,10 +170,14 @@ def test_two_artifacts_that_changed_places_are_both_named(bundle: Path) -> None:
     one.rename(bundle / "aside")
     other.rename(one)
     (bundle / "aside").rename(other)
-    problems = verify(bundle, "onnxruntime").problems
+    result = verify(bundle, "onnxruntime")
     for name in ("tiny.fp32.pt", "tiny.fp32.onnx"):
-        assert f"artifacts/{name}: changed since the bundle was made (sha256 differs)" in problems
-    assert [line for line in problems if "tiny.fp32.onnx on onnxruntime: runs" in line]
+        assert f"artifacts/{name}: changed since the bundle was made (sha256 differs)" in result.problems
+        (found,) = [each for each in result.entries if each.path == f"artifacts/{name}"]
+        assert (found.evidence, found.reason) == (
+            "not-run",
+            "its sha256 differs from the manifest's, so it was not executed",
+        )
 
 
 def test_a_changed_golden_image_is_named(bundle: Path) -> None:
@@ -272,7 +278,7 @@ def test_the_export_of_another_model_fails_even_with_its_own_hash(bundle: Path) 
     assert [line for line in problems if "min_cosine" in line]
 
 
-def test_one_weight_changed_by_a_tenth_is_found_in_core_ml_and_tflite(bundle: Path) -> None:
+def test_one_doubled_weight_is_found_in_core_ml_and_tflite(bundle: Path) -> None:
     change_a_weight(
         bundle / "artifacts/tiny.fp32.tflite", largest_tflite_constant(bundle / "artifacts/tiny.fp32.tflite")
     )
@@ -284,7 +290,7 @@ def test_one_weight_changed_by_a_tenth_is_found_in_core_ml_and_tflite(bundle: Pa
         assert [line for line in problems if line.startswith(file) and "sha256" in line], problems
 
 
-def test_one_weight_changed_by_a_tenth_is_found_even_with_its_own_hash(bundle: Path) -> None:
+def test_one_doubled_weight_is_found_even_with_its_own_hash(bundle: Path) -> None:
     file = bundle / "artifacts/tiny.fp32.tflite"
     change_a_weight(file, largest_tflite_constant(file))
     forge_hashes(bundle)
@@ -292,11 +298,11 @@ def test_one_weight_changed_by_a_tenth_is_found_even_with_its_own_hash(bundle: P
 
 
 def change_a_weight(file: Path, constant: np.ndarray) -> None:
-    """Make the largest of the numbers, which lie in the file as they are, larger by a tenth."""
+    """Double the largest of the numbers, which lie in the file as they are."""
     content = file.read_bytes()
     changed = constant.copy()
     largest = np.unravel_index(np.abs(constant.astype(np.float64)).argmax(), constant.shape)
-    changed[largest] *= 1.1
+    changed[largest] *= 2
     assert content.count(constant.tobytes()) == 1
     file.write_bytes(content.replace(constant.tobytes(), changed.tobytes()))
 
@@ -325,6 +331,7 @@ def test_a_gate_that_was_removed_from_the_manifest_is_applied_all_the_same(bundl
         "min_centered_cosine": 0.9999,
         "max_rel_error": 1e-4,
         "golden_neighbours": 0.99,
+        "control_ratio": 1.0,
     }
 
 
@@ -339,7 +346,8 @@ def test_an_artifact_is_held_against_the_sizes_measured_now(bundle: Path) -> Non
     edit(bundle, change)
     size = (bundle / "artifacts/tiny.fp32.onnx").stat().st_size
     problems = verify(bundle, "onnxruntime").problems
-    assert problems == (f"artifacts/tiny.fp32.onnx on onnxruntime: bytes {size:.6g}, limit 10",)
+    assert f"artifacts/tiny.fp32.onnx on onnxruntime: bytes {size:.6g}, limit 10" in problems
+    assert [line for line in problems if line.startswith("bundle.json: artifacts/tiny.fp32.onnx") and "bytes 5" in line]
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -409,3 +417,41 @@ def test_the_golden_pack_holds_what_the_manifest_says(bundle: Path) -> None:
     assert golden.images.shape == (60, 32, 32, 3)
     assert golden.images.dtype == np.uint8
     assert golden.embeddings.shape == (60, 64)
+
+
+# ------------------------------------------------------------------------------- what was recorded and what is required
+
+
+def test_what_failed_when_the_bundle_was_made_fails_again(bundle: Path) -> None:
+    def failing(manifest: dict[str, Any]) -> None:
+        onnx = recorded(manifest, "tiny.fp32.onnx")
+        onnx["gates"].append({"name": "mAP", "limit": 0.99, "value": onnx["retrieval"]["mAP"], "passed": False})
+        manifest["controls"] = [{**each, "failed_gates": [], "caught": False} for each in manifest["controls"]]
+
+    edit(bundle, failing)
+    problems = verify(bundle, "onnxruntime").problems
+    assert [line for line in problems if "mAP 0." in line and line.endswith("limit 0.99; failed when made")]
+    assert len([line for line in problems if line.startswith("control ") and line.endswith("failed when made")]) == 10
+
+
+def test_a_run_that_failed_a_gate_has_a_bundle_that_fails(finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "failed"
+    shutil.copytree(finished.folder, folder)
+    ran = compress_here("run", finished.recipe, "--out", folder, "--set", "validate.gates.mAP=0.99")
+    assert ran.code == 1
+    verified = compress_here("verify", folder, "--runtime", "onnxruntime")
+    assert verified.code == 1
+    assert "mAP 0." in verified.stderr
+    assert "failed when made" in verified.stderr
+
+
+def test_required_formats_must_be_executed(bundle: Path) -> None:
+    assert not verify(bundle, "onnxruntime", require=["onnx"]).problems
+    (problem,) = verify(bundle, "onnxruntime", require=["onnx", "tflite"]).problems
+    assert problem == "--require tflite: no tflite artifact was executed (onnxruntime does not run tflite)"
+    with pytest.raises(BadInput, match=r"--require tflight: .*did you mean 'tflite'"):
+        verify(bundle, require=["tflight"])
+    flip(bundle / "artifacts/tiny.fp32.onnx")
+    assert [
+        line for line in verify(bundle, "onnxruntime", require=["onnx"]).problems if line.startswith("--require onnx")
+    ]

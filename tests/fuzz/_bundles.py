@@ -13,14 +13,16 @@ from unittest.mock import patch
 
 import numpy as np
 
+from compress.bundle.consistency import checksum
 from compress.bundle.golden import read_golden
 from compress.bundle.manifest import MANIFEST
 from compress.commands.compare import compare
 from compress.commands.verify import verify
 from compress.contracts import ImageArray, Runtime
 from compress.gallery.store import GALLERY, read_thumbnail
+from compress.recipe.overrides import parse_yaml, yaml_reader
 from compress.report import write_report
-from compress.system.files import remove
+from compress.system.files import artifact_sha256, remove
 from tests.fuzz._guard import guarded
 from validators.isolation import Execution
 
@@ -32,6 +34,15 @@ def small(bundle: Path, folder: Path) -> Path:
     for artifact in manifest["artifacts"][1:]:
         remove(folder / artifact["path"])
     manifest["artifacts"] = [{**manifest["artifacts"][0], "other_runtimes": []}]
+    left = ("pytorch", manifest["artifacts"][0]["path"])
+    matrix = manifest["compatibility"]
+    manifest["compatibility"] = {indexed: {asking: matrix[indexed][asking] for asking in left} for indexed in left}
+    recipe = parse_yaml((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    recipe["export"] = recipe["export"][:1]
+    with (folder / "recipe.yaml").open("w", encoding="utf-8") as file:
+        yaml_reader().dump(recipe, file)
+    manifest["recipe_sha256"] = manifest["files"]["recipe.yaml"] = artifact_sha256(folder / "recipe.yaml")
+    manifest["checksum"] = checksum(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     return folder
 

@@ -1,0 +1,228 @@
+"""Does bundle.json say what the files beside it say? Everything that can be found out again is compared.
+
+What this cannot see: someone who changes the files and bundle.json together. Only a signature can (``compress sign``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import compress
+from compress.bundle.manifest import MANIFEST, ArtifactEntry, Entry, IndexedGallery, Manifest
+from compress.contracts import BadInput
+from compress.gallery.store import Gallery
+from compress.recipe.overrides import parse_yaml
+from compress.system.bounded import parse_json, read_json, read_text
+from compress.system.files import artifact_bytes
+from compress.system.inside import file_inside, plain_files
+from validators.file_metadata import read_metadata
+from validators.gates import INDEX_RECALL, RULES, STATIC, default_limits, evaluate_gates, located
+from validators.results import Gate, Part
+
+SIGNATURE = "bundle.sig"
+"""Where ``compress sign`` puts the signature."""
+UNLISTED = frozenset({MANIFEST, "report.html", SIGNATURE})
+"""Files of a bundle that bundle.json does not list: itself, the report made from it, and the signature of all."""
+_MOST_BYTES = 64 * 2**20
+STATE = ".compress"
+"""The run's own folder, of which an app reads nothing."""
+
+
+def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
+    """One line per value of bundle.json that contradicts a file of the bundle, or another value."""
+    recipe = _recipe(folder)
+    found = [
+        *_checksum(folder, manifest),
+        *_unlisted(folder, manifest),
+        *([] if recipe is None else _against_recipe(folder, manifest, recipe)),
+        *_against_metrics(folder, manifest),
+    ]
+    for artifact in manifest.artifacts:
+        found += _against_file(folder, artifact, manifest)
+        for entry in artifact.entries():
+            found += _against_own_values(entry)
+            found += [] if recipe is None else _limits(entry, manifest, recipe)
+    executed = {"pytorch", "teacher", *(entry.path for entry in manifest.entries if entry.evidence != "not-run")}
+    if (strange := set(manifest.compatibility) - executed) or not set(manifest.compatibility) >= executed - {"teacher"}:
+        found.append(_line("compatibility", sorted(strange or set(manifest.compatibility)), "the executed artifacts"))
+    found += [
+        _line(f"controls.{control.name}.caught", control.caught, "its failed_gates")
+        for control in manifest.controls
+        if control.caught != bool(control.failed_gates)
+    ]
+    if isinstance(manifest.gallery, IndexedGallery):
+        found += _judged_again("gallery", manifest.gallery.gates, {"gallery.recall@10": manifest.gallery.recall})
+    return found
+
+
+def gallery_inconsistencies(manifest: Manifest, gallery: Gallery) -> list[str]:
+    """One line per value that contradicts the gallery's own table ``meta``."""
+    recorded = {"images": manifest.gallery.images, "of": manifest.gallery.of, "name": manifest.name}
+    return [
+        _line(key if key == "name" else f"gallery.{key}", value, f"the gallery ({gallery.meta.get(key)!r})")
+        for key, value in recorded.items()
+        if gallery.meta.get(key) != value
+    ]
+
+
+def checksum(values: Mapping[str, Any]) -> str:
+    """sha256 of bundle.json's values without ``checksum``, in canonical form: sorted keys, no spaces."""
+    rest = {key: value for key, value in values.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _checksum(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """A bundle of a version that wrote no checksum has no controls in its golden pack either."""
+    if manifest.checksum is None and "golden/controls.f32" not in manifest.files:
+        return
+    if manifest.checksum != checksum(read_json(file_inside(folder, MANIFEST))):
+        yield f"{MANIFEST}: changed since the bundle was made (its checksum differs)"
+
+
+def _unlisted(folder: Path, manifest: Manifest) -> Iterator[str]:
+    artifacts = tuple(f"{artifact.path}/" for artifact in manifest.artifacts)
+    known = {*manifest.files, *(artifact.path for artifact in manifest.artifacts), *UNLISTED}
+    for name in sorted(file.relative_to(folder).as_posix() for file in plain_files(folder)):
+        if name not in known and not name.startswith((*artifacts, f"{STATE}/")):
+            yield f"{name}: not listed in {MANIFEST}; no run made it, remove it"
+
+
+def _recipe(folder: Path) -> Mapping[str, Any] | None:
+    """recipe.yaml as plain values; None where it cannot be read, which its hash shows."""
+    try:
+        found = parse_yaml(read_text(file_inside(folder, "recipe.yaml"), _MOST_BYTES))
+    except (BadInput, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _against_recipe(folder: Path, manifest: Manifest, recipe: Mapping[str, Any]) -> Iterator[str]:
+    data, model = (recipe.get(key) or {} for key in ("data", "model"))
+    side = data.get("image_size")
+    size = [side, side] if isinstance(side, int) else side
+    beside = ("architecture", "checkpoint", "distance")
+    preprocess = manifest.preprocess.to_json()
+    pairs = {
+        "recipe_sha256": (manifest.recipe_sha256, hashlib.sha256((folder / "recipe.yaml").read_bytes()).hexdigest()),
+        "name": (manifest.name, recipe.get("name")),
+        "license": (manifest.license, recipe.get("license")),
+        "data.dataset": (manifest.data.dataset, data.get("dataset")),
+        "architecture.name": (manifest.architecture.name, model.get("architecture")),
+        "architecture.options": (
+            manifest.architecture.options,
+            {key: value for key, value in model.items() if key not in beside},
+        ),
+        "architecture.input": (list(manifest.architecture.input), size),
+        "embedding.distance": (manifest.embedding.distance, model.get("distance")),
+        "preprocess.resize": (preprocess["resize"], size),
+        **{f"preprocess.{key}": (preprocess[key], data.get(key)) for key in ("crop", "mean", "std")},
+        "artifacts": (
+            [[artifact.format.replace("-", "_"), artifact.precision] for artifact in manifest.artifacts],
+            [[name, (options or {}).get("precision")] for each in recipe["export"] for name, options in each.items()],
+        ),
+    }
+    for key, (recorded, found) in pairs.items():
+        if recorded != found:
+            yield _line(key, recorded, f"recipe.yaml ({found!r})")
+
+
+def _against_metrics(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """metrics.jsonl repeats the parity and the retrieval scores of every artifact on its best runtime."""
+    try:
+        text = read_text(file_inside(folder, "metrics.jsonl"), _MOST_BYTES)
+        lines = [parse_json(line) for line in text.splitlines()]
+    except (BadInput, ValueError):
+        return
+    checked = {line.get("path"): line for line in lines if isinstance(line, dict) and line.get("stage") == "validate"}
+    for artifact in manifest.artifacts:
+        recorded = artifact.to_json()
+        for section in ("parity", "retrieval"):
+            if recorded[section] != checked.get(artifact.path, {}).get(section):
+                yield _line(f"{artifact.path}: {section}", "", "metrics.jsonl")
+
+
+def _against_file(folder: Path, artifact: ArtifactEntry, manifest: Manifest) -> Iterator[str]:
+    path = folder / artifact.path
+    if not path.exists():
+        return
+    if artifact_bytes(path) != artifact.bytes:
+        yield _line(f"{artifact.path}: bytes", artifact.bytes, f"the file ({artifact_bytes(path)})")
+    try:
+        inside = read_metadata(path, artifact.format)
+    except ValueError as error:
+        yield f"{artifact.path}: {error}"
+        return
+    preprocess, embedding = manifest.preprocess.to_json(), manifest.embedding
+    expected = {
+        "name": manifest.name,
+        "license": manifest.license,
+        "architecture": manifest.architecture.name,
+        **{key: preprocess[key] for key in ("color", "resize", "interpolation", "antialias", "crop", "mean", "std")},
+        "embedding_dim": embedding.dim,
+        "embedding_kind": embedding.kind,
+        "distance": embedding.distance,
+    }
+    for key, value in expected.items():
+        if str(inside.get(key)) != str(value):
+            yield f"{artifact.path}: says {key} {inside.get(key)!r} inside, {MANIFEST} {value!r}"
+
+
+def _against_own_values(entry: Entry) -> Iterator[str]:
+    """Every gate's value is that of its section, and its verdict follows from value and limit."""
+    if entry.evidence == "not-run" and any(gate.name == "runs" for gate in entry.gates):
+        return
+    values: dict[str, float | None] = {"file.bytes": float(entry.bytes)}
+    if entry.mobile_problems is not None:
+        values["file.mobile_problems"] = float(len(entry.mobile_problems))
+    sections: Mapping[str, Part | None] = {
+        "parity": entry.parity,
+        "retrieval": entry.retrieval,
+        "ranking": entry.ranking,
+        "neighbours": entry.neighbours,
+        "separation": entry.separation,
+        "latency_ms": entry.latency_ms,
+    }
+    for section, result in sections.items():
+        values |= located(section, result)
+    known = [gate for gate in entry.gates if gate.name not in ("params", "macs")]
+    yield from _judged_again(f"{entry.path} on {entry.runtime}", known, values)
+
+
+def _judged_again(what: str, gates: Sequence[Gate], values: Mapping[str, float | None]) -> Iterator[str]:
+    recorded = [gate for gate in gates if gate.name in RULES]
+    yield from (f"{MANIFEST}: {what}: unknown gate '{gate.name}'" for gate in gates if gate.name not in RULES)
+    again = evaluate_gates({gate.name: gate.limit for gate in recorded}, values)
+    for gate, other in zip(recorded, again, strict=True):
+        if gate != other:
+            yield _line(f"{what}: gate {gate.name}", gate.value, f"what was measured ({other.value})")
+
+
+def _limits(entry: Entry, manifest: Manifest, recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The limits follow from the recipe and the precision, where this version of Compress made the bundle."""
+    if manifest.created_by.get("compress") != compress.__version__ or manifest.checksum is None:
+        return
+    own = (recipe.get("validate") or {}).get("gates") or {}
+    try:
+        expected = {**default_limits(entry.precision, entry.format, manifest.embedding.kind), **own}
+    except BadInput as error:
+        yield f"{MANIFEST}: {entry.path}: {error}"
+        return
+    expected.pop(INDEX_RECALL, None)
+    if entry.evidence == "reference":
+        expected = {name: limit for name, limit in expected.items() if name not in ("latency_ms", "latency_ratio")}
+    if entry.evidence == "not-run":
+        expected = {name: limit for name, limit in expected.items() if name in STATIC}
+    recorded = {gate.name: gate.limit for gate in entry.gates if gate.name != "runs"}
+    for name in dict.fromkeys((*expected, *recorded)):
+        if recorded.get(name) != expected.get(name):
+            other = f"recipe.yaml and the precision ({expected.get(name)})"
+            yield _line(f"{entry.path} on {entry.runtime}: limit {name}", recorded.get(name), other)
+
+
+def _line(key: str, value: object, other: str) -> str:
+    said = f" {value!r}" if value != "" else ""
+    return f"{MANIFEST}: {key}{said} contradicts {other}"
