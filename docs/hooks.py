@@ -221,7 +221,7 @@ def options(component: type[Component], shared: type[Component] | None = None) -
 
 def attributes(component: type) -> Iterator[tuple[str, str]]:
     """(option, meaning) from the docstrings of a class and its bases."""
-    for each in dataclasses.fields(component):
+    for each in dataclasses.fields(component) if dataclasses.is_dataclass(component) else ():
         if "flat" in each.metadata:
             yield from attributes(each.metadata["flat"])
     for each in reversed(component.__mro__):

@@ -210,8 +210,10 @@ class Neighbours(Part):
 class Separation(Part):
     """Is an artifact nearer to the PyTorch model than to any broken export?
 
-    ``control_ratio`` is its distance from the PyTorch model divided by that from the nearest broken model,
-    ``nearest_control``, over all golden images; below 1 for a faithful file, however coarsely it rounds.
+    Attributes:
+        control_ratio: its distance from the PyTorch model divided by that from the nearest broken model, over all
+            golden images; below 1 for a faithful file, however coarsely it rounds.
+        nearest_control: the name of that broken model.
     """
 
     control_ratio: Measured
@@ -259,6 +261,7 @@ class Measurement(Part):
         latency_ms: its time; None for evidence ``reference``, whose time says nothing about a device.
         notes: what the runtime noticed, one line each.
         neighbours: the golden images searched in the bundle's gallery.
+        separation: its distance from the PyTorch model compared with that from broken models.
     """
 
     left_out = frozenset({"separation"})
