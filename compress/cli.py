@@ -59,7 +59,7 @@ def run(
     """Train, export and check: from a recipe to a verified bundle."""
     from compress import pipeline
     from compress.bundle.manifest import IndexedGallery
-    from compress.commands.tables import index_line
+    from compress.commands._tables import index_line
     from compress.recipe.reader import load_recipe
     from compress.run.plan import plan
     from compress.system import processes
@@ -106,7 +106,7 @@ def verify(
     ] = None,
 ) -> None:
     """Check a bundle again on the runtimes installed here: hashes, golden images, gates."""
-    from compress.commands.tables import verified_index_line
+    from compress.commands._tables import verified_index_line
     from compress.commands.verify import verify as verify_bundle
 
     formats = [name.strip() for name in require.split(",")] if require else []
@@ -127,7 +127,7 @@ def sign(
 ) -> None:
     """Sign every byte of a bundle; 'compress verify --key' checks it. COMPRESS_KEY_PASSWORD opens the key."""
     from compress.bundle.manifest import read_manifest
-    from compress.bundle.signature import sign as sign_bundle
+    from compress.bundle.signing import sign as sign_bundle
 
     read_manifest(folder)
     line(str(sign_bundle(folder, key, os.environ.get("COMPRESS_KEY_PASSWORD"))))
@@ -143,8 +143,8 @@ def bench(
     profile: Annotated[bool, typer.Option("--profile", help="show where the time goes, operator by operator")] = False,
 ) -> None:
     """Time every artifact side by side on this machine."""
+    from compress.commands._tables import print_operators, print_timings
     from compress.commands.bench import bench as bench_bundle
-    from compress.commands.tables import print_operators, print_timings
 
     timings = bench_bundle(folder, runtime, threads, profile)
     print_timings(timings, threads)
@@ -166,8 +166,8 @@ def search(
     exact: Exact = False,
 ) -> None:
     """Find the K gallery images nearest to a photograph, with one artifact."""
+    from compress.commands._tables import print_matches
     from compress.commands.search import query
-    from compress.commands.tables import print_matches
 
     answer = query(folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact)
     by = "" if answer.index is None else f" by {answer.index}"
@@ -182,8 +182,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Compare two bundles: size, latency, parity, mAP."""
+    from compress.commands._tables import print_comparison
     from compress.commands.compare import compare as compare_bundles
-    from compress.commands.tables import print_comparison
 
     comparison = compare_bundles(first, second)
     if as_json:
@@ -249,7 +249,7 @@ def schema(
 
 
 def _show(title: str, entries: Sequence[Entry], source: Scores | None = None) -> None:
-    from compress.commands.tables import notes, print_table
+    from compress.commands._tables import notes, print_table
 
     print_table(title, entries, source)
     for note in notes(entries):

@@ -15,13 +15,13 @@ from compress.recipe.reader import Recipe
 from compress.report import write_report
 from compress.run import gallery
 from compress.run.check_artifact import check
+from compress.run.check_context import CheckContext
 from compress.run.compatibility import matrix
 from compress.run.controls import broken_outputs, controls
-from compress.run.learned import require_learned
+from compress.run.learning_check import require_learned
 from compress.run.prepare import prepare
 from compress.run.rankings import write_rankings
 from compress.run.steps import export_all, held_out_of, teacher_of, train
-from compress.run.trial import Trial
 from compress.system import processes
 
 
@@ -47,25 +47,25 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
             return None
         model, stages = trained
         held_out, labels, ids = held_out_of(data, recipe)
-        trial = Trial(work, recipe.validation, model, held_out, data.fingerprint)
-        require_learned(trial)
+        context = CheckContext(work, recipe.validation, model, held_out, data.fingerprint)
+        require_learned(context)
         exported = export_all(work, recipe, model, data)
         if until == "export":
             return None
         artifacts = [artifact for artifact, _ in exported]
-        index = gallery.write(trial, recipe.gallery, recipe.name)
+        index = gallery.write(context, recipe.gallery, recipe.name)
         probes, broken = held_out.probes, broken_outputs(model, held_out.probes, recipe.seed)
         golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out, broken)
         write_golden(folder / "golden", golden, model.classes, index, recipe.data.images_license or recipe.license)
-        checked = [check(trial, artifact, golden, index) for artifact in artifacts]
+        checked = [check(context, artifact, golden, index) for artifact in artifacts]
         findings = Findings(
-            trial.source(),
+            context.source(),
             tuple(each.entry for each in checked),
-            gallery.describe(trial, recipe.gallery.index, index, recipe.seed),
-            controls(trial, artifacts, golden),
-            matrix(trial, checked, teacher_of(recipe, model)),
+            gallery.describe(context, recipe.gallery.index, index, recipe.seed),
+            controls(context, artifacts, golden),
+            matrix(context, checked, teacher_of(recipe, model)),
         )
-        write_rankings(trial, checked, index, recipe.gallery.thumbnail)
+        write_rankings(context, checked, index, recipe.gallery.thumbnail)
         done = recipe.measured(stages, [exporter for _, exporter in exported])
         manifest = write_bundle(folder, done, data, model, findings)
         write_report(folder)

@@ -16,9 +16,9 @@ from compress.bundle.manifest import MANIFEST, ArtifactEntry, Entry, IndexedGall
 from compress.contracts import BadInput
 from compress.gallery.store import Gallery
 from compress.recipe.overrides import parse_yaml
-from compress.system.bounded import parse_json, read_json, read_text
+from compress.system.bounded_reading import parse_json, read_json, read_text
 from compress.system.files import artifact_bytes
-from compress.system.inside import file_inside, plain_files
+from compress.system.path_containment import file_inside, plain_files
 from validators.file_metadata import read_metadata
 from validators.gates import INDEX_RECALL, RULES, STATIC, default_limits, evaluate_gates, located
 from validators.results import Gate, Part

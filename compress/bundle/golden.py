@@ -23,9 +23,9 @@ from compress.contracts import BadInput, ImageSet
 from compress.data.splits import round_robin
 from compress.gallery.nearest import Match, nearest
 from compress.gallery.store import Gallery
-from compress.system.bounded import read_bytes, read_json
+from compress.system.bounded_reading import read_bytes, read_json
 from compress.system.files import remove, write_json
-from compress.system.inside import file_inside
+from compress.system.path_containment import file_inside
 from validators.metrics import binarize
 
 NEIGHBOURS = 10

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError
 
 from compress.contracts import BadInput, Distance, EmbeddingKind, EmbeddingSpec, Preprocess
-from compress.system.bounded import JSON_BYTES, parse_json, read_text
+from compress.system.bounded_reading import JSON_BYTES, parse_json, read_text
 from compress.system.files import artifact_sha256
-from compress.system.inside import relative, require_plain
+from compress.system.path_containment import relative, require_plain
 from validators.results import Execution, Gate, Measured, Part, SourceScores
 
 SCHEMA = 1

@@ -26,7 +26,7 @@ from pydantic import Field
 from compress.contracts import BadInput, EmbeddingSpec, GalleryOptions, HeldOut, Observation
 from compress.data.splits import by_class
 from compress.gallery.store import Gallery, chosen_rows
-from compress.system.bounded import JSON_BYTES, read_text
+from compress.system.bounded_reading import JSON_BYTES, read_text
 from validators._sampling import affordable
 from validators.curves import RECALL, curves, spread
 from validators.metrics import nearest_neighbours

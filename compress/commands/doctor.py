@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compress import plugins
-from compress.commands.tables import columns
+from compress.commands._tables import columns
 from compress.contracts import Runtime
 from compress.system import environment
 

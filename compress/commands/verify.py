@@ -26,7 +26,7 @@ from compress.bundle.manifest import (
     uncaught,
 )
 from compress.bundle.neighbours import gallery_problems, index_recall, neighbour_overlap
-from compress.bundle.signature import signature_problems
+from compress.bundle.signing import signature_problems
 from compress.contracts import BadInput, Check, EmbeddingKind, HeldOut, ImageSet, MissingTool, Observation, Runtime
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 from compress.system.files import artifact_bytes, artifact_sha256
@@ -229,9 +229,9 @@ def _searched_index(
 
 def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named: Runtime | None) -> Entry:
     """The artifact on a runtime of this machine, measured with the golden images."""
+    from validators.control_distance import separation
     from validators.measure import executed, measure, static_values, unexecuted
     from validators.pytorch_mobile import described
-    from validators.separation import separation
 
     path, manifest, golden = folder / recorded.path, contents.manifest, contents.golden
     file = FileEntry.model_validate(

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import BadInput, Data, Dataset, GroundTruth, ImageSet, Preprocess, Samples, Splits
-from compress.data.answers import need_answers
+from compress.data.dataset_warnings import never_tested
 from compress.data.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
 from compress.data.hold_out import hold_out
-from compress.data.remarks import never_tested
+from compress.data.relevance import need_answers
 
 
 def load_data(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from compress.contracts import BadInput
-from compress.system.bounded import read_bytes
+from compress.system.bounded_reading import read_bytes
 
 _MOST_BYTES = 2**28
 _MOST_STEPS = 2_000_000

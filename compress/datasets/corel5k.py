@@ -15,7 +15,7 @@ from compress.contracts import BadInput, Dataset, Splits, TestShare
 from compress.datasets._files import file_samples, not_found, pick, stable_id
 from compress.datasets._listing import find_files, skipped_ids
 from compress.datasets._tree import divide, read_tree, two_classes
-from compress.system.bounded import read_text
+from compress.system.bounded_reading import read_text
 
 _MOST_BYTES = 2**20
 _LISTS = ("corel5k_train_list.txt", "corel5k_test_list.txt")

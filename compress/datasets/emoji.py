@@ -15,7 +15,7 @@ import numpy as np
 from compress.contracts import BadInput, Dataset, ImageSize, Samples, Splits, TestShare
 from compress.data.splits import random_split
 from compress.datasets._files import drop_duplicates, file_samples, not_found
-from compress.system.bounded import parse_json, read_text
+from compress.system.bounded_reading import parse_json, read_text
 
 _MOST_BYTES = 2**26  # emoji.json has 2 MB
 

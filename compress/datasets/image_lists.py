@@ -13,7 +13,7 @@ import numpy as np
 
 from compress.contracts import BadInput, Dataset, GroundTruth, Samples, Splits
 from compress.datasets._files import file_samples, not_found
-from compress.system.bounded import read_text
+from compress.system.bounded_reading import read_text
 
 _MOST_BYTES = 2**28  # a million images
 _COLUMN_NAMES = frozenset(

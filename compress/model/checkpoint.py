@@ -11,7 +11,7 @@ from pydantic import BaseModel, StrictBool, StrictInt, ValidationError, field_va
 
 from compress.contracts import Architecture, BadInput, EmbeddingSpec, Model, Preprocess
 from compress.options import build_component, tuples
-from compress.system.bounded import parse_json
+from compress.system.bounded_reading import parse_json
 from compress.system.files import atomic
 
 if TYPE_CHECKING:

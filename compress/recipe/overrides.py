@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compress.contracts import BadInput
-from compress.system.bounded import require_plain_values
+from compress.system.bounded_reading import require_plain_values
 
 _CHARACTERS, _VALUES = 50_000, 10_000
 """The longest recipe of the package has 2,000 characters; reading 50,000 takes up to 6 seconds."""

@@ -28,7 +28,7 @@ from compress.contracts import (
     Stage,
 )
 from compress.recipe.overrides import apply_override, parse_yaml, yaml_reader
-from compress.system.bounded import read_text
+from compress.system.bounded_reading import read_text
 
 SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "gallery", "validate")
 RECIPE_BYTES = 1_000_000

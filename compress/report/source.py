@@ -14,7 +14,7 @@ from compress.bundle.rankings import RANKINGS, RankingsFile, read_rankings
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY
 from compress.system import sqlite as database
-from compress.system.bounded import JSON_BYTES, parse_json, read_bytes, read_text
+from compress.system.bounded_reading import JSON_BYTES, parse_json, read_bytes, read_text
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ from compress.bundle.worst_images import write_worst
 from compress.contracts import Artifact, Runtime
 from compress.gallery.store import GALLERY, Gallery
 from compress.recipe.reader import Validation
-from compress.run.trial import Trial
+from compress.run.check_context import CheckContext
 from compress.system.files import artifact_bytes, artifact_sha256, atomic
 from compress.system.progress import say
 from validators import runtimes_for
 from validators.compatibility import Sample, sample
+from validators.control_distance import separation
 from validators.gates import INDEX_RECALL, default_limits
 from validators.measure import executed, measure, static_values, unexecuted
 from validators.pytorch_mobile import described
 from validators.results import Execution, Measurement, Part
-from validators.separation import separation
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
     return [best, *(runtime for runtime in named if runtime != best)]
 
 
-def limits_of(trial: Trial, precision: str, file_format: str | None = None) -> dict[str, float]:
+def limits_of(context: CheckContext, precision: str, file_format: str | None = None) -> dict[str, float]:
     """The limits for artifacts of a precision: its own, replaced and extended by the recipe's."""
-    own = default_limits(precision, file_format, trial.model.embedding.kind)
-    return {**own, **{name: limit for name, limit in trial.validation.gates.items() if name != INDEX_RECALL}}
+    own = default_limits(precision, file_format, context.model.embedding.kind)
+    return {**own, **{name: limit for name, limit in context.validation.gates.items() if name != INDEX_RECALL}}
 
 
-def check(trial: Trial, artifact: Artifact, golden: Golden, gallery: Gallery) -> Checked:
+def check(context: CheckContext, artifact: Artifact, golden: Golden, gallery: Gallery) -> Checked:
     """Execute and judge ``artifact``; ``golden`` and ``gallery`` are those of the bundle."""
     file = FileEntry.model_validate(
         {
-            "path": artifact.path.relative_to(trial.work.folder).as_posix(),
+            "path": artifact.path.relative_to(context.work.folder).as_posix(),
             "format": artifact.format,
             "precision": artifact.precision,
             "bytes": artifact_bytes(artifact.path),
@@ -79,8 +79,8 @@ def check(trial: Trial, artifact: Artifact, golden: Golden, gallery: Gallery) ->
         strict=False,
     )
     found = [
-        _on(trial, runtime, artifact.path, file, golden, gallery)
-        for runtime in chosen_runtimes(trial.validation, artifact.format)
+        _on(context, runtime, artifact.path, file, golden, gallery)
+        for runtime in chosen_runtimes(context.validation, artifact.format)
     ]
     executions = [execution for execution, _, _ in found]
     entry = ArtifactEntry(**dict(file), **dict(executions[0]), other_runtimes=tuple(executions[1:]))
@@ -89,25 +89,27 @@ def check(trial: Trial, artifact: Artifact, golden: Golden, gallery: Gallery) ->
 
 
 def _on(
-    trial: Trial, runtime: Runtime, path: Path, file: FileEntry, golden: Golden, gallery: Gallery
+    context: CheckContext, runtime: Runtime, path: Path, file: FileEntry, golden: Golden, gallery: Gallery
 ) -> tuple[Execution, Path | None, RankedModel | UnrankedModel | None]:
-    limits = limits_of(trial, file.precision, file.format)
-    static = {**trial.sizes, **static_values(file.bytes, file.mobile_problems)}
+    limits = limits_of(context, file.precision, file.format)
+    static = {**context.sizes, **static_values(file.bytes, file.mobile_problems)}
     if (reason := runtime.unavailable()) is not None:
         say(f"validate: {path.name} was not run: {reason}")
         return unexecuted(runtime, reason, limits, static), None, None
-    name, folder = runtime.title(), trial.work.folder
-    embeddings = trial.work.state / "embeddings" / f"{path.name}-{name}.npz"
+    name, folder = runtime.title(), context.work.folder
+    embeddings = context.work.state / "embeddings" / f"{path.name}-{name}.npz"
 
     def build(_: Path) -> _Outcome:
         say(f"validate: {path.name} on {name}")
-        done = measure(runtime, path, trial.reference, trial.held_out, trial.validation.checks, trial.model.embedding)
+        done = measure(
+            runtime, path, context.reference, context.held_out, context.validation.checks, context.model.embedding
+        )
         if done.observation is None:
             return _Outcome(measurement=done.measurement, failure=done.failure, ranked=None)
-        _save(embeddings, sample(done.observation, trial.held_out))
+        _save(embeddings, sample(done.observation, context.held_out))
         overlap = neighbour_overlap(golden, gallery, done.observation.probes)
-        apart = separation(golden.embeddings, done.observation.probes, golden.broken, trial.model.embedding)
-        ranker = Rankings(trial.held_out, gallery, trial.model.classes, trial.model.embedding)
+        apart = separation(golden.embeddings, done.observation.probes, golden.broken, context.model.embedding)
+        ranker = Rankings(context.held_out, gallery, context.model.classes, context.model.embedding)
         return _Outcome(
             measurement=done.measurement.model_copy(update={"neighbours": overlap, "separation": apart}),
             failure=None,
@@ -115,17 +117,17 @@ def _on(
         )
 
     key = {
-        **trial.key,
+        **context.key,
         "artifact": file.sha256,
         "runtime": {name: runtime.options()},
         "version": runtime.version(),
         "golden": artifact_sha256(folder / "golden"),
         "gallery": artifact_sha256(folder / GALLERY),
     }
-    outcome = trial.work.reuse_as(_Outcome, f"validate-{path.name}-{name}", key, [embeddings], build)
+    outcome = context.work.reuse_as(_Outcome, f"validate-{path.name}-{name}", key, [embeddings], build)
     measurement = outcome.measurement
     if (parity := measurement.parity) is not None:
-        picture = write_worst(folder, f"{path.name}.{name}", parity.worst_image, trial.held_out)
+        picture = write_worst(folder, f"{path.name}.{name}", parity.worst_image, context.held_out)
         measurement = measurement.model_copy(update={"parity": parity.model_copy(update={"worst_image_file": picture})})
     execution = executed(runtime, measurement, outcome.failure, limits, static)
     return execution, None if outcome.failure is not None else embeddings, outcome.ranked

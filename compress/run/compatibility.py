@@ -12,7 +12,7 @@ from compress.contracts import Model
 from compress.model.identity import model_sha256
 from compress.model.reference import embed
 from compress.run.check_artifact import Checked, load_samples
-from compress.run.trial import Trial
+from compress.run.check_context import CheckContext
 from compress.system.files import artifact_sha256
 from compress.system.progress import say
 from validators.compatibility import compatibility, sample, sample_of
@@ -31,22 +31,24 @@ class _Matrix(RootModel[dict[str, dict[str, Measured]]]):
         return self.model_dump(mode="json")
 
 
-def matrix(trial: Trial, checked: Sequence[Checked], teacher: Model | None) -> dict[str, dict[str, float | None]]:
+def matrix(
+    context: CheckContext, checked: Sequence[Checked], teacher: Model | None
+) -> dict[str, dict[str, float | None]]:
     """mAP by gallery artifact, then query artifact, of those that were executed, PyTorch's model and its teacher's.
 
     Args:
-        teacher: the model whose embedding space the trial's shares, or None.
+        teacher: the model whose embedding space the checked model shares, or None.
     """
 
     def build(_: Path) -> _Matrix:
         say("validate: every artifact against every other")
-        samples = {SOURCE: sample(trial.reference, trial.held_out), **load_samples(checked)}
+        samples = {SOURCE: sample(context.reference, context.held_out), **load_samples(checked)}
         if teacher is not None:
-            samples[TEACHER] = sample_of(functools.partial(embed, teacher), trial.held_out)
-        return _Matrix.model_validate(compatibility(samples, trial.held_out, trial.model.embedding))
+            samples[TEACHER] = sample_of(functools.partial(embed, teacher), context.held_out)
+        return _Matrix.model_validate(compatibility(samples, context.held_out, context.model.embedding))
 
     hashes = {each.entry.path: artifact_sha256(each.sample) for each in checked if each.sample is not None}
-    key = {**trial.key, "samples": hashes}
+    key = {**context.key, "samples": hashes}
     if teacher is not None:
         key["teacher"] = model_sha256(teacher)
-    return trial.work.reuse_as(_Matrix, "compatibility", key, [], build).root
+    return context.work.reuse_as(_Matrix, "compatibility", key, [], build).root

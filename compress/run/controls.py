@@ -19,13 +19,13 @@ from compress.bundle.manifest import Control
 from compress.contracts import Artifact, Check, EmbeddingSpec, HeldOut, ImageSet, Model, Observation
 from compress.model.reference import embed
 from compress.run.check_artifact import limits_of
-from compress.run.trial import Trial
+from compress.run.check_context import CheckContext
 from compress.system.files import artifact_sha256
 from compress.system.progress import say
+from validators.control_distance import separation
 from validators.gates import RULES
 from validators.measure import judge as judge_gates
 from validators.results import Measurement
-from validators.separation import separation
 
 
 def broken_outputs(model: Model, probes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -53,18 +53,18 @@ def _permuted(model: Model, seed: int) -> Model:
     return replace(model, network=network)
 
 
-def controls(trial: Trial, artifacts: Sequence[Artifact], golden: Golden) -> tuple[Control, ...]:
+def controls(context: CheckContext, artifacts: Sequence[Artifact], golden: Golden) -> tuple[Control, ...]:
     """Whether the checks catch every broken model at the limits of each precision that was exported."""
-    limits = {artifact.precision: limits_of(trial, artifact.precision) for artifact in artifacts}
+    limits = {artifact.precision: limits_of(context, artifact.precision) for artifact in artifacts}
 
     def build(_: Path) -> _Controls:
         say("validate: controls that must fail")
-        checks, embedding = trial.validation.checks, trial.model.embedding
-        right, labels = trial.reference.probes, golden.labels
-        return _Controls(tuple(judge(golden.broken, right, trial.held_out, labels, checks, embedding, limits)))
+        checks, embedding = context.validation.checks, context.model.embedding
+        right, labels = context.reference.probes, golden.labels
+        return _Controls(tuple(judge(golden.broken, right, context.held_out, labels, checks, embedding, limits)))
 
-    key = {**trial.key, "limits": limits, "golden": artifact_sha256(trial.work.folder / "golden")}
-    return trial.work.reuse_as(_Controls, "controls", key, [], build).root
+    key = {**context.key, "limits": limits, "golden": artifact_sha256(context.work.folder / "golden")}
+    return context.work.reuse_as(_Controls, "controls", key, [], build).root
 
 
 class _Controls(RootModel[tuple[Control, ...]]):

@@ -13,7 +13,7 @@ from compress.bundle.rankings import MEASURED
 from compress.contracts import GalleryOptions, Index
 from compress.gallery.store import GALLERY, Gallery, read_gallery, write_gallery
 from compress.model.identity import space_id
-from compress.run.trial import Trial
+from compress.run.check_context import CheckContext
 from compress.system import environment
 from compress.system.files import artifact_sha256
 from compress.system.progress import say
@@ -21,22 +21,26 @@ from validators.curves import spread
 from validators.gates import INDEX_RECALL, evaluate_gates
 
 
-def write(trial: Trial, options: GalleryOptions, name: str) -> Gallery:
+def write(context: CheckContext, options: GalleryOptions, name: str) -> Gallery:
     """Write the gallery into the bundle and read it back; ``name`` is the recipe's."""
-    file, model = trial.work.folder / GALLERY, trial.model
-    about = {"name": name, "space_id": space_id(model), "model_sha256": trial.key["model"]}
+    file, model = context.work.folder / GALLERY, context.model
+    about = {"name": name, "space_id": space_id(model), "model_sha256": context.key["model"]}
 
     def build(_: Path) -> None:
-        features = trial.reference.gallery
-        write_gallery(file, trial.held_out.gallery, features, model.classes, model.embedding, options, about)
+        features = context.reference.gallery
+        write_gallery(file, context.held_out.gallery, features, model.classes, model.embedding, options, about)
 
     versions = {"sqlite": sqlite3.sqlite_version, **environment.versions(["pillow"])}
     chosen = {key: value for key, value in options.options().items() if key != "index"}
-    trial.work.reuse("gallery", {**trial.key, "gallery": chosen, "about": about, "writers": versions}, [file], build)
+    context.work.reuse(
+        "gallery", {**context.key, "gallery": chosen, "about": about, "writers": versions}, [file], build
+    )
     return read_gallery(file)
 
 
-def describe(trial: Trial, index: Index | None, gallery: Gallery, seed: int) -> ExhaustiveGallery | IndexedGallery:
+def describe(
+    context: CheckContext, index: Index | None, gallery: Gallery, seed: int
+) -> ExhaustiveGallery | IndexedGallery:
     """What bundle.json says about the gallery; the golden pack is written.
 
     ``index`` is built beside the gallery and measured with some of the queries, as many of each class.
@@ -47,24 +51,24 @@ def describe(trial: Trial, index: Index | None, gallery: Gallery, seed: int) -> 
 
     def build(_: Path) -> IndexedGallery:
         say(f"gallery: {index.component_name()}")
-        queries, leave_one_out = trial.held_out.queries, trial.held_out.leave_one_out
+        queries, leave_one_out = context.held_out.queries, context.held_out.leave_one_out
         rows = spread(queries.labels, -(-MEASURED // len(np.unique(queries.labels))))
         row_of = {name: row for row, name in enumerate(gallery.names)} if leave_one_out else {}
         own = np.array([row_of.get(queries.ids[row], -1) for row in rows.tolist()])
         own_in_all = rows if leave_one_out else np.full(len(rows), -1)
-        whole = (trial.reference.gallery, own_in_all) if images < of else None
-        return build_index(index, trial.work.folder, trial.reference.queries[rows], own, seed, whole)
+        whole = (context.reference.gallery, own_in_all) if images < of else None
+        return build_index(index, context.work.folder, context.reference.queries[rows], own, seed, whole)
 
     key = {
-        **trial.key,
+        **context.key,
         "index": {index.component_name(): index.options()},
-        "gallery": artifact_sha256(trial.work.folder / GALLERY),
-        "golden": artifact_sha256(trial.work.folder / "golden"),
+        "gallery": artifact_sha256(context.work.folder / GALLERY),
+        "golden": artifact_sha256(context.work.folder / "golden"),
         "seed": seed,
         "measured": MEASURED,
         "writers": {"sqlite": sqlite3.sqlite_version, **environment.versions(["faiss-cpu"])},
     }
-    found = trial.work.reuse_as(IndexedGallery, "index", key, [trial.work.folder / index_path(index)], build)
-    limit = trial.validation.gates.get(INDEX_RECALL, index.least_recall)
+    found = context.work.reuse_as(IndexedGallery, "index", key, [context.work.folder / index_path(index)], build)
+    limit = context.validation.gates.get(INDEX_RECALL, index.least_recall)
     gates = evaluate_gates({INDEX_RECALL: limit}, {"gallery.recall@10": found.recall})
     return found.model_copy(update={"of": of, "gates": gates})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from compress.contracts import Preprocess
-from compress.data.answers import need_answers
+from compress.data.dataset_warnings import remarks
 from compress.data.hold_out import divided
-from compress.data.remarks import remarks
+from compress.data.relevance import need_answers
 from compress.model.start import initial_model
 from compress.recipe.reader import Recipe
 from compress.run.check_artifact import chosen_runtimes

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.contracts import Data, Model
+from compress.data.dataset_warnings import remarks
 from compress.data.load import load_data
-from compress.data.remarks import remarks
 from compress.model.start import initial_model
 from compress.recipe.reader import Recipe
 from compress.run.preflight import check_model, check_recipe

@@ -8,28 +8,28 @@ from pathlib import Path
 from compress.bundle.rankings import RANKINGS, Rankings, RankingsFile
 from compress.gallery.store import GALLERY, Gallery
 from compress.run.check_artifact import Checked
+from compress.run.check_context import CheckContext
 from compress.run.compatibility import SOURCE
-from compress.run.trial import Trial
 from compress.system import environment
 from compress.system.files import artifact_sha256, write_text
 from compress.system.progress import say
 
 
-def write_rankings(trial: Trial, checked: Sequence[Checked], gallery: Gallery, thumbnail: int) -> None:
+def write_rankings(context: CheckContext, checked: Sequence[Checked], gallery: Gallery, thumbnail: int) -> None:
     """Write the file into the bundle.
 
     Args:
         thumbnail: longer side of the queries' pictures in pixels.
     """
-    ranker = Rankings(trial.held_out, gallery, trial.model.classes, trial.model.embedding)
+    ranker = Rankings(context.held_out, gallery, context.model.classes, context.model.embedding)
 
     def build(_: Path) -> RankingsFile:
         say("report: pictures and rankings")
-        return ranker.file(thumbnail, (ranker.of(trial.reference, SOURCE, None),))
+        return ranker.file(thumbnail, (ranker.of(context.reference, SOURCE, None),))
 
     pictures = {"thumbnail": thumbnail, "writer": environment.versions(["pillow"])}
-    key = {**trial.key, "gallery": artifact_sha256(trial.work.folder / GALLERY), **pictures}
-    found = trial.work.reuse_as(RankingsFile, "rankings", key, [], build)
+    key = {**context.key, "gallery": artifact_sha256(context.work.folder / GALLERY), **pictures}
+    found = context.work.reuse_as(RankingsFile, "rankings", key, [], build)
     models = (*found.models, *(model for each in checked for model in each.ranked))
     text = found.model_copy(update={"models": models}).model_dump_json(by_alias=True)
-    write_text(trial.work.folder / RANKINGS, text + "\n")
+    write_text(context.work.folder / RANKINGS, text + "\n")

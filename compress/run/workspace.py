@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from compress.contracts import BadInput
-from compress.system.bounded import read_json
+from compress.system.bounded_reading import read_json
 from compress.system.files import artifact_sha256, json_sha256, write_json
-from compress.system.inside import is_file_inside, require_plain
+from compress.system.path_containment import is_file_inside, require_plain
 
 _STATE = ".compress"
 

@@ -18,10 +18,10 @@ from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
 from compress.contracts.networks import RetrievalNetwork
 from compress.data.batches import batches
 from compress.stages._augment import step_generator
+from compress.stages._batchnorm_momentum import keeping_up
 from compress.stages._graph import TrainingGraph, layout
 from compress.stages._order import epoch_order
 from compress.stages._schedules import learning_rate
-from compress.stages._statistics import keeping_up
 from compress.stages._teaching import TaughtGraph, Teaching
 from compress.stages._team import Team, all_processes
 from compress.stages._training import Training

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from compress.contracts import BadInput, Component, Data, Division, Loss, Model, component_field
-from compress.data.answers import answerable, share_for_two
+from compress.data.relevance import answerable, share_for_two
 from compress.plugins import did_you_mean
 from compress.stages._augment import Augmentation
 from compress.stages._order import epoch_length

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.contracts.errors import BadInput
-from compress.system.inside import open_file, plain_files
+from compress.system.path_containment import open_file, plain_files
 
 
 def artifact_sha256(path: Path) -> str:

@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from compress.system.bounded import parse_json
+from compress.system.bounded_reading import parse_json
 from compress.system.files import atomic
-from compress.system.inside import open_file
+from compress.system.path_containment import open_file
 
 _STEP = 10_000
 _OPERATIONS, _OPERATIONS_A_BYTE = 10_000_000, 10

@@ -19,8 +19,8 @@ from starlette.testclient import TestClient
 from compress.bundle.gallery_index import build_index, open_index
 from compress.bundle.golden import make_golden, write_golden
 from compress.bundle.manifest import IndexedGallery, Manifest, read_manifest
+from compress.commands._tables import verified_index_line
 from compress.commands.search import open_bundle, query
-from compress.commands.tables import verified_index_line
 from compress.commands.verify import VerifiedIndex, verify
 from compress.contracts import BadInput, CompressError, GalleryOptions, MissingTool
 from compress.demo.app import create_app

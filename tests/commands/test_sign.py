@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.bundle.signature import sign, signature_problems
+from compress.bundle.signing import sign, signature_problems
 from compress.contracts import BadInput, MissingTool
 from tests._command import REPOSITORY
 from tests.conftest import Finished
@@ -32,7 +32,7 @@ for name in ("key", "other"):
 _PROBLEMS = """
 import sys
 from pathlib import Path
-from compress.bundle.signature import signature_problems
+from compress.bundle.signing import signature_problems
 print(*signature_problems(Path(sys.argv[1]), Path(sys.argv[2])))
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compress.bundle.manifest import Entry
-from compress.commands.tables import print_table
+from compress.commands._tables import print_table
 from compress.contracts import Evidence
 from tests._command import compress
 from tests.conftest import Finished

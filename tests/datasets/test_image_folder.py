@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from compress.contracts import BadInput, Splits
+from compress.data.dataset_warnings import remarks
 from compress.data.load import describe, load_data
-from compress.data.remarks import remarks
 from compress.datasets.image_folder import ImageFolder
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from compress import pipeline
 from compress.contracts import BadInput, Loss
-from compress.data.answers import answerable, need_answers
 from compress.data.hold_out import divided
+from compress.data.relevance import answerable, need_answers
 from compress.datasets.image_folder import ImageFolder
 from compress.losses.cross_entropy import CrossEntropy
 from compress.losses.triplet import Triplet

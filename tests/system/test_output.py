@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.commands.tables import print_matches, print_table
+from compress.commands._tables import print_matches, print_table
 from compress.gallery.nearest import Match
 from compress.system.output import lasting_streams, printable
 from compress.system.progress import say

@@ -12,26 +12,26 @@ from compress.data.load import load_data
 from compress.model.checkpoint import last_checkpoint, load_model
 from compress.model.reference import observe
 from compress.recipe.reader import load_recipe
-from compress.run import trial as module
-from compress.run.learned import require_learned
+from compress.run import context as module
+from compress.run.check_context import CheckContext
+from compress.run.learning_check import require_learned
 from compress.run.steps import held_out_of
-from compress.run.trial import Trial
 from compress.run.workspace import Workspace
 from tests._command import compress
 from tests.conftest import Finished
 
 
 @pytest.fixture
-def trial(finished: Finished, tmp_path: Path) -> Trial:
+def context(finished: Finished, tmp_path: Path) -> CheckContext:
     recipe = load_recipe(finished.recipe)
     data = load_data(recipe.data, recipe.seed)
     held_out, _, _ = held_out_of(data, recipe)
     model = load_model(last_checkpoint(finished.folder))
-    return Trial(Workspace(tmp_path / "run", recipe.name), recipe.validation, model, held_out, data.fingerprint)
+    return CheckContext(Workspace(tmp_path / "run", recipe.name), recipe.validation, model, held_out, data.fingerprint)
 
 
-def test_a_trained_network_passes(trial: Trial) -> None:
-    require_learned(trial)
+def test_a_trained_network_passes(context: CheckContext) -> None:
+    require_learned(context)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_trained_network_passes(trial: Trial) -> None:
     ],
 )
 def test_one_sentence_says_what_is_wrong_and_what_to_do(
-    trial: Trial, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+    context: CheckContext, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
 ) -> None:
     def spoiled(model: Model, held_out: HeldOut) -> Observation:
         real = observe(model, held_out)
@@ -59,7 +59,7 @@ def test_one_sentence_says_what_is_wrong_and_what_to_do(
 
     monkeypatch.setattr(module, "observe", spoiled)
     with pytest.raises(CompressError) as caught:
-        require_learned(trial)
+        require_learned(context)
     message = str(caught.value)
     assert words in message
     assert "train.clip_norm: 1" in message

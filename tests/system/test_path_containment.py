@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from compress.contracts import BadInput
-from compress.system.inside import MAX_ENTRIES, file_inside, folder_inside, is_file_inside, open_file, require_plain
+from compress.system.path_containment import (
+    MAX_ENTRIES,
+    file_inside,
+    folder_inside,
+    is_file_inside,
+    open_file,
+    require_plain,
+)
 
 
 @pytest.fixture
@@ -92,7 +99,7 @@ def test_a_device_is_refused(folder: Path) -> None:
 
 def test_a_folder_of_endless_entries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_ENTRIES >= 10_000
-    monkeypatch.setattr("compress.system.inside.MAX_ENTRIES", 2)
+    monkeypatch.setattr("compress.system.path_containment.MAX_ENTRIES", 2)
     (folder / "third").write_text("")
     with pytest.raises(BadInput, match="more than 2 files"):
         require_plain(folder)

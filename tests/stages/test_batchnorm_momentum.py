@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from architectures.mobilenet_v3 import MobileNetV3
-from compress.stages._statistics import keeping_up
+from compress.stages._batchnorm_momentum import keeping_up
 
 
 def momenta(network: nn.Module) -> set[float | None]:

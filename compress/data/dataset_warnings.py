@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from compress.contracts import Data, Splits
-from compress.data.answers import answerable
+from compress.data.relevance import answerable
 
 _NAMED = 3
 

@@ -20,8 +20,8 @@ from validators.results import SourceScores
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One model on trial.
+class CheckContext:
+    """One model, and all that its checks need.
 
     Attributes:
         work: the run's folder, in which finished checks are found again.

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from compress.contracts import BadInput
-from compress.system.bounded import DEPTH, LARGEST, parse_json, read_bytes, read_json, read_text, require_plain_values
+from compress.system.bounded_reading import (
+    DEPTH,
+    LARGEST,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_text,
+    require_plain_values,
+)
 
 REFUSED = {
     "nested a little too deep": ("[" * (DEPTH + 1) + "]" * (DEPTH + 1), "nested deeper"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compress.contracts import CompressError
-from compress.run.trial import Trial
+from compress.run.check_context import CheckContext
 from validators._sampling import affordable, evenly
 from validators.chance import chance_average_precision, counts
 from validators.metrics import retrieve, retrieve_listed
@@ -37,10 +37,10 @@ class Learned(Part):
     answerable: Measured
 
 
-def require_learned(trial: Trial) -> None:
+def require_learned(context: CheckContext) -> None:
     """Raises CompressError, in one sentence with a remedy, for a network that is of no use for search."""
-    found = trial.work.reuse_as(Learned, "learned", trial.key, [], lambda _: _measured(trial))
-    problem = _problem(found, len(trial.held_out.queries))
+    found = context.work.reuse_as(Learned, "learned", context.key, [], lambda _: _measured(context))
+    problem = _problem(found, len(context.held_out.queries))
     if problem is not None:
         raise CompressError(f"{problem}; nothing was exported")
 
@@ -69,8 +69,8 @@ def _problem(found: Learned, queries: int) -> str | None:
     return None
 
 
-def _measured(trial: Trial) -> Learned:
-    reference, held_out, embedding = trial.reference, trial.held_out, trial.model.embedding
+def _measured(context: CheckContext) -> Learned:
+    reference, held_out, embedding = context.reference, context.held_out, context.model.embedding
     features = reference.queries.astype(np.float64)
     nothing = Learned(spread=None, mean_ap=None, chance=None, error=None, answerable=None)
     if not np.isfinite(features).all():
@@ -84,7 +84,7 @@ def _measured(trial: Trial) -> Learned:
     if spread < _LEAST_SPREAD or not answerable:
         return known
     try:
-        precisions = _average_precisions(trial, rows)
+        precisions = _average_precisions(context, rows)
     except ValueError:
         return known
     chance = chance_average_precision(relevant, total)
@@ -98,9 +98,9 @@ def _measured(trial: Trial) -> Learned:
     )
 
 
-def _average_precisions(trial: Trial, rows: np.ndarray) -> np.ndarray:
+def _average_precisions(context: CheckContext, rows: np.ndarray) -> np.ndarray:
     """Of the queries ``rows`` in the whole gallery, float64; NaN for one without a relevant image."""
-    reference, held_out, distance = trial.reference, trial.held_out, trial.model.embedding.distance
+    reference, held_out, distance = context.reference, context.held_out, context.model.embedding.distance
     if held_out.ground_truth is not None:
         truth = held_out.ground_truth.among(rows, np.arange(len(reference.gallery)))
         return retrieve_listed(

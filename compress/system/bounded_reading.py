@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.contracts import BadInput
-from compress.system.inside import open_file
+from compress.system.path_containment import open_file
 
 JSON_BYTES = 256 * 1024 * 1024
 """rankings.json of the largest gallery measured takes 60 MB."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from compress.contracts import EmbeddingSpec
+from validators.control_distance import separation
 from validators.gates import default_limits, evaluate_gates, located
-from validators.separation import separation
 
 SPEC = EmbeddingSpec(64)
 
