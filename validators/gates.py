@@ -9,7 +9,7 @@ from typing import Literal
 
 from compress.contracts import BadInput, EmbeddingKind
 from compress.plugins import did_you_mean
-from validators.results import Gate, Part
+from validators.results import Gate, Measurement, Part
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,16 @@ def located(section: str, result: Part | None) -> dict[str, float | None]:
         for name, value in values.items()
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     }
+
+
+def located_all(measurement: Measurement) -> dict[str, float | None]:
+    """The numbers of every section of a measurement by location."""
+    found: dict[str, float | None] = {}
+    for section in Measurement.model_fields:
+        result = getattr(measurement, section)
+        if isinstance(result, Part):
+            found |= located(section, result)
+    return found
 
 
 def evaluate_gates(limits: Mapping[str, float], values: Mapping[str, float | None]) -> tuple[Gate, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Latency, Observation, Runtime
 from validators import MachineFailed
-from validators.gates import STATIC, evaluate_gates, located
+from validators.gates import STATIC, evaluate_gates, located_all
 from validators.isolation import execute
 from validators.results import Execution, Gate, LatencyResult, Measurement
 
@@ -129,7 +129,4 @@ def judge(
     if failure is not None:
         known = {name: limit for name, limit in limits.items() if name in STATIC}
         return (Gate(name="runs", limit=1, value=0, passed=False), *evaluate_gates(known, static))
-    values: dict[str, float | None] = dict(static)
-    for section in ("parity", "retrieval", "ranking", "neighbours", "separation", "latency_ms"):
-        values |= located(section, getattr(measurement, section))
-    return evaluate_gates(limits, values)
+    return evaluate_gates(limits, {**static, **located_all(measurement)})

@@ -20,8 +20,8 @@ from compress.system.bounded_reading import parse_json, read_json, read_text
 from compress.system.files import artifact_bytes
 from compress.system.path_containment import file_inside, plain_files
 from validators.file_metadata import read_metadata
-from validators.gates import INDEX_RECALL, RULES, STATIC, default_limits, evaluate_gates, located
-from validators.results import Gate, Part
+from validators.gates import INDEX_RECALL, RULES, STATIC, default_limits, evaluate_gates, located_all
+from validators.results import Gate
 
 SIGNATURE = "bundle.sig"
 """Where ``compress sign`` puts the signature."""
@@ -175,19 +175,9 @@ def _against_own_values(entry: Entry) -> Iterator[str]:
     """Every gate's value is that of its section, and its verdict follows from value and limit."""
     if entry.evidence == "not-run" and any(gate.name == "runs" for gate in entry.gates):
         return
-    values: dict[str, float | None] = {"file.bytes": float(entry.bytes)}
+    values = {"file.bytes": float(entry.bytes), **located_all(entry)}
     if entry.mobile_problems is not None:
         values["file.mobile_problems"] = float(len(entry.mobile_problems))
-    sections: Mapping[str, Part | None] = {
-        "parity": entry.parity,
-        "retrieval": entry.retrieval,
-        "ranking": entry.ranking,
-        "neighbours": entry.neighbours,
-        "separation": entry.separation,
-        "latency_ms": entry.latency_ms,
-    }
-    for section, result in sections.items():
-        values |= located(section, result)
     known = [gate for gate in entry.gates if gate.name not in ("params", "macs")]
     yield from _judged_again(f"{entry.path} on {entry.runtime}", known, values)
 

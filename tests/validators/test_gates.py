@@ -7,9 +7,9 @@ import math
 import pytest
 
 from compress.contracts import BadInput
-from validators.gates import RULES, check_names, default_limits, evaluate_gates, located
+from validators.gates import RULES, check_names, default_limits, evaluate_gates, located, located_all
 from validators.measure import judge
-from validators.results import Measurement, Parity, Ranking
+from validators.results import Measurement, Neighbours, Parity, Ranking
 
 
 def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
@@ -52,6 +52,14 @@ def test_a_ranking_value_named_like_a_parity_value_satisfies_no_parity_gate() ->
     for measurement, passed in ((Measurement(ranking=made_up), False), (Measurement(parity=parity), True)):
         (gate,) = judge({"min_cosine": 0.9}, measurement, None, {})
         assert gate.passed is passed
+
+
+def test_every_measured_gate_looks_into_a_section_of_a_measurement() -> None:
+    sections = {rule.section for rule in RULES.values()} - {"file", "model", "gallery"}
+    assert len(sections) >= 4
+    assert sections <= Measurement.model_fields.keys()
+    measured = Measurement(neighbours=Neighbours(golden_neighbours=0.5), notes=("a line",))
+    assert located_all(measured) == {"neighbours.golden_neighbours": 0.5}
 
 
 def test_an_unknown_gate_names_the_nearest() -> None:
