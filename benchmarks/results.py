@@ -72,7 +72,7 @@ def replaced(text: str, name: str, lines: Sequence[str]) -> str:
 def quickstart(runs: Path) -> list[str] | None:
     if not (bundle := _bundle(runs / "quickstart")):
         return None
-    rows = [["PyTorch", "", "", "", _percent(bundle["source"]["mAP"]), ""]]
+    rows = [["PyTorch", "", "", "", _percent(bundle["source"]["mAP"]), "", ""]]
     for entry in _executions(bundle):
         ran, latency = entry["parity"] is not None, entry["latency_ms"]
         rows.append(
@@ -83,9 +83,10 @@ def quickstart(runs: Path) -> list[str] | None:
                 f"{entry['parity']['min_cosine']:.7f}" if ran else "-",
                 _percent(entry["retrieval"]["mAP"]) if ran else "-",
                 entry["evidence"],
+                _verdict(entry["gates"]),
             ]
         )
-    return list(_markdown(["artifact", "size", "latency", "min cosine", "mAP", "evidence"], rows))
+    return list(_markdown(["artifact", "size", "latency", "min cosine", "mAP", "evidence", "gates"], rows))
 
 
 def mnist(runs: Path) -> list[str] | None:
@@ -193,6 +194,11 @@ def _executions(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for file in bundle["artifacts"]:
         yield file
         yield from ({**file, **other} for other in file["other_runtimes"])
+
+
+def _verdict(gates: Sequence[dict[str, Any]]) -> str:
+    failed = sum(not gate["passed"] for gate in gates)
+    return f"{failed} FAILED" if failed else f"{len(gates)} passed"
 
 
 def _percent(share: float | None) -> str:
