@@ -103,7 +103,7 @@ def evidence(suffix: str) -> str:
 
 
 def gate_names(artifact: dict[str, Any]) -> set[str]:
-    names = {"min_cosine", "mAP_drop", "golden_neighbours"}
+    names = {"control_ratio", "min_cosine", "mAP_drop", "golden_neighbours"}
     names |= {"min_centered_cosine", "max_rel_error"} if artifact["precision"] == "fp32" else set()
     return names | ({"mobile_problems"} if artifact["path"].endswith((".pt", ".ptl")) else set())
 

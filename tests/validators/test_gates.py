@@ -13,7 +13,7 @@ from validators.results import Measurement, Neighbours, Parity, Ranking
 
 
 def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
-    assert len(RULES) == 16
+    assert len(RULES) == 17
     for name, rule in RULES.items():
         worse = -1 if rule.direction == "at least" else 1
         for value, passed in ((5.0, True), (5.0 - worse, True), (5.0 + worse, False)):
@@ -35,7 +35,7 @@ def test_unmeasured_values_fail_downward_limits_too() -> None:
 
 def test_no_section_answers_for_another() -> None:
     sections = {rule.section for rule in RULES.values()} | {"ranking"}
-    assert len(sections) == 8
+    assert len(sections) == 9
     for name, rule in RULES.items():
         others = {f"{section}.{rule.value}": 0.5 for section in sections - {rule.section}}
         (gate,) = evaluate_gates({name: 0.5}, others)
@@ -77,13 +77,14 @@ def test_a_limit_that_is_no_number() -> None:
 def test_default_limits_loosen_with_the_precision_and_are_gates() -> None:
     strict, half, quantised, coarse = (default_limits(precision) for precision in ("fp32", "fp16", "w8", "p4"))
     assert strict == {
+        "control_ratio": 1.0,
         "min_cosine": 0.99999,
         "min_centered_cosine": 0.9999,
         "max_rel_error": 1e-4,
         "mAP_drop": 0.001,
         "golden_neighbours": 0.99,
     }
-    assert half == {"min_cosine": 0.998, "mAP_drop": 0.005, "golden_neighbours": 0.95}
+    assert half == {"control_ratio": 1.0, "min_cosine": 0.998, "mAP_drop": 0.005, "golden_neighbours": 0.95}
     assert strict["min_cosine"] > half["min_cosine"] > quantised["min_cosine"] > coarse["min_cosine"]
     assert strict["mAP_drop"] < half["mAP_drop"] <= quantised["mAP_drop"] < coarse["mAP_drop"]
     assert half["golden_neighbours"] > quantised["golden_neighbours"] > coarse["golden_neighbours"]
