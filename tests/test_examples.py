@@ -45,9 +45,10 @@ def test_the_python_sample_measures_what_verify_measures(bundle: Path) -> None:
     done = check(bundle)
     assert done.returncode == 0, done.stderr
     printed = {line.split()[1]: float(line.split()[2].rstrip(",")) for line in done.stdout.splitlines()}
-    (tflite,) = [each for each in verify(bundle, "litert").entries if each["format"] == "tflite"]
-    assert printed["min_cosine"] == pytest.approx(tflite["parity"]["min_cosine"], abs=2e-6)
-    assert printed["golden_neighbours"] == pytest.approx(tflite["neighbours"]["golden_neighbours"], abs=2e-6)
+    (tflite,) = [each for each in verify(bundle, "litert").entries if each.format == "tflite"]
+    assert tflite.parity is not None and tflite.neighbours is not None
+    assert printed["min_cosine"] == pytest.approx(tflite.parity.min_cosine, abs=2e-6)
+    assert printed["golden_neighbours"] == pytest.approx(tflite.neighbours.golden_neighbours, abs=2e-6)
 
 
 def test_the_python_sample_fails_on_channels_in_the_wrong_order(bundle: Path) -> None:
