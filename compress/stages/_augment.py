@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Attributes: see the fields of the same names of ``Train``."""
+    """Random changes, each as strong as its attribute says; ``Training`` explains the fields of the same names."""
 
     horizontal_flip: bool = False
     random_crop: int = 0
@@ -25,7 +25,7 @@ class Augmentation:
         return self != Augmentation()
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Normalised images float32 [N, 3, H, W] on any device -> the same shape; what is outside or hidden is zero."""
+        """Change normalised images float32 [N, 3, H, W] on any device; pixels outside the image or hidden are zero."""
         if self.horizontal_flip or self.random_crop or self.min_scale < 1 or self.rotation:
             images = self._moved(images, generator)
         if self.color_jitter:
@@ -87,12 +87,12 @@ class Augmentation:
 
 
 def _uniform(images: torch.Tensor, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    """float32 [N, 1, 1, 1], a number for each image."""
+    """Draw one number per image between ``low`` and ``high``: float32 [N, 1, 1, 1]."""
     return torch.empty(len(images), 1, 1, 1).uniform_(low, high, generator=generator).to(images.device)
 
 
 def _blurred(images: torch.Tensor, deviation: float) -> torch.Tensor:
-    """Under a Gaussian of ``deviation`` pixels, cut off at three deviations, the border repeated."""
+    """Blur with a Gaussian of ``deviation`` pixels, cut off at three deviations; border pixels are repeated."""
     reach = max(1, min(round(3 * deviation), *(side - 1 for side in images.shape[2:])))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device) / deviation) ** 2)
     weights = (weights / weights.sum()).to(images.dtype).expand(3, 1, -1)
@@ -102,5 +102,5 @@ def _blurred(images: torch.Tensor, deviation: float) -> torch.Tensor:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """Random numbers of one optimizer step, the same after a resume."""
+    """The random generator of one optimizer step; a resumed run draws the same numbers."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63 - 1))

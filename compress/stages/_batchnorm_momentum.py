@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from torch import nn
 
 _LARGEST = 0.1
-"""PyTorch's own momentum, which forgets its start within some fifty steps."""
+"""PyTorch's default momentum; the initial statistics are forgotten within about fifty steps."""
 _TIMES = 10
-"""How often the statistics are renewed in a training: of their start exp(-10) is left."""
+"""How often the statistics are renewed in a training: the initial values keep a weight of exp(-10)."""
 
 
 @contextmanager
 def keeping_up(network: nn.Module, steps: int) -> Iterator[None]:
     """Raise small momenta of batch normalisation while a training of ``steps`` steps runs.
 
-    MobileNetV3 and EfficientNet have momentum 0.01, made for a million steps: after a hundred, a third of the running
-    statistics is still their start, so that a network that trains to loss 0 evaluates at chance. Momenta of 0.1 and
-    more, and those of trainings that are long enough, stay as they are.
+    MobileNetV3 and EfficientNet have momentum 0.01, made for a million steps: after a hundred steps, the initial values
+    still make up a third of the running statistics, so that a network that trains to loss 0 evaluates at chance.
+    Momenta of 0.1 and more are not changed, nor any momentum if the training is long enough.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     own = [layer.momentum for layer in layers]

@@ -38,8 +38,8 @@ class Fitted:
     """A finished training.
 
     Attributes:
-        model: with the best weights, in a space of its own.
-        trained: its network, or what ``wrap`` put around it, with the same weights.
+        model: the model with the best weights, in a new embedding space.
+        trained: its network, or the network that ``wrap`` put around it, with the same weights.
     """
 
     model: Model
@@ -63,13 +63,14 @@ def fit(
     """Train a copy of ``model``'s network; its best weights are those that score best on the validation images.
 
     Args:
-        name: of the stage, for messages and the history.
-        scratch: folder that keeps the progress: a killed training goes on from it and ends with the same weights.
-        teaching: what to learn from ``teacher`` beside the labels; both or neither.
-        teacher: or what makes it, called after the seed is set, because building a network draws random numbers.
+        name: name of the stage, for messages and the history.
+        scratch: folder that keeps the progress: a killed training resumes from it and ends with the same weights.
+        teaching: what to learn from ``teacher`` in addition to the labels; give both or neither.
+        teacher: the teacher, or a function that makes it. The function is called after the seed is set, because
+            building a network draws random numbers.
         by_loss: the best weights are those of the epoch with the lowest loss.
-        wrap: puts a network around the copied one, sharing its layers, and that is trained.
-        parallel: every process that torchrun started takes part; otherwise the first trains alone.
+        wrap: builds, from the copied network, a network that shares its layers; the built network is trained.
+        parallel: every process that torchrun started takes part; otherwise the first process trains alone.
 
     Raises:
         BadInput: ``training.check_data`` refuses the images, the loss stopped being a finite number, or the processes
@@ -134,7 +135,7 @@ def _graph(training: Training, model: Model, teaching: Teaching | None, teacher:
 
 
 def _score(line: Mapping[str, Any]) -> float:
-    """How good an epoch's weights are, given what it logs."""
+    """How good an epoch's weights are, from the values that it logged; higher is better."""
     return float(line["validation_mAP"] if "validation_mAP" in line else line["validation_accuracy"])
 
 
@@ -190,7 +191,7 @@ def _epoch(
 
 
 def _add_sparsity(graph: nn.Module, weight: float) -> None:
-    """The subgradient of the L1 penalty, which is 0 at 0."""
+    """Add the subgradient of the L1 penalty, which is 0 at 0."""
     for layer in graph.modules() if weight else ():
         if isinstance(layer, nn.BatchNorm2d) and layer.weight.requires_grad:
             assert layer.weight.grad is not None
@@ -203,7 +204,7 @@ def _to_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> 
 
 @torch.no_grad()
 def _evaluated(graph: nn.Module, images: ImageSet, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Embeddings [n, D] and number of right answers, batch by batch."""
+    """Yield, batch by batch, the embeddings [n, D] and the number of correct answers."""
     graph.eval()
     for batch, labels in batches(images, _EVALUATION_BATCH, np.arange(len(images))):
         yield graph(*_to_device(batch, labels, device))
@@ -219,7 +220,7 @@ def _accuracy(graph: nn.Module, images: ImageSet, device: torch.device) -> float
 def _mean_average_precision(
     graph: nn.Module, images: ImageSet, embedding: EmbeddingSpec, device: torch.device
 ) -> float:
-    """Leave-one-out; 0 where the embeddings cannot be ranked, as those of a network that has just diverged."""
+    """Leave-one-out mAP; 0 if the embeddings cannot be ranked, e.g. when the network has just diverged."""
     features = torch.cat([embeddings for embeddings, _ in _evaluated(graph, images, device)]).float().cpu().numpy()
     try:
         scores = evaluate_retrieval(
@@ -231,7 +232,7 @@ def _mean_average_precision(
 
 
 class _Progress:
-    """What a run killed between two epochs needs to end with the same weights."""
+    """Everything that a run killed between two epochs needs to end with the same weights."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -255,7 +256,7 @@ class _Progress:
     def restored(
         cls, state: Mapping[str, Any] | None, graph: TrainingGraph, optimizer: torch.optim.Optimizer
     ) -> _Progress:
-        """What ``save`` wrote, where that was before; None begins."""
+        """Read what ``save`` wrote; None if there is no saved progress, so that training starts at epoch 1."""
         progress = cls()
         if state is not None:
             graph.load_state_dict(state["graph"])

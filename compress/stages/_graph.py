@@ -19,10 +19,10 @@ _PREPARING = 200
 
 
 class TrainingGraph(nn.Module):
-    """uint8 images [N, H, W, 3] and labels int64 [N] in, loss and number of right answers out.
+    """Takes uint8 images [N, H, W, 3] and labels int64 [N], gives the loss and the number of correct answers.
 
-    In evaluation mode the images are not augmented, and the embeddings [N, D] stand in the loss's place. In training,
-    every process of a team is given the same images, augments all of them alike, and passes on its share.
+    In evaluation mode the images are not augmented, and the first output is the embeddings [N, D] instead of the loss.
+    In training, every process of a team is given the same images, augments all of them alike, and passes on its share.
     """
 
     mean: torch.Tensor
@@ -40,7 +40,7 @@ class TrainingGraph(nn.Module):
 
     @torch.no_grad()
     def prepare(self, images: ImageSet) -> None:
-        """Let the network set what it sets from images: from at most 200 of these, evenly spaced."""
+        """Let the network initialise the weights that it sets from images, with at most 200 evenly spaced ones."""
 
         def some() -> torch.Tensor:
             rows = np.unique(np.linspace(0, len(images) - 1, _PREPARING).astype(np.int64))
@@ -50,7 +50,7 @@ class TrainingGraph(nn.Module):
         self.network.prepare(some)
 
     def freeze(self, parts: Sequence[nn.Module]) -> None:
-        """Let these parts of the network stay as they are: weights and, in training mode, batch statistics."""
+        """Keep these parts of the network unchanged: weights and, in training mode, batch statistics."""
         self.frozen = tuple(part.requires_grad_(False) for part in parts)
 
     def train(self, mode: bool = True) -> TrainingGraph:
@@ -81,7 +81,10 @@ class TrainingGraph(nn.Module):
     def objective(
         self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
-        """What a step minimises, given this process's images as the network saw them, and what became of all."""
+        """The value that a step minimises.
+
+        It gets this process's images as the network saw them, and the outputs and labels of the whole batch.
+        """
         loss: torch.Tensor = self.loss(embeddings, logits, labels)
         return loss
 
@@ -91,5 +94,5 @@ def layout(module: M, memory_format: torch.memory_format) -> M:
 
 
 def per_channel(values: tuple[float, ...]) -> torch.Tensor:
-    """float32 [1, 3, 1, 1]."""
+    """One value per RGB channel as float32 [1, 3, 1, 1]."""
     return torch.tensor(values).reshape(1, 3, 1, 1)

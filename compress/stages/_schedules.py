@@ -11,8 +11,8 @@ Schedule = Literal["step", "cosine", "one_cycle", "constant"]
 def learning_rate(schedule: Schedule, peak: float, step: int, total: int, *, milestones: int = 3) -> float:
     """The learning rate before optimizer step ``step`` of ``total`` (0-based).
 
-    - ``step``: divided by 10 at each of ``milestones - 1`` equal parts of the run; 3 parts are OMCBIR's released
-      schedule (x0.1 every 66 of 200 epochs).
+    - ``step``: split the run into ``milestones`` equal parts and divide the rate by 10 at the start of every part but
+      the first; 3 parts are OMCBIR's released schedule (x0.1 every 66 of 200 epochs).
     - ``cosine``: half a cosine from ``peak`` to 0 (Loshchilov & Hutter 2017, without restarts).
     - ``one_cycle``: cosine from peak/25 up to ``peak`` over 30 % of the run, then down to peak/10,000 (Smith &
       Topin 2018, the annealing of torch's OneCycleLR, momentum kept constant).

@@ -1,4 +1,4 @@
-"""Training with a teacher's outputs beside the labels (Hinton et al. 2015, arXiv:1503.02531)."""
+"""Training with a teacher's outputs in addition to the labels (Hinton et al. 2015, arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Teaching(Component):
     Student and teacher see the same augmented images.
 
     Attributes:
-        hard_weight: factor of ``loss``, the one on the labels.
+        hard_weight: factor of ``loss``, which is computed on the labels.
         logits, embedding, relational: the objectives; see ``compress/distillation``.
     """
 
@@ -43,28 +43,28 @@ class Teaching(Component):
     relational: Objective | None = only_field(Objective, "relational")
 
     def objectives(self) -> list[Objective]:
-        """Those with a weight above 0."""
+        """The objectives with a weight above 0."""
         given = (self.logits, self.embedding, self.relational)
         return [objective for objective in given if objective is not None and objective.weight > 0]
 
     def need_something(self) -> None:
-        """Raises BadInput where neither the labels nor a teacher would teach."""
+        """Raises BadInput if neither the labels nor a teacher would teach."""
         if not self.hard_weight and not self.objectives():
             raise BadInput("hard_weight: 0 leaves nothing to learn from; give logits, embedding or relational a weight")
 
     def check(self, model: Model, teacher: Model, *, shared_space: bool = False) -> None:
-        """Raises BadInput where an objective cannot compare the teacher's outputs with the model's."""
+        """Raises BadInput if an objective cannot compare the teacher's outputs with the model's."""
         for objective in self.objectives():
             objective.check(model, teacher, shared_space=shared_space)
 
     @property
     def classifies(self) -> bool:
-        """Whether it teaches the classifier; otherwise the accuracy says nothing, and the loss chooses the weights."""
+        """Whether the classifier is taught; otherwise accuracy says nothing, and the loss chooses the weights."""
         return self.hard_weight > 0 or (self.logits is not None and self.logits.weight > 0)
 
 
 class TaughtGraph(TrainingGraph):
-    """Adds to the loss on the labels what the objectives say; what these learn is trained and saved with the graph."""
+    """Adds the objectives to the loss on the labels; their learnt parameters are trained and saved with the graph."""
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class TaughtGraph(TrainingGraph):
 
 
 class _Teacher:
-    """A network beside the graph and no part of it: none of its weights is trained, penalised or saved."""
+    """The teacher's network, kept outside the graph's modules: its weights are not trained, penalised or saved."""
 
     def __init__(self, model: Model, student: Preprocess) -> None:
-        network = copy.deepcopy(model.network).eval().requires_grad_(False)  # it may be what the student starts from
+        network = copy.deepcopy(model.network).eval().requires_grad_(False)  # the student may start from it
         self.network = layout(network, torch.channels_last)
         self.spec = model.embedding
         std = per_channel(model.preprocess.std)
@@ -116,5 +116,5 @@ class _Teacher:
 
 
 def _compared(embeddings: torch.Tensor, spec: EmbeddingSpec) -> torch.Tensor:
-    """Embeddings as artifacts put them out."""
+    """The embeddings as artifacts give them."""
     return F.normalize(embeddings) if spec.distance == "cosine" else embeddings

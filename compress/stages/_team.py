@@ -20,7 +20,12 @@ from compress.system import processes
 
 @dataclass(frozen=True)
 class Team:
-    """Attributes: number: of this process; count: of all."""
+    """The processes that train together.
+
+    Attributes:
+        number: number of this process, from 0.
+        count: number of processes.
+    """
 
     number: int = 0
     count: int = 1
@@ -34,7 +39,7 @@ class Team:
         return rows if self.count == 1 or not rows.numel() else _Gather.apply(rows.contiguous(), self)  # type: ignore[no-any-return]
 
     def call(self, task: Any) -> None:
-        """Let the processes that wait (``pipeline.assist``) begin ``task``, which the first begins now."""
+        """Let the waiting processes (``pipeline.assist``) begin ``task``, which the first process begins now."""
         if self.count > 1 and self.number == 0:
             processes.broadcast(task)
 
@@ -43,7 +48,11 @@ class Team:
         return processes.broadcast(value) if self.count > 1 else value
 
     def fabric_options(self, classifies: bool) -> dict[str, Any]:
-        """Args: classifies: every trained weight has a gradient, the classifier's too."""
+        """Options of Lightning Fabric.
+
+        Args:
+            classifies: every trained weight has a gradient, the classifier's too.
+        """
         if self.count == 1:
             return {"devices": 1}
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -93,7 +102,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _SynchronisedBatchNorm(nn.BatchNorm2d):
-    """Its parameters, buffers and options are those of the layer it stands for."""
+    """Batch normalisation over all processes, with the parameters, buffers and options of the layer it replaces."""
 
     team: Team
 
@@ -112,7 +121,7 @@ class _SynchronisedBatchNorm(nn.BatchNorm2d):
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None]).to(x.dtype)
 
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor, values: int) -> None:
-        """The running statistics, of which the variance is the unbiased one."""
+        """Update the running statistics; the running variance is the unbiased one."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)

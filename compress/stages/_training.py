@@ -24,30 +24,30 @@ class Training(Component):
     Attributes:
         epochs: passes over the training images.
         batch_size: images per step; the incomplete last batch of an epoch is left out.
-        per_class: draw a batch as so many images of each of exactly ``batch_size / per_class`` classes, which the
-            losses of metric learning need. An epoch has as many batches as one pass over all images; where classes
-            differ in size, small ones repeat images, augmented differently, and a very large one shows a part of its
-            images, another one each epoch. None draws images whatever their class.
+        per_class: images per class in a batch, drawn from exactly ``batch_size / per_class`` classes, as the losses of
+            metric learning need. An epoch has as many batches as one pass over all images. If classes differ in size,
+            small ones repeat images, augmented differently, and a very large one shows a different part of its images
+            in each epoch. None draws images regardless of their class.
         lr: peak learning rate.
-        momentum: of SGD.
+        momentum: momentum of SGD.
         weight_decay: L2 penalty on every parameter, as published.
-        bn_sparsity: L1 penalty on the scales of batch normalisation, which drives those of needless channels to zero
-            for ``prune: {importance: bn_scale}`` (network slimming, Liu et al. 2017, eq. 1; 1e-5 to 1e-4 there).
-        clip_norm: longest gradient, over all parameters (L2); longer ones are shortened. None, as published, takes them
-            as they are: with batches of 64 and a rate of 0.1 single gradients a hundred times the usual length were
-            seen to ruin ALNet for good.
+        bn_sparsity: L1 penalty on the scales of batch normalisation, which drives the scales of unneeded channels to
+            zero for ``prune: {importance: bn_scale}`` (network slimming, Liu et al. 2017, eq. 1; 1e-5 to 1e-4 there).
+        clip_norm: largest norm of the gradient over all parameters (L2); a larger gradient is scaled down. None, as
+            published, does not clip: with batches of 64 and a rate of 0.1, single gradients a hundred times larger
+            than usual permanently ruined ALNet.
         schedule: how the learning rate falls, see ``_schedules``.
         loss: the objective.
-        freeze: parts of the network that stay as they are, such as ``[trunk]``: their weights are not trained, and
+        freeze: parts of the network that are not changed, such as ``[trunk]``: their weights are not trained, and
             their batch normalisation keeps and uses its statistics.
         horizontal_flip: mirror half of the images.
         random_crop: shift by up to this many pixels.
         min_scale: zoom into a random part of at least this share of the area; 1 never zooms.
-        rotation: turn by up to so many degrees either way.
+        rotation: rotate by up to this many degrees in either direction.
         color_jitter: contrast and saturation change by a factor between 1 - this and 1 + this, brightness by up to this
             many standard deviations.
-        blur: mix with the image under a Gaussian of so many pixels (its standard deviation), by a random share.
-        noise: add Gaussian noise of up to so many standard deviations of the normalised image.
+        blur: mix the image, by a random share, with a copy blurred by a Gaussian of this standard deviation in pixels.
+        noise: add Gaussian noise of up to this many standard deviations of the normalised image.
         erase: hide a random rectangle of up to this share of the area (random erasing, Zhong et al. 2020).
         accelerator: where to train; ``auto`` takes a GPU if there is one.
         precision: Lightning Fabric's name of the arithmetic.
@@ -76,7 +76,7 @@ class Training(Component):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     def check(self, model: Model) -> None:
-        """Raises BadInput for a network, or a way to compare its embeddings, that these options do not fit."""
+        """Raises BadInput if these options do not fit the network or the distance that compares its embeddings."""
         self.loss.check(model.network)
         if self.loss.distance not in (None, model.embedding.distance):
             raise BadInput(
@@ -93,7 +93,7 @@ class Training(Component):
         self.frozen(model.network)
 
     def check_data(self, division: Division) -> None:
-        """Raises BadInput for images that a batch cannot be drawn from, or the best weights not be chosen with."""
+        """Raises BadInput if no batch can be drawn from the images, or the best weights cannot be chosen with them."""
         if self.per_class is not None:
             classes = len(np.unique(division.train))
             if classes * self.per_class < self.batch_size:
@@ -110,7 +110,7 @@ class Training(Component):
             )
 
     def ranks(self, data: Data | Division) -> bool:
-        """Whether the best weights are those that rank the validation images best, not those that name most."""
+        """Whether ranking the validation images (mAP), and not accuracy, decides which weights are best."""
         return data.open_set or not self.loss.classifies
 
     def frozen(self, network: nn.Module) -> list[nn.Module]:
@@ -134,9 +134,9 @@ class Training(Component):
         return Augmentation(**{option.name: getattr(self, option.name) for option in fields(Augmentation)})
 
     def steps(self, data: Data) -> int:
-        """Of an epoch."""
+        """Number of optimizer steps in an epoch."""
         return epoch_length(data.train.labels, self.batch(data), self.per_class)
 
     def batch(self, data: Data) -> int:
-        """Images of a step."""
+        """Number of images in a step."""
         return self.batch_size if self.per_class else min(self.batch_size, len(data.train))

@@ -24,14 +24,15 @@ _BATCH = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Delf(Stage):
-    """Reduce the features of a trained ``delf`` network by PCA, and train its attention; the trunk stays as it is.
+    """Reduce the features of a trained ``delf`` network by PCA, and train its attention; the trunk is not changed.
 
-    PCA is that of the training images' features, weighted with the scores which the attention has so far, from
-    ``train``. The attention and the classifier then start anew and learn, as ``train`` does, to tell the classes by the
-    weighted sum of the features. The paper sums the features before PCA; here those that the artifact gives.
+    PCA is fitted to the training images' features, weighted with the scores of the attention as ``train`` left it. Then
+    the attention and the classifier get fresh weights and are trained, as in ``train``, to classify the weighted sum of
+    the features. The paper sums the features before PCA; here the reduced features, which the artifact gives, are
+    summed.
 
     Attributes:
-        pca_images: training images that PCA is fitted to, at most, evenly spaced.
+        pca_images: at most this many training images, evenly spaced, are used to fit PCA.
     """
 
     training: Training = flat_field(Training, epochs=20, freeze=("trunk", "reduction"))
@@ -63,7 +64,7 @@ def _local_features(model: Model) -> DelfNetwork:
 
 @torch.no_grad()
 def _fit_pca(network: DelfNetwork, preprocess: Preprocess, images: ImageSet, count: int) -> float:
-    """Give ``reduction`` the first 40 principal components of the features; the share of variance they explain."""
+    """Set ``reduction`` to the first 40 principal components of the features; returns their share of the variance."""
     network.eval()
     mean, std = per_channel(preprocess.mean), per_channel(preprocess.std)
     weight, channels = torch.zeros((), dtype=torch.float64), network.reduction.in_channels
@@ -80,7 +81,7 @@ def _fit_pca(network: DelfNetwork, preprocess: Preprocess, images: ImageSet, cou
     centre = sums / weight
     variances, directions = torch.linalg.eigh(products / weight - torch.outer(centre, centre))
     kept = directions[:, -LOCAL_DIM:].flip(1).T
-    # An eigenvector's sign is the library's; this one is the same everywhere.
+    # Libraries choose an eigenvector's sign freely; this choice is the same everywhere.
     kept = kept * kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
     network.reduce_by(kept, centre)
     return float(variances[-LOCAL_DIM:].sum() / variances.sum())

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a trained teacher, usually larger, is imitated by the recipe's model, the student."""
+"""Knowledge distillation: the recipe's model, the student, imitates a trained and usually larger teacher."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from compress.system.files import artifact_sha256
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(SharingStage):
-    """Train as ``train`` does, with the outputs of another network, the teacher, beside the labels (see ``Teaching``).
+    """Train as ``train`` does, but also on the outputs of another network, the teacher (see ``Teaching``).
 
-    In the teacher's space the weights of the epoch with the lowest loss are kept. The other options are those of
-    ``train``.
+    With ``space: teacher`` the best weights are those of the epoch with the lowest loss. The other options are those
+    of ``train``.
 
     Attributes:
         teacher: ``checkpoint`` names a .safetensors file that Compress wrote, or the folder of a finished run;
-            ``architecture`` a pretrained network, as in ``{efficientnet_lite0: {pretrained: true}}``. It knows none of
-            the data's classes, so that it teaches by ``embedding`` and ``relational`` alone.
+            ``architecture`` a pretrained network, as in ``{efficientnet_lite0: {pretrained: true}}``. A pretrained
+            network was not trained on the data's classes, so it can only be used with ``embedding`` and ``relational``.
         space: ``teacher`` makes the student's embeddings comparable with the teacher's, so that a phone can query a
-            gallery that the teacher made. It needs the objective ``embedding`` and as many dimensions as the teacher's,
-            which the architecture ``projected`` gives to any network.
+            gallery that the teacher made. It needs the objective ``embedding`` and embeddings of the teacher's
+            dimension; the architecture ``projected`` gives any network the dimension it needs.
     """
 
     trains: ClassVar[bool] = True
@@ -109,13 +109,13 @@ class Distill(SharingStage):
         return space_id(self._checkpoint()) if self.space == "teacher" else None
 
     def _pretrained(self) -> Architecture | None:
-        """The teacher's architecture, where that is all the recipe names."""
+        """The teacher's architecture if the recipe names a pretrained network, otherwise None."""
         if "architecture" not in self.teacher:
             return None
         return build_named(Architecture, self.teacher["architecture"], "teacher.architecture")
 
     def _teacher(self, student: Model) -> Model:
-        """The student's images are what a pretrained network sees, in the normalisation of its weights."""
+        """The teacher. A pretrained network gets the student's images, normalised as its weights expect."""
         architecture = self._pretrained()
         if architecture is None:
             return self._checkpoint()
@@ -144,7 +144,7 @@ class Distill(SharingStage):
 
 
 def _refuse_fresh_weights(architecture: Architecture) -> None:
-    """Whatever the seed decides is not pretrained."""
+    """Raises BadInput if a tensor of the teacher depends on the seed, because such a tensor is not pretrained."""
     one, other = (_built_with(seed, architecture) for seed in (0, 1))
     fresh = [name for name, tensor in one.items() if not torch.equal(tensor, other[name])]
     if fresh:

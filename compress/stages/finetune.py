@@ -1,4 +1,4 @@
-"""Train on, while what the network gave before is kept (learning without forgetting, Li & Hoiem, arXiv:1606.09282)."""
+"""Train further without drifting from the network's earlier outputs (Li & Hoiem 2016, arXiv:1606.09282)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from compress.stages._training import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Stage):
-    """Train a trained network further, as ``train`` does, and, with an objective, be taught by what it was.
+    """Train a trained network further, as ``train`` does; an objective uses its earlier state as teacher.
 
-    The teacher is the network as it enters the stage; within ``prune`` it is the one that has all its channels. Without
-    an objective only the labels teach. The other options are those of ``train``.
+    The teacher is the network as it enters the stage; within ``prune`` it is the unpruned network. Without an objective
+    the network learns from the labels alone. The other options are those of ``train``.
     """
 
     training: Training = flat_field(Training, epochs=20, lr=0.05, schedule="one_cycle")

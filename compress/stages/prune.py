@@ -1,4 +1,4 @@
-"""Structured pruning: remove whole channels, then train what is left."""
+"""Structured pruning: remove whole channels, then train the smaller network."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ Size = Annotated[float, Gt(0)]
 
 @dataclass(frozen=True, kw_only=True)
 class Prune(MeasuredStage):
-    """Remove the least important channels, in one or several steps with training in between.
+    """Remove the least important channels, in one or several steps, each followed by training.
 
-    One of ``ratio``, ``params``, ``macs``, ``bytes`` and ``latency`` says how many, unless ``per_layer`` says it all.
-    Sizes above 1 are numbers, up to 1 shares of the network that enters the stage.
+    Give one of ``ratio``, ``params``, ``macs``, ``bytes`` and ``latency``, or ``per_layer`` alone. A size above 1 is a
+    number; a size up to 1 is a share of the network that enters the stage.
 
     Attributes:
         ratio: share of the prunable channels to remove.
-        params: parameters to keep at most, those of the classifier included.
-        macs: multiply-accumulates to keep at most, of one image of the recipe's size.
-        bytes: size of the exported fp32 file to keep at most, estimated as four bytes for each parameter of the
-            headless network with batch normalisation folded.
-        latency: milliseconds above 1, up to 1 a share of the network's that enters the stage: of an exported fp32 file
-            on its runtime here, one image on one thread, with all channels removed at once. The ``ratio`` found stands
-            in the metrics and in the bundle's recipe; with it beside ``latency`` nothing is measured again.
+        params: largest number of parameters, the classifier's included.
+        macs: largest number of multiply-accumulates for one image of the recipe's size.
+        bytes: largest size of the exported fp32 file, estimated as four bytes for each parameter of the headless
+            network with batch normalisation folded.
+        latency: largest latency of an exported fp32 file on its runtime on this machine, one image on one thread, all
+            channels removed at once; milliseconds if above 1, up to 1 a share of the latency of the network that enters
+            the stage. The ``ratio`` that was found is recorded in the metrics and in the bundle's recipe; if a recipe
+            gives it together with ``latency``, nothing is measured again.
         latency_format: the exporter of that file.
-        per_layer: layer name -> share of its channels to remove, whatever the others lose.
+        per_layer: layer name -> share of its channels to remove, independent of the other layers.
         importance: l1, l2 (filter norms), bn_scale (network slimming; train with ``bn_sparsity``), fpgm (geometric
             median) or taylor (loss change, over ``taylor_images``).
         scope: ``global`` compares channels over the whole network, ``layer`` takes the same share of each layer.
-        multiple_of: each layer keeps a multiple of so many channels, where it has at least twice as many.
-        prune_embedding: let values of the embedding go, too.
-        steps: times to prune and fine-tune, with the target approached in equal parts.
-        finetune: options of ``finetune`` for the epochs after each step; none leaves the network as it was cut. With an
-            objective, the network that enters the stage teaches.
-        taylor_images: training images whose gradients ``taylor`` uses.
-        sensitivity: shares to prune each layer by, alone and without training, to see what it does; written to the
-            metrics before anything is pruned.
-        sensitivity_images: validation images used for that.
+        multiple_of: each layer keeps a multiple of this many channels, if it has at least twice as many.
+        prune_embedding: also remove values of the embedding.
+        steps: number of prune-and-fine-tune rounds; each removes an equal part of the target.
+        finetune: options of ``finetune`` for the epochs after each step; without it the network is not trained after
+            pruning. An objective uses the network that enters the stage as teacher.
+        taylor_images: number of training images whose gradients ``taylor`` uses.
+        sensitivity: shares by which each layer is pruned alone and without training, to measure the effect; written to
+            the metrics before anything is pruned.
+        sensitivity_images: number of validation images used to measure it.
     """
 
     ratio: Share | None = None
@@ -80,23 +81,23 @@ class Prune(MeasuredStage):
 
     def __post_init__(self) -> None:
         given = [name for name in ("ratio", *SIZES) if getattr(self, name) is not None]
-        if self.latency is not None and "ratio" not in given:  # beside it, a ratio is what was found for it
+        if self.latency is not None and "ratio" not in given:  # a ratio next to it was found by an earlier measurement
             given.append("latency")
         if len(given) > 1:
             raise BadInput(f"{' and '.join(given)}: give one of them")
         if not given and not self.per_layer:
             raise BadInput(f"ratio: missing; give it, or one of {', '.join(SIZES)}, latency or per_layer")
         if self.latency is not None and self.latency_format not in plugins.names(Exporter):
-            plugins.find(Exporter, self.latency_format)  # says which there are
+            plugins.find(Exporter, self.latency_format)  # the error lists the known ones
 
     def check(self, model: Model) -> Model:
-        """The shapes the stage will leave; where the criterion needs images, those by filter norms."""
+        """The model with the shapes that the stage will give; by filter norms if the criterion needs images."""
         if self.prune_embedding and model.embedding.kind == "binary":
             raise BadInput("prune_embedding: the embedding is a code, whose bits go with model.bits; set it to false")
         if self.finetune is not None:
             self.finetune.check(model)
         if self.measures():
-            return model  # what is left, only a measurement can tell
+            return model  # only a measurement can tell the pruned shapes
         importance = "l2" if self.importance == "taylor" else self.importance
         found = self._prunable(model, model.network, importance)
         return _smaller(model, found.without(self._chosen(found, found, model.preprocess.size, done=1.0)))
@@ -139,7 +140,7 @@ class Prune(MeasuredStage):
         return model
 
     def _target(self) -> dict[str, Any]:
-        """The ratio where it was found for a latency."""
+        """The ratio that was found for the latency, if the stage has one, for the metrics."""
         return {} if self.latency is None else {"latency": self.latency, "ratio": self.ratio}
 
     def _ranked(self, model: Model, data: Data) -> Prunable[RetrievalNetwork]:
@@ -164,7 +165,7 @@ class Prune(MeasuredStage):
         input_size: tuple[int, int],
         done: float,
     ) -> list[Bundle]:
-        """What to remove now so that ``done`` of the way from ``start`` to the target is behind."""
+        """What to remove now, so that the share ``done`` of the way from ``start`` to the target is reached."""
         own = {name: share * done for name, share in (self.per_layer or {}).items()}
         for what in SIZES:
             limit: float | None = getattr(self, what)
@@ -199,7 +200,7 @@ def _logged(model: Model, *lines: Mapping[str, Any]) -> Model:
 def _finetuned(
     finetune: Finetune, model: Model, unpruned: Model, data: Data, seed: int, scratch: Path, step: int
 ) -> Model:
-    """Train the smaller network; ``scratch`` holds its progress, so that a killed run goes on within this step."""
+    """Train the smaller network; ``scratch`` holds its progress, so that a killed run resumes within this step."""
     scratch.mkdir(exist_ok=True)
     known = len(model.history)
     trained = finetune.taught_by(unpruned, model, data, seed=seed, scratch=scratch)
@@ -217,12 +218,12 @@ def prune_model(
     multiple_of: int = 1,
     prune_embedding: bool = False,
 ) -> nn.Module:
-    """A new, physically smaller network; ``model`` stays as it is.
+    """Give a new, physically smaller network; ``model`` is not changed.
 
-    Removed are at most ``ratio`` of the prunable channels, least important first; channels that are zero whatever the
-    image is go before any other, and without them the network computes the same. Channels that stand and fall together
-    (a depthwise pair, the branches of a sum, a feature map and its attention) count once. Grouped convolutions keep
-    their number of groups, all of one size.
+    At most ``ratio`` of the prunable channels are removed, least important first. Channels that are zero for every
+    image are removed before any other; removing them does not change the output. Channels that can only be removed
+    together (a depthwise pair, the branches of a sum, a feature map and its attention) count once. Grouped convolutions
+    keep their number of groups, all of one size.
 
     Args:
         model: a ``RetrievalNetwork``, or any module that torch.fx can trace. A shuffle or split of channels written in
@@ -232,8 +233,8 @@ def prune_model(
         importance: l1, l2, bn_scale, fpgm or taylor (which needs gradients in the model's parameters).
         scope: ``global`` compares channels over the whole network, in units of their layer's mean importance;
             ``layer`` removes the same share of each layer.
-        multiple_of: each layer keeps a multiple of so many channels, where it has at least twice as many.
-        prune_embedding: let values of the embedding go, too; a classifier follows.
+        multiple_of: each layer keeps a multiple of this many channels, if it has at least twice as many.
+        prune_embedding: also remove values of the embedding; a classifier is adapted.
 
     Raises:
         BadInput: an unknown importance or scope, a ratio that would leave a layer or group empty, or a model that

@@ -19,7 +19,7 @@ from compress.stages._teaching import Teaching
 from compress.stages._training import Training
 
 _LEAST = 1e-3
-"""Of a range, as the exporters have it."""
+"""Number of quantization steps in a range, as in the exporters."""
 
 _SIGMOID = (0.0, 255 / 256)
 """The range that TFLite's kernels give a sigmoid's output, whatever a file says."""
@@ -27,15 +27,15 @@ _SIGMOID = (0.0, 255 / 256)
 
 @dataclass(frozen=True, kw_only=True)
 class Qat(Stage):
-    """Train as ``finetune`` does while weights and activations are rounded to 8 bits; gradients pass the rounding.
+    """Fine-tune with weights and activations rounded to 8 bits; gradients pass through the rounding unchanged.
 
-    Weights are rounded symmetrically with one scale per output channel, which is the same before and after batch
-    normalisation is folded, activations asymmetrically with one range per value. The ranges are moving averages of each
-    batch's smallest and largest value (section 3.1), and travel with the weights: the ``w8a8`` exporters use them in
-    place of calibrated ones until a later stage changes the network. Batch normalisation keeps the statistics it comes
-    with, as they are what exporters fold. The weights stay float: every other precision exports them as ever. The
-    classifier is no part of the files and is not rounded. An objective lets the network as it was, in float, teach
-    the rounded one. The other options are those of ``finetune``.
+    Weights are rounded symmetrically with one scale per output channel, so that folding batch normalisation does not
+    change the rounding; activations are rounded asymmetrically with one range per value. The ranges are moving averages
+    of each batch's smallest and largest value (section 3.1) and are saved with the weights: the ``w8a8`` exporters use
+    them instead of calibrated ranges until a later stage changes the network. Batch normalisation keeps its statistics,
+    because exporters fold them. The weights stay float, so other precisions are exported as usual. The classifier is
+    not part of the files and is not rounded. An objective uses the float network as teacher for the quantized one. The
+    other options are those of ``finetune``.
 
     Attributes:
         range_momentum: share of the newest batch in the moving averages.
@@ -110,7 +110,7 @@ class _Simulated(RetrievalNetwork):
         return embedding
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """What was learnt, by node."""
+        """The learnt ranges, by name of the node."""
         return {
             name.removeprefix(self.PREFIX): layer.learned()
             for name, layer in self.body.named_children()
@@ -118,7 +118,7 @@ class _Simulated(RetrievalNetwork):
         }
 
     def prepare(self, images: Callable[[], torch.Tensor]) -> None:
-        """Nothing is left to set: the network comes trained."""
+        """Do nothing: the network is already trained."""
 
     def train(self, mode: bool = True) -> _Simulated:
         super().train(mode)
@@ -145,7 +145,7 @@ class _RoundedWeights(nn.Module):
 
 
 class _FixedRange(nn.Module):
-    """Round to 256 steps between ``low`` and ``high``; 0 is one of them, and what lies outside has no gradient."""
+    """Round to 256 steps between ``low`` and ``high``; 0 is one of them. Values outside get no gradient."""
 
     limits: torch.Tensor
 
@@ -161,7 +161,7 @@ class _FixedRange(nn.Module):
 
 
 class _LearnedRange(_FixedRange):
-    """In training, first let the range follow the batch's; it always holds 0."""
+    """In training, first move the range towards the batch's range; it always contains 0."""
 
     batches: torch.Tensor
 

@@ -15,8 +15,9 @@ from compress.stages._training import Training
 class Train(Stage):
     """Minimise a loss over the training images and keep the weights with the best validation accuracy.
 
-    Where the classes of the queries do not train (``Data.open_set``), or the loss teaches no classifier, the best
-    weights are those with the highest mAP among the validation images, each searching all others.
+    If the classes of the queries are not in the training images (``Data.open_set``), or the loss does not train the
+    classifier, the best weights are those with the highest mAP among the validation images, each of which searches all
+    others.
     """
 
     trains: ClassVar[bool] = True

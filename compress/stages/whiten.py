@@ -21,14 +21,14 @@ from compress.system.progress import say
 class Whiten(Stage):
     """Fit a linear map to the training images' embeddings and fold it into the layer that ends the network.
 
-    Nothing is added to any file. The classifier is changed so that its logits stay. The network needs a linear layer at
-    its end: ``model: {architecture: gem, dim: 128}``, or ``projected``.
+    Exported files do not grow. The classifier is adapted so that its logits do not change. The network must end in a
+    linear layer: ``model: {architecture: gem, dim: 128}``, or ``projected``.
 
     Attributes:
-        method: ``supervised`` makes the differences between images of one class alike in all directions, so that what
-            varies within classes counts less (eq. 9 there); ``pca`` does so to the differences between any images.
-        shrink: pulls the covariance towards a multiple of the identity by this share, without which directions that
-            hardly vary in the training images, as with more dimensions than images, drown all others.
+        method: ``supervised`` whitens the differences between images of one class, so that directions that vary within
+            classes count less (eq. 9 there); ``pca`` whitens the differences between any two images.
+        shrink: share by which the covariance is moved towards a multiple of the identity. With 0, directions that
+            hardly vary in the training images, e.g. if there are more dimensions than images, dominate all others.
     """
 
     method: Literal["supervised", "pca"] = "supervised"
@@ -39,7 +39,7 @@ class Whiten(Stage):
         return replace(model, space=None)
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
-        """The same network in a space of its own.
+        """The network with the whitening folded in, in a new embedding space.
 
         Raises:
             BadInput: no class has two training images, or all embeddings are alike.
@@ -63,10 +63,10 @@ class Whiten(Stage):
 
 
 def _linear_layers(model: Model) -> tuple[nn.Conv2d, torch.Tensor, nn.Linear]:
-    """The layer that ends the network, its bias, and the classifier.
+    """The last layer of the network, its bias, and the classifier.
 
     Raises:
-        BadInput: the network does not end so.
+        BadInput: the network does not end in a linear layer.
     """
     layer, classifier = model.network.linear_end(), model.network.classifier
     if layer is None or layer.bias is None or not isinstance(classifier, nn.Linear):
@@ -82,8 +82,8 @@ def whitening_of(features: np.ndarray, labels: np.ndarray, shrink: float) -> np.
 
     Args:
         features: float64 [N, D].
-        labels: int64 [N]; the same everywhere gives the covariance of all.
-        shrink: share of the identity, scaled to the same trace.
+        labels: int64 [N]; if all are equal, the covariance is that of all features.
+        shrink: share of the identity matrix, which is scaled to the same trace.
 
     Raises:
         BadInput: the covariance is zero.
@@ -97,6 +97,6 @@ def whitening_of(features: np.ndarray, labels: np.ndarray, shrink: float) -> np.
     if level <= 0:
         raise BadInput("whiten: no training image's embedding differs from its class's others; train the network first")
     values, vectors = np.linalg.eigh((1 - shrink) * covariance + shrink * level * np.eye(len(covariance)))
-    # Relative to the level, so that embeddings keep their size.
+    # Relative to the mean variance, so that embeddings keep their size.
     scales = np.sqrt(level / np.maximum(values, 1e-12 * level))
     return np.asarray((vectors * scales) @ vectors.T)
