@@ -28,15 +28,15 @@ class _Imitation(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(Objective):
-    """The student's embedding is to be the teacher's.
+    """Make the student's embedding of an image equal to the teacher's.
 
-    Where the dimensions differ, a linear map from the student's to the teacher's is learnt beside the student and
-    forgotten afterwards.
+    If the dimensions differ, a linear map from the student's to the teacher's embedding is trained with the student and
+    discarded afterwards.
 
     Attributes:
         distance: ``l2`` is the squared distance of eq. 3 there, summed over the batch and divided by the teacher's
-            squared norms, so that 1 is as bad as all zeros for every teacher; ``cosine`` is 1 - cosine, the mean over
-            images, and leaves the length of the student's embeddings free.
+            squared norms, so that an all-zero student scores 1 for every teacher; ``cosine`` is 1 - cosine, the mean
+            over images, and does not constrain the length of the student's embeddings.
     """
 
     distance: Literal["l2", "cosine"] = "l2"

@@ -25,12 +25,12 @@ class _SoftTargets(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Logits(Objective):
-    """T² · KL(softmax(teacher / T) || softmax(student / T)), the mean over images.
+    """Match the teacher's class probabilities: T² · KL(softmax(teacher / T) || softmax(student / T)), mean over images.
 
-    T² keeps the size of the gradients whatever T is, as section 2 there advises.
+    T² makes the size of the gradients independent of T, as section 2 there advises.
 
     Attributes:
-        temperature: T; above 1 the classes that are wrong, but alike, weigh more.
+        temperature: T; above 1, wrong classes that are similar to the right one get more weight.
     """
 
     temperature: Annotated[float, Gt(0)] = 4.0

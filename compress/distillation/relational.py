@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from compress.contracts import Objective, Outputs
 
 _SAME = 1e-6
-"""Squared distance, in units of the mean squared distance from the centre, up to which float32 tells no direction."""
+"""Squared distance, relative to the mean squared distance from the centre, below which float32 has no direction."""
 
 
 class _Relations(nn.Module):
@@ -33,14 +33,15 @@ class _Relations(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Relational(Objective):
-    """The Huber loss between the student's and the teacher's relations of all pairs and triples (section 3.2 there).
+    """Match the relations of all pairs and triples of images to the teacher's, by the Huber loss (section 3.2 there).
 
-    The relation of a pair is its distance, in units of the batch's mean distance; that of a triple is the cosine of the
-    angle at the middle image. Sums are means here, over all N² and N³, as in the authors' code. The dimensions may
-    differ. A rotation, shift or scale of the embeddings costs nothing.
+    The relation of a pair is its distance divided by the batch's mean distance; that of a triple is the cosine of the
+    angle at the middle image. The loss is the mean over all N² pairs and N³ triples, as in the authors' code, instead
+    of the paper's sum. The dimensions may differ. Rotating, shifting or scaling the embeddings does not change the
+    loss.
 
     Attributes:
-        angle: weight of the angles, with 1 for the distances; 2 there. 0 saves N³ numbers.
+        angle: weight of the angles relative to the distances; 2 in the paper. 0 saves the memory of N³ numbers.
     """
 
     angle: Annotated[float, Ge(0)] = 2.0
@@ -50,7 +51,7 @@ class Relational(Objective):
 
 
 def _products(embeddings: Tensor) -> Tensor:
-    """Inner products [N, N] about the batch's centre, in units of their mean diagonal: no relation changes by that."""
+    """Inner products [N, N] of the centred batch, divided by their mean diagonal; this changes no relation."""
     centred = embeddings.float() - embeddings.float().mean(dim=0)
     scale = centred.detach().square().sum(dim=1).mean().sqrt()
     standard = centred / scale.clamp(min=torch.finfo(scale.dtype).tiny)
@@ -63,7 +64,7 @@ def _squared_distances(products: Tensor) -> Tensor:
 
 
 def _distances(products: Tensor) -> Tensor:
-    """The distance-wise potential of every pair, [N, N]; its unit, mu, is the mean over pairs of different images."""
+    """The distance-wise potential of every pair, [N, N], in units of mu, the mean over pairs of different images."""
     different = ~torch.eye(len(products), dtype=torch.bool, device=products.device)
     distances = _squared_distances(products).clamp(min=_SAME).sqrt()
     return distances / distances[different].mean() * different
@@ -72,8 +73,8 @@ def _distances(products: Tensor) -> Tensor:
 def _angles(products: Tensor) -> Tensor:
     """The angle-wise potential of every triple, [N, N, N]: at [j, i, k] the cosine of the angle from i by j to k.
 
-    (t_i - t_j)(t_k - t_j) is written with inner products, so that no [N, N, D] differences are held; 0 stands where
-    two of them are one point.
+    (t_i - t_j)(t_k - t_j) is computed from inner products, so that no [N, N, D] differences are stored; the value is 0
+    where two of the three points are equal.
     """
     squared, own = _squared_distances(products), products.diagonal()
     inverse = torch.where(squared > _SAME, squared.clamp(min=_SAME).rsqrt(), 0.0)

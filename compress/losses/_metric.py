@@ -1,4 +1,4 @@
-"""What the losses of metric learning share: pytorch-metric-learning's modules, called as every loss here is."""
+"""The common part of metric-learning losses: pytorch-metric-learning's modules, called like every loss here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compress.system import environment
 
 @dataclass(frozen=True, kw_only=True)
 class MetricLoss(Loss):
-    """Compares L2-normalised embeddings with one another, or with one learnt vector a class; uses no logits."""
+    """Compares L2-normalised embeddings with one another, or with one learnt vector per class; uses no logits."""
 
     distance: ClassVar[Distance | None] = "cosine"
     classifies: ClassVar[bool] = False
@@ -29,7 +29,7 @@ class MetricLoss(Loss):
 
 
 class Mined(nn.Module):
-    """A loss of pytorch-metric-learning on all pairs or triplets of a batch, or on those that its miner picks."""
+    """A loss of pytorch-metric-learning on all pairs or triplets of a batch, or on those that its miner selects."""
 
     def __init__(self, loss: Any, miner: Any = None) -> None:
         super().__init__()

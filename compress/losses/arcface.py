@@ -14,13 +14,14 @@ from compress.losses._metric import MetricLoss, Mined
 
 @dataclass(frozen=True, kw_only=True)
 class ArcFace(MetricLoss):
-    """Cross-entropy of ``scale`` * cos(angle + ``margin`` at the right class), eq. 3 there.
+    """Softmax cross-entropy of ``scale`` * cos(angle + ``margin`` at the right class), eq. 3 there.
 
-    The angles are those between the embedding and one vector a class, which the loss learns and the network does not
-    keep. Past pi - margin the cosine would rise again; it goes on linearly, as in the authors' code.
+    The angles are between the embedding and one vector per class. The loss learns these vectors; they are not saved
+    with the network. Beyond pi - margin the cosine would rise again, so it is continued linearly, as in the authors'
+    code.
 
     Attributes:
-        scale: s. 64 suits millions of faces; with fewer classes take 30 or less.
+        scale: s. 64 suits millions of faces; with fewer classes use 30 or less.
         margin: m in radians.
     """
 

@@ -13,14 +13,15 @@ from compress.losses._metric import MetricLoss, Mined
 
 @dataclass(frozen=True, kw_only=True)
 class Contrastive(MetricLoss):
-    """Pairs of one class lose d^2 / 2, pairs of two classes max(margin - d, 0)^2 / 2; d is the distance, 0 to 2.
+    """Pull pairs of one class together and push pairs of two classes apart, up to ``margin``.
 
-    The batch's loss is the mean over the pairs of one class plus the mean over the pairs of two, each over those that
-    lose anything.
+    The loss is d^2 / 2 for a pair of one class and max(margin - d, 0)^2 / 2 for a pair of two classes; d is the
+    distance, 0 to 2. The batch's loss is the mean over the pairs of one class plus the mean over the pairs of two
+    classes, each over the pairs with a loss above 0.
 
     Attributes:
-        margin: tau; pairs of different classes that are farther apart add no loss. 0.7 to 0.85 in the paper.
-        mining: ``hard`` takes for each image the farthest of its class and the nearest of another, ``all`` every pair.
+        margin: tau; pairs of different classes that are farther apart have no loss. 0.7 to 0.85 in the paper.
+        mining: ``hard`` uses for each image the farthest of its class and the nearest of another, ``all`` every pair.
     """
 
     margin: Annotated[float, Gt(0), Le(2)] = 0.7
@@ -30,7 +31,7 @@ class Contrastive(MetricLoss):
         from pytorch_metric_learning import losses, miners
 
         class Squared(losses.ContrastiveLoss):  # type: ignore[misc]
-            """The library's own is linear in the distance."""
+            """Squares the distance; the library's loss is linear in it."""
 
             def pos_calc(self, pos_pair_dist: Any, margin: float) -> Any:
                 return super().pos_calc(pos_pair_dist, margin) ** 2 / 2

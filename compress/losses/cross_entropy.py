@@ -24,7 +24,7 @@ class _CrossEntropyLoss(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Loss):
-    """Softmax cross-entropy.
+    """Softmax cross-entropy between logits and labels, the mean over images.
 
     Attributes:
         label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).

@@ -13,10 +13,10 @@ from compress.losses.cross_entropy import CrossEntropy
 
 @dataclass(frozen=True, kw_only=True)
 class Dlbh(CrossEntropy):
-    """Softmax cross-entropy of a linear classifier on the latent layer's sigmoids, and nothing else.
+    """Softmax cross-entropy of a linear classifier on the latent layer's sigmoids, without further terms.
 
-    L = -1/N sum_n log softmax(W a_n + c)[y_n], where a_n in [0, 1]^K are the activations that become the code. No term
-    asks for activations near 0 or 1, or for balanced bits, as ``ssdh`` does. The published layer has no batch
+    L = -1/N sum_n log softmax(W a_n + c)[y_n], where a_n in [0, 1]^K are the activations that become the code. Unlike
+    ``ssdh``, it has no term for activations near 0 or 1 or for balanced bits. The published layer has no batch
     normalisation (``model.batch_norm: false``).
     """
 

@@ -28,14 +28,15 @@ class _OrthoHashLoss(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class OrthoHash(Loss):
-    """Softmax cross-entropy on ``scale`` * (cosine - ``margin`` at the right class), eq. 4 there.
+    """Softmax cross-entropy of ``scale`` * (cosine - ``margin`` at the right class), eq. 4 there.
 
-    The cosines are those of ``deep_hash`` with ``classifier: orthogonal``, between a class's +-1 code and twice the
-    activations less one. Only the direction counts, and a corner of the hypercube is the best one: the loss needs no
-    second term for quantisation.
+    The cosines are the logits of ``deep_hash`` with ``classifier: orthogonal``, between a class's +-1 code and
+    2 * activations - 1. The cosine is highest at a corner of the hypercube, so the loss needs no second term for
+    quantization.
 
     Attributes:
-        scale, margin: as in the authors' code.
+        scale: factor of the cosines; the default is that of the authors' code.
+        margin: subtracted from the cosine of the right class; the default is that of the authors' code.
     """
 
     scale: Annotated[float, Gt(0)] = 8.0

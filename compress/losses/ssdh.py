@@ -32,11 +32,12 @@ class _SsdhLoss(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Ssdh(Loss):
-    """alpha E1 + beta E2 + gamma E3 over the K activations a_n in [0, 1]^K of N images.
+    """Classify, and make the bits of the codes certain and balanced: alpha E1 + beta E2 + gamma E3.
 
-    E1 is the softmax cross-entropy of a linear classifier on them. E2 = -1/(N K) sum_n |a_n - 0.5|^2 drives every
-    activation away from the threshold, and E3 = 1/N sum_n (mean(a_n) - 0.5)^2 has half of each image's bits at 1. All
-    are means over images here, so that the weights do not depend on the batch.
+    N images have K activations a_n in [0, 1]^K each. E1 is the softmax cross-entropy of a linear classifier on the
+    activations. E2 = -1/(N K) sum_n |a_n - 0.5|^2 moves every activation away from the threshold, and
+    E3 = 1/N sum_n (mean(a_n) - 0.5)^2 makes half of each image's bits 1. All are means over images here, so that the
+    weights do not depend on the batch size.
 
     Attributes:
         classification, binary, balance: alpha, beta and gamma; 1 each in the authors' configuration.

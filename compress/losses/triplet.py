@@ -13,16 +13,18 @@ from compress.losses._metric import MetricLoss, Mined
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(MetricLoss):
-    """An image a, another p of its class, one n of another class: max(d(a, p) - d(a, n) + margin, 0), d from 0 to 2.
+    """Make images of another class farther away than images of the same class, by ``margin``.
 
-    The batch's loss is the mean over the triplets that lose anything.
+    The loss of a triplet is max(d(a, p) - d(a, n) + margin, 0) for an image a, another image p of its class and an
+    image n of another class; d is the distance, 0 to 2. The batch's loss is the mean over the triplets with a loss
+    above 0.
 
     Attributes:
-        margin: by how much the other class must be farther away.
-        mining: which triplets count. ``all`` of the batch; ``semihard``, those whose n is farther than p, but not by
-            the margin (Schroff et al.); ``hard``, for each a the farthest p and the nearest n (Hermans et al. 2017);
-            ``easy_positive``, for each a the nearest p and the nearest n that is farther (Xuan et al. 2020), which does
-            not force unlike pictures of a class together.
+        margin: by how much farther the image of the other class must be.
+        mining: which triplets are used. ``all``: all of the batch; ``semihard``: those whose n is farther than p, but
+            by less than the margin (Schroff et al.); ``hard``: for each a the farthest p and the nearest n (Hermans et
+            al. 2017); ``easy_positive``: for each a the nearest p and the nearest n that is farther (Xuan et al. 2020),
+            which does not force dissimilar images of a class together.
     """
 
     margin: Annotated[float, Gt(0), Le(2)] = 0.2
