@@ -1,5 +1,5 @@
-"""Structured pruning: which channels go together, which matter least, and the network without them.
+"""Structured pruning: which channels must be removed together, which matter least, and the network without them.
 
 tracing (by the rules of propagation) -> channels -> bundles (by importance) -> plan -> surgery; ``shapes`` describes
-what is left, to build it again.
+the pruned layers, so that the network can be built again.
 """

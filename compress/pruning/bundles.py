@@ -1,8 +1,8 @@
 """Sets of channel classes that can be removed together so that every grouped convolution keeps equal groups.
 
-A *layer* is a set of channel classes that are counted together: the outputs of one convolution and all that must be
-balanced with them. Its *bundles* are disjoint sets of its classes, least important first; any number of them may go,
-from the first on, and what remains is a valid network.
+A *layer* is a set of channel classes that are counted together: the outputs of one convolution and all classes that
+must be balanced with them. Its *bundles* are disjoint sets of its classes, least important first. The first n bundles
+can be removed for any n; the result is a valid network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from architectures.layers.blocks import ChannelSplit
 from compress.pruning.channels import NOBODY, Channels
 
 _DEAR = 1e9
-"""Stands for an infinite score where scores are added."""
+"""Replaces an infinite score where scores are added."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Layer:
     """Channel classes that are pruned together.
 
     Attributes:
-        producers: names of the modules whose output channels they are, in the network's order.
-        classes: int, ascending.
-        partitions: for each way in which grouped convolutions part them, the block of each class.
+        producers: names of the modules that produce the channels, in the network's order.
+        classes: the classes, ascending.
+        partitions: for each way in which grouped convolutions divide the classes, the block of each class.
     """
 
     producers: tuple[str, ...]
@@ -43,7 +43,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Attributes: classes: removed together; score: mean importance of a class, in units of its layer's mean."""
+    """Channel classes that are removed together.
+
+    Attributes:
+        classes: the classes.
+        score: mean importance of a class, in units of its layer's mean.
+    """
 
     layer: str
     classes: tuple[int, ...]
@@ -51,7 +56,7 @@ class Bundle:
 
 
 def find_layers(network: nn.Module, channels: Channels) -> list[Layer]:
-    """The layers of which something can be removed, in the order the network computes them."""
+    """The layers from which channels can be removed, in the order the network computes them."""
     grouped = _grouped(network, channels)
     links = [ids.tolist() for name, ids in channels.produced.items()]
     links += [blocks for _, blocks, _ in grouped]
@@ -75,14 +80,14 @@ def find_layers(network: nn.Module, channels: Channels) -> list[Layer]:
 def indispensable(
     network: nn.Module, channels: Channels, layers: Sequence[Layer], scores: Mapping[int, float]
 ) -> set[int]:
-    """The most important class of every layer's inputs and outputs, which leaves none of them without channels."""
+    """The most important class of every layer's inputs and outputs; if these are kept, no layer becomes empty."""
     relative: dict[int, float] = {}
     for layer in layers:
         scale = _scale([scores[c] for c in layer.classes])
         relative |= {c: scores[c] / scale for c in layer.classes}
     kept = set()
     for side in _sides(network, channels):
-        if all(c in relative for c in side):  # otherwise one stays anyway
+        if all(c in relative for c in side):  # otherwise one is kept anyway
             kept.add(max(side, key=lambda c: (relative[c], -c)))
     return kept
 
@@ -92,14 +97,14 @@ def make_bundles(layer: Layer, scores: Mapping[int, float], multiple_of: int, ke
 
     Args:
         scores: importance of each class, 0 or more.
-        multiple_of: where a layer has at least twice as many channels, whole multiples of it remain.
-        kept: classes that stay, and with them those that would have to go with them.
+        multiple_of: a layer with at least twice as many channels keeps a multiple of this many.
+        kept: classes to keep, and with them the classes that could only be removed together with them.
     """
     values = np.array([scores[c] for c in layer.classes])
     sets = [chosen for chosen in _balanced(values, layer.partitions) if not kept & {layer.classes[i] for i in chosen}]
     if len(layer.classes) >= 2 * multiple_of:
         sets = _merged(sets, len(layer.classes), multiple_of)
-    # Less important on average than any before it cannot be: it can only go after them.
+    # A bundle can only be removed after those before it, so its score must not be lower than theirs.
     level, scale, bundles = 0.0, _scale(values), []
     for chosen in sets:
         level = max(level, float(values[chosen].mean()) / scale)
@@ -108,13 +113,13 @@ def make_bundles(layer: Layer, scores: Mapping[int, float], multiple_of: int, ke
 
 
 def _scale(scores: Sequence[float] | np.ndarray) -> float:
-    """Their mean, the unit in which layers are compared; 1 where all are zero or infinite."""
+    """The mean score, the unit in which layers are compared; 1 if all are zero or infinite."""
     finite = np.array(scores)[np.isfinite(scores)]
     return float(finite.mean()) or 1.0 if finite.size else 1.0
 
 
 def _sides(network: nn.Module, channels: Channels) -> Iterator[list[int]]:
-    """The classes of each tensor that must keep a channel."""
+    """Yield the classes of each tensor that must keep at least one channel."""
     for ids in (*channels.produced.values(), *channels.read.values()):
         yield ids.tolist()
     for name, ids in channels.carried.items():
@@ -125,7 +130,7 @@ def _sides(network: nn.Module, channels: Channels) -> Iterator[list[int]]:
 
 
 def _grouped(network: nn.Module, channels: Channels) -> list[tuple[str, list[int], int]]:
-    """Each side of each grouped convolution: name, classes by position, groups."""
+    """Each side (inputs, outputs) of each grouped convolution: name, classes by position, groups."""
     sides = []
     for name, ids in channels.produced.items():
         layer = network.get_submodule(name)
@@ -135,7 +140,7 @@ def _grouped(network: nn.Module, channels: Channels) -> list[tuple[str, list[int
 
 
 def _connected(links: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Classes that stand in one link, directly or through others; each set ascending."""
+    """Merge links that share a class, directly or through others, into sets; each set ascending."""
     home: dict[int, set[int]] = {}
     for link in links:
         joined = set(link) - {NOBODY}
@@ -150,7 +155,7 @@ def _repeats(side: Sequence[int]) -> bool:
 
 
 def _blocks(classes: Sequence[int], side: Sequence[int], groups: int) -> tuple[int, ...] | None:
-    """The group of each class on one side of a convolution; -1 where it is not there."""
+    """The group of each class on one side of a convolution; -1 for a class that is not on that side."""
     size = len(side) // groups
     block = {c: place // size for place, c in enumerate(side)}
     blocks = tuple(block.get(c, -1) for c in classes)
@@ -158,7 +163,7 @@ def _blocks(classes: Sequence[int], side: Sequence[int], groups: int) -> tuple[i
 
 
 def _balanced(values: np.ndarray, partitions: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Sets of indices that take equally many from each block of every partition, least important first."""
+    """Sets of indices with equally many from each block of every partition, least important first."""
     everywhere = all(min(partition) >= 0 for partition in partitions)
     counts = {max(partition) + 1 for partition in partitions}
     if len(partitions) == 2 and everywhere and len(counts) == 1:
@@ -166,7 +171,7 @@ def _balanced(values: np.ndarray, partitions: Sequence[Sequence[int]]) -> list[l
     cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index in np.argsort(values, kind="stable"):
         cells[tuple(partition[index] for partition in partitions)].append(int(index))
-    # The same share of every cell keeps every block in proportion, however the partitions cross.
+    # Taking the same share of every cell keeps every block in proportion, however the partitions cross.
     parts = math.gcd(*(len(cell) for cell in cells.values()))
     return [
         [i for cell in cells.values() for i in cell[k * len(cell) // parts : (k + 1) * len(cell) // parts]]
@@ -175,11 +180,11 @@ def _balanced(values: np.ndarray, partitions: Sequence[Sequence[int]]) -> list[l
 
 
 def _matchings(values: np.ndarray, partitions: Sequence[Sequence[int]], groups: int) -> list[list[int]]:
-    """Sets with one channel of each block of both partitions, as a shuffle between two grouped convolutions needs.
+    """Sets with one channel from each block of both partitions, as a shuffle between two grouped convolutions needs.
 
-    Blocks of one and the other partition are the two sides of a bipartite graph, channels its edges. It is regular, so
-    it has a perfect matching, and is regular again without it (König 1916); each time the cheapest is taken. Where all
-    classes of a regular subgraph weigh nothing, they go first, and all of them.
+    The blocks of the two partitions are the two sides of a bipartite graph, and the channels are its edges. The graph
+    is regular, so it has a perfect matching, and is regular again without it (König 1916); each time the cheapest
+    matching is taken. If all classes of a regular subgraph have score 0, they are taken first, all of them.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -198,7 +203,7 @@ def _matchings(values: np.ndarray, partitions: Sequence[Sequence[int]], groups: 
 
 
 def _merged(sets: list[list[int]], width: int, multiple_of: int) -> list[list[int]]:
-    """Neighbouring sets joined so that each leaves a multiple of ``multiple_of`` channels."""
+    """Join neighbouring sets so that a multiple of ``multiple_of`` channels remains after each of them."""
     merged: list[list[int]] = []
     joined: list[int] = []
     for chosen in sets:

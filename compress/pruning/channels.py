@@ -1,7 +1,7 @@
-"""Channel classes: which channels of which layers are one and the same.
+"""Channel classes: which channels of different layers must be kept or removed together.
 
-Channels are numbered as layers produce them. Where two tensors are added or multiplied, their channels become one
-*channel class*, which is kept or removed as a whole.
+Channels are numbered in the order in which layers produce them. If two tensors are added or multiplied, their channels
+become one *channel class*, which is kept or removed as a whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 NOBODY = -1
-"""The channel of a constant."""
+"""The channel number of constants."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Tensor:
 
     Attributes:
         ids: int64, of the tensor's shape: the channel each element belongs to.
-        live: bool, of the same shape: False where the element is zero whatever the image is.
+        live: bool, of the same shape: False where the element is zero for every image.
     """
 
     ids: torch.Tensor
@@ -40,7 +40,7 @@ class Channels:
         read: layer with weights -> class of each input channel, int64 [in].
         carried: batch normalisation, shuffle, split, spatial attention -> class of each input channel.
         depthwise: the convolutions with one group, input and output for each channel.
-        fixed: classes that stay whatever their weights are.
+        fixed: classes that are never removed.
         live: classes that are not zero for every image.
         embedding: class of each value of the embedding; of the output for other modules than a ``RetrievalNetwork``.
     """
@@ -55,7 +55,7 @@ class Channels:
 
 
 class Classes:
-    """Channel numbers handed out so far, and which of them turned out to be the same channel."""
+    """The channel numbers assigned so far, and which of them belong to the same class."""
 
     def __init__(self) -> None:
         self.parents: list[int] = []
@@ -74,7 +74,7 @@ class Classes:
         return number
 
     def join(self, one: torch.Tensor, other: torch.Tensor) -> None:
-        """Elements at the same place are one channel; joined to a constant, a channel stays."""
+        """Put the channels of elements at the same position into one class; constants do not change a class."""
         both = (one != NOBODY) & (other != NOBODY)
         count = len(self.parents)
         for pair in (one * count + other)[both].unique().tolist():
@@ -84,7 +84,7 @@ class Classes:
         self.fixed |= set(tensor.ids.unique().tolist())
 
     def reads(self, tensor: Tensor) -> None:
-        """Something other than the channel itself sees these values."""
+        """Record that an operation that mixes channels reads these values."""
         self.live |= set(tensor.ids[tensor.live].unique().tolist())
 
     def resolved(self, embedding: Tensor) -> Channels:

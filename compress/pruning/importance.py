@@ -2,7 +2,7 @@
 
 A class is scored by the layers that produce it (both the pointwise and the depthwise convolution of a pair, every
 branch of a residual sum). Scores of different layers are compared in units of their layer's mean, see ``bundles``.
-A class that is zero whatever the image is scores 0, all others more.
+A class that is zero for every image scores 0, all others more than 0.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Criterion = Literal["l1", "l2", "bn_scale", "fpgm", "taylor"]
 CRITERIA: tuple[str, ...] = get_args(Criterion)
 
 _SMALLEST = 1e-30
-"""The score of a class that a criterion finds worthless and that is not zero for every image."""
+"""The score of a class whose criterion is 0 although the class is not zero for every image."""
 
 
 def check_criterion(name: str) -> None:
-    """Raises BadInput for a name that is no criterion."""
+    """Raises BadInput if no criterion has this name."""
     if name not in CRITERIA:
         raise BadInput(f"importance: '{name}' is not one of {', '.join(CRITERIA)}{did_you_mean(name, list(CRITERIA))}")
 
 
 def class_scores(network: nn.Module, channels: Channels, criterion: str) -> dict[int, float]:
-    """Class -> importance, 0 or more.
+    """Compute the importance of each channel class: class -> 0 or more.
 
     - ``l1``, ``l2``: norm of the filters (Li et al., ICLR 2017).
     - ``bn_scale``: sum of |gamma| (network slimming, Liu et al., ICCV 2017); classes without batch normalisation score
@@ -41,7 +41,7 @@ def class_scores(network: nn.Module, channels: Channels, criterion: str) -> dict
       gradients the parameters hold.
 
     Raises:
-        BadInput: ``taylor``, and a parameter has no gradient.
+        BadInput: ``taylor`` is used and a parameter has no gradient.
     """
     terms = _of_batch_norms(network, channels) if criterion == "bn_scale" else _of_filters(network, channels, criterion)
     sums: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""The least ratio with which a network is as fast as asked for, by measurement."""
+"""Find, by measurement, the smallest pruning ratio that reaches a latency."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ STEPS = 64
 
 
 def least_ratio(latency: Callable[[float], float], limit: float, most: float, what: str) -> float:
-    """One of ``STEPS`` even ratios up to ``most`` that keeps the limit where the one below does not, by bisection.
+    """Find by bisection one of ``STEPS`` evenly spaced ratios up to ``most`` that keeps the limit.
+
+    The next smaller ratio does not keep it.
 
     Args:
-        latency: of the network pruned by a ratio, in the unit of ``limit``; measured, so that it need not quite fall.
-        what: opens the error message: the option and its value.
+        latency: ratio -> latency of the network pruned by it, in the unit of ``limit``; as it is measured, it may rise
+            a little with the ratio.
+        what: the start of the error message: the option and its value.
 
     Raises:
-        BadInput: not even ``most`` is enough; the message says what was reached.
+        BadInput: even ``most`` is too slow; the message gives the latency that was reached.
     """
 
     def ratio(step: int) -> float:

@@ -14,11 +14,11 @@ _FP32 = 4
 
 
 def measure(network: RetrievalNetwork, input_size: tuple[int, int]) -> Mapping[str, int]:
-    """``SIZES`` of a network for one image of (H, W) pixels.
+    """Compute the ``SIZES`` of a network for one image of (H, W) pixels.
 
-    ``params`` and ``macs`` are those of bundle.json, with the classifier. ``bytes`` estimates the exported fp32 file:
-    four for each parameter of the headless network with batch normalisation folded, where a scale and a shift become
-    one bias; formats add their own overhead.
+    ``params`` and ``macs`` are those of bundle.json, with the classifier. ``bytes`` estimates the exported fp32 file as
+    four bytes for each parameter of the headless network with batch normalisation folded, so that a scale and a shift
+    become one bias; formats add their own overhead.
     """
     sizes = complexity(network, input_size)
     exported = sizes.params - (count_parameters(network.classifier) if network.classifier is not None else 0)

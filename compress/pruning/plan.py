@@ -24,7 +24,7 @@ Scope = Literal["global", "layer"]
 N = TypeVar("N", bound=nn.Module)
 
 _ROUNDING = 1e-9
-"""So that 0.3 of 10 channels is 3."""
+"""Tolerance for rounding, so that 0.3 of 10 channels is 3."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Prunable(Generic[N]):
     """One network, ready to be pruned.
 
     Attributes:
-        bundles: layer name -> its bundles, least important first; what is in none stays.
+        bundles: layer name -> its bundles, least important first; classes in no bundle are never removed.
     """
 
     network: N
@@ -42,15 +42,15 @@ class Prunable(Generic[N]):
 
     @property
     def widths(self) -> dict[str, int]:
-        """Module that produces prunable channels -> how many there are in its layer."""
+        """The number of prunable channels in the layer of each module that produces some: module -> number."""
         return {name: len(layer.classes) for layer in self.layers.values() for name in layer.producers}
 
     def width(self, except_for: Collection[str] = ()) -> int:
-        """Prunable channels, but those of the layers with a producer of these names."""
+        """The number of prunable channels, without the layers that have a producer with one of these names."""
         return sum(len(la.classes) for la in self.layers.values() if not set(la.producers) & set(except_for))
 
     def without(self, bundles: Sequence[Bundle]) -> N:
-        """A smaller copy of the network."""
+        """A smaller copy of the network, without these bundles."""
         return remove_channels(self.network, self.channels, {c for b in bundles for c in b.classes})
 
 
@@ -67,8 +67,8 @@ def prunable(
     Args:
         example_input: float32 [N, 3, H, W]; only its shape matters.
         importance: see ``importance.class_scores``.
-        multiple_of: channels that remain in a layer, where it is wide enough.
-        fix_embedding: leave the embedding's dimension as it is.
+        multiple_of: each layer keeps a multiple of this many channels, if it has at least twice as many.
+        fix_embedding: do not change the embedding's dimension.
 
     Raises:
         BadInput: an unknown criterion, no gradients for ``taylor``, or a network that cannot be traced.
@@ -89,16 +89,16 @@ def choose_share(
     per_layer: Mapping[str, float] | None = None,
     start: Prunable | None = None,
 ) -> list[Bundle]:
-    """The bundles that make up at most ``ratio`` of the prunable channels.
+    """Choose the bundles to remove: at most ``ratio`` of the prunable channels.
 
     Args:
-        ratio: 0 up to, but not including, 1. Channels that stand and fall together count once.
+        ratio: 0 up to, but not including, 1. Channels that can only be removed together count once.
         scope: ``global`` takes the least important of the whole network, ``layer`` the same share of each layer.
         per_layer: shares of single layers, by the name of any module that produces their channels.
-        start: what ``found`` was before earlier steps; all shares are of its channels, and what is gone since counts.
+        start: ``found`` before earlier steps; all shares are of its channels, and channels removed since are counted.
 
     Raises:
-        BadInput: a share that would leave a layer or a group of it empty, or a layer that is not there.
+        BadInput: a share that would leave a layer or one of its groups empty, or a layer that does not exist.
     """
     start = start or found
     own = per_layer or {}
@@ -121,7 +121,7 @@ def choose_share(
 
 
 def largest_share(found: Prunable, per_layer: Mapping[str, float] | None = None) -> float:
-    """The largest ``ratio`` that ``choose_share`` takes."""
+    """The largest ``ratio`` that ``choose_share`` accepts."""
     own = per_layer or {}
     _, others = _overridden(found, own, found)
     return sum(len(b.classes) for b in _ordered(found, others, "global", found)) / max(found.width(own), 1)
@@ -136,16 +136,16 @@ def choose_size(
     per_layer: Mapping[str, float] | None = None,
     start: Prunable | None = None,
 ) -> list[Bundle]:
-    """The fewest bundles, in the order of ``choose_share``, without which the network measures at most ``limit``.
+    """Choose the fewest bundles, in the order of ``choose_share``, whose removal brings the network to ``limit``.
 
     Args:
-        limit: in the units of ``measure``.
+        limit: the largest size, in the units of ``measure``.
         measure: network -> size; never larger for fewer channels.
-        what: opens the error message: the option and its value.
+        what: the start of the error message: the option and its value.
         start: see ``choose_share``.
 
     Raises:
-        BadInput: as ``choose_share``, or a limit that cannot be reached; the message says what can.
+        BadInput: as ``choose_share``, or a limit that cannot be reached; the message gives the smallest reachable size.
     """
     chosen, others = _overridden(found, per_layer or {}, start or found)
     order = _ordered(found, others, scope, start or found)
@@ -164,18 +164,18 @@ def choose_size(
 
 
 def choose_layer(found: Prunable, name: str, share: float, start: Prunable | None = None) -> list[Bundle]:
-    """The bundles that make up at most ``share`` of one layer, as it was in ``start``."""
+    """Choose the bundles to remove from one layer: at most ``share`` of its channels in ``start``."""
     width = (start or found).widths[name]
     return _up_to(found.bundles[name], share * width - (width - found.widths[name]))
 
 
 def _overridden(found: Prunable, per_layer: Mapping[str, float], start: Prunable) -> tuple[list[Bundle], list[str]]:
-    """The bundles of the layers with a share of their own, and the names of the other layers."""
+    """Choose the bundles of the layers that ``per_layer`` names; also returns the names of the other layers."""
     homes = {producer: layer.name for layer in found.layers.values() for producer in layer.producers}
     taken: dict[str, list[Bundle]] = {}
     for name, share in per_layer.items():
         if name not in homes and name in start.widths:
-            continue  # earlier steps left nothing of it that could go
+            continue  # earlier steps removed all that could be removed
         if name not in homes:
             near = did_you_mean(name, list(homes))
             raise BadInput(f"per_layer: '{name}' is not a layer with channels to remove{near} ({_some(homes)})")
@@ -199,7 +199,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _ordered(found: Prunable, layers: Sequence[str], scope: Scope, start: Prunable) -> list[Bundle]:
-    """All bundles in the order they go; the sort is stable, so a layer's own stay in order."""
+    """All bundles in the order of removal; the sort is stable, so a layer's own bundles keep their order."""
     bundles = [b for name in layers for b in found.bundles[name] if math.isfinite(b.score)]
     if scope == "global":
         return sorted(bundles, key=lambda b: b.score)
@@ -208,7 +208,7 @@ def _ordered(found: Prunable, layers: Sequence[str], scope: Scope, start: Prunab
 
 
 def _shares(bundles: Sequence[Bundle], found: Prunable, start: Prunable) -> list[float]:
-    """The share of its layer, as it was in ``start``, that is gone after each bundle."""
+    """The share of its layer, as it was in ``start``, that is removed after each bundle."""
     begin, now = start.widths, found.widths
     gone = {name: begin[name] - now[name] for name in found.layers}
     shares = []
@@ -219,6 +219,6 @@ def _shares(bundles: Sequence[Bundle], found: Prunable, start: Prunable) -> list
 
 
 def _up_to(bundles: Sequence[Bundle], channels: float) -> list[Bundle]:
-    """The first bundles that hold at most so many channels."""
+    """The first bundles with at most this many channels together."""
     ends = list(itertools.accumulate(len(b.classes) for b in bundles))
     return list(bundles[: bisect.bisect_right(ends, channels + _ROUNDING)])

@@ -1,4 +1,4 @@
-"""What a few labelled images say about a network: gradients of the loss, accuracy, embeddings."""
+"""Measure a network with a few labelled images: gradients of the loss, accuracy, embeddings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Answers:
-    """Attributes: embeddings: float32 [N, D]; right: bool [N], False throughout for a headless network."""
+    """A network's answers for N images.
+
+    Attributes:
+        embeddings: float32 [N, D].
+        right: bool [N], whether the class is correct; always False for a headless network.
+    """
 
     embeddings: torch.Tensor
     right: torch.Tensor
 
 
 def with_gradients(model: Model, images: ImageSet, count: int) -> RetrievalNetwork:
-    """A copy of the network with the gradients of the mean cross-entropy, in evaluation mode.
+    """Copy the network and compute the gradients of the mean cross-entropy, in evaluation mode.
 
-    Over the first ``count`` images of a fixed random order.
+    The mean is over the first ``count`` images of a fixed random order.
     """
     network = copy.deepcopy(model.network).eval()
     chosen = _some(images, count)
@@ -39,7 +44,7 @@ def with_gradients(model: Model, images: ImageSet, count: int) -> RetrievalNetwo
 
 @torch.no_grad()
 def answers(network: RetrievalNetwork, model: Model, images: ImageSet, count: int) -> Answers:
-    """What ``network``, a version of ``model``'s, says about the first ``count`` images of a fixed random order."""
+    """Run ``network``, a variant of ``model``'s, on the first ``count`` images of a fixed random order."""
     network.eval()
     embeddings, right = [], []
     for pictures, labels in batches(images, _BATCH, _some(images, count)):
@@ -54,6 +59,6 @@ def _some(images: ImageSet, count: int) -> np.ndarray:
 
 
 def _normalised(model: Model, images: np.ndarray) -> torch.Tensor:
-    """uint8 [n, H, W, 3] -> float32 [n, 3, H, W]."""
+    """Normalise images for the network: uint8 [n, H, W, 3] -> float32 [n, 3, H, W]."""
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (model.preprocess.mean, model.preprocess.std))
     return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std

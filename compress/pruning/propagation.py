@@ -1,7 +1,7 @@
-"""What each operation does to the channels of its inputs.
+"""The rule of each operation: what it does to the channels of its inputs.
 
-A shuffle, a concatenation or a split moves the numbers as it would move the values, so a permutation is followed
-exactly; a convolution makes new ones; a sum joins them; what has no rule keeps all that goes in.
+A shuffle, a concatenation or a split moves channel numbers as it moves values, so that permutations are followed
+exactly. A convolution makes new channels, a sum joins channels, and an operation without a rule keeps all its inputs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from architectures.layers.cbam import SpatialAttention
 from compress.pruning.channels import NOBODY, Classes, Tensor, first_position
 
 OWN_RULE = (ChannelPermutation, ChannelShuffle, ChannelSplit, SpatialAttention)
-"""Modules with a rule of their own, which are not traced into."""
+"""Modules with their own rule; the tracer does not look inside them."""
 
 _POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d, nn.ZeroPad2d)
 _POINTWISE = (
@@ -59,7 +59,7 @@ class Follower(fx.Interpreter):
     """Runs a graph on channel numbers.
 
     Args:
-        classes: where what is found is noted.
+        classes: collects the channel classes that are found.
         names: id of a module -> its name in the network.
     """
 
@@ -136,7 +136,7 @@ class Follower(fx.Interpreter):
         return Tensor(produced.expand(shape).clone(), alive.expand(shape).clone())
 
     def _layer(self, name: str, ids: torch.Tensor, out: int) -> torch.Tensor:
-        """The output channels of a layer; applied again, the same ones."""
+        """The output channels of a layer; if a layer is applied again, its channels are the same."""
         found = self.classes.found
         if name in found.produced:
             self.classes.join(found.read[name], ids)
@@ -153,7 +153,7 @@ class Follower(fx.Interpreter):
             scale, bias = torch.ones(norm.num_features), torch.zeros(norm.num_features)
         assert norm.running_mean is not None and norm.running_var is not None
         shift = bias - scale * norm.running_mean / (norm.running_var + norm.eps).sqrt()
-        # A channel without input keeps its shift.
+        # A channel with zero input still gives its shift.
         alive = torch.where(live, (scale != 0) | (bias != 0), shift != 0)
         return Tensor(x.ids, _spread(alive, alive, x.ids.shape).live)
 
@@ -219,7 +219,7 @@ class Follower(fx.Interpreter):
         return Tensor(wide.ids.expand(shape), live)
 
     def _reduced(self, x: Tensor, reduce: Callable[[torch.Tensor], torch.Tensor]) -> Tensor:
-        """Over positions each channel stays itself; over channels it does not, and none of them may go."""
+        """Reduce a tensor. Over positions each channel stays separate; over channels none of them may be removed."""
         shape = reduce(torch.zeros(()).expand(x.ids.shape)).shape
         if x.ids.dim() == 4 and shape[:2] == x.ids.shape[:2]:
             ids, live = _per_channel(x)
@@ -227,7 +227,7 @@ class Follower(fx.Interpreter):
         return self._mixed((x,), shape)
 
     def _move(self, x: Tensor, move: Callable[[torch.Tensor], Any]) -> Any:
-        """Operations of the network's code that only move values; the code knows no other number of channels."""
+        """Operations in the network's code that only move values; the code is written for this number of channels."""
         ids, live = move(x.ids), move(x.live)
         if not isinstance(ids, torch.Tensor):
             self.classes.fix(x)
@@ -239,7 +239,7 @@ class Follower(fx.Interpreter):
         return Tensor(ids, live)
 
     def _unknown(self, args: tuple[Any, ...], function: Callable[..., Any], call: Any = None) -> Any:
-        """An operation without a rule: nothing that goes in may be removed."""
+        """An operation without a rule: none of its input channels may be removed."""
         tensors = tuple(a for a in args if isinstance(a, Tensor))
         meta: Any = fx.node.map_aggregate(call or (args, {}), _on_meta)
         output: Any = function(*meta[0], **meta[1])
@@ -271,7 +271,7 @@ def _on_meta(value: Any) -> Any:
 
 
 def _per_channel(x: Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The channels of axis 1: their numbers, and whether any position of theirs is live."""
+    """The channels of axis 1: their numbers, and whether any of their positions is live."""
     live = x.live.flatten(2).any(2)[0] if x.live.dim() > 2 else x.live[0]
     return first_position(x.ids), live
 

@@ -1,4 +1,4 @@
-"""What each layer's channels are worth: prune one layer at a time, and look."""
+"""Measure how much each layer's channels matter: prune one layer at a time, without training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from compress.pruning.probing import answers
 def sensitivity(
     found: Prunable, model: Model, images: ImageSet, shares: Sequence[float], count: int
 ) -> Iterator[dict[str, Any]]:
-    """One line per layer and share: the accuracy, and how far the embeddings turned, without any training.
+    """Measure accuracy and the change of the embeddings, one line per layer and share, without any training.
 
     Args:
-        found: prepared from ``model``'s network with ``fix_embedding``, or the embeddings could not be compared; layers
-            of the embedding are left out.
+        found: prepared from ``model``'s network with ``fix_embedding``, because otherwise the embeddings could not be
+            compared; layers of the embedding are left out.
         images: labelled images, of which ``count`` are used.
-        shares: of a layer's channels, each above 0 and below 1; the lines say what was removed, which may be less.
+        shares: shares of a layer's channels to remove, each above 0 and below 1; the lines give the number that was
+            removed, which may be less.
     """
     if not shares:
         return

@@ -1,4 +1,4 @@
-"""What pruning changed about a network's layers, as JSON: with it ``build()`` gives the pruned shapes again."""
+"""The changes that pruning made to a network's layers, as JSON; with them ``build()`` gives the pruned shapes again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ATTRIBUTES: dict[type[nn.Module], tuple[str, ...]] = {
 
 
 def changed_shapes(network: nn.Module, built: nn.Module) -> dict[str, dict[str, int | bool]]:
-    """What to tell ``restore_shapes`` to make ``network``'s layers out of those of ``built``."""
+    """The changes with which ``restore_shapes`` turns the layers of ``built`` into those of ``network``."""
     original = dict(built.named_modules())
     changed: dict[str, dict[str, int | bool]] = {}
     for name, layer in network.named_modules():
@@ -43,10 +43,10 @@ def changed_shapes(network: nn.Module, built: nn.Module) -> dict[str, dict[str, 
 
 
 def restore_shapes(network: nn.Module, shapes: Shapes) -> None:
-    """Give the layers of a network as built the shapes of a pruned one, in place; their weights are then unset.
+    """Change the layers of a newly built network to the shapes of a pruned one, in place; their weights become unset.
 
     Raises:
-        BadInput: a layer or an attribute that the network does not have.
+        BadInput: the network does not have a layer or an attribute that ``shapes`` names.
     """
     layers = dict(network.named_modules())
     for name, values in shapes.items():
@@ -69,7 +69,7 @@ def restore_shapes(network: nn.Module, shapes: Shapes) -> None:
 
 
 def _require_smaller(layer: nn.Module, name: str, values: Mapping[str, int | bool]) -> None:
-    """Raises BadInput for what no pruning gives: a file of a stranger could ask for any amount of memory."""
+    """Raises BadInput for shapes that pruning cannot give: an untrusted file could request any amount of memory."""
     built = {"permuted": _MOST_PERMUTED} if isinstance(layer, ChannelShuffle) else _attributes(layer, name)
     for key, value in values.items():
         fits = type(value) is type(built[key]) and (isinstance(value, bool) or 0 < value <= built[key])
@@ -87,7 +87,7 @@ def _attributes(layer: nn.Module | None, name: str) -> dict[str, Any]:
 
 
 def _allocate(layer: nn.Module) -> None:
-    """Parameters and statistics of the size that the layer's attributes say."""
+    """Allocate parameters and statistics of the size that the layer's attributes give."""
     if isinstance(layer, nn.Conv2d):
         shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
         sizes = {"weight": shape, "bias": shape[:1]}

@@ -1,7 +1,8 @@
-"""Cut removed channels out of a network.
+"""Remove channels from a network's layers.
 
-Every tensor keeps its remaining channels in their old order. So a weight is its rows and columns of old, a
-concatenation or a sum needs no care, and only what is stated in channel numbers changes: groups, shuffles, splits.
+Every tensor keeps its remaining channels in their old order. So a weight keeps some of its rows and columns, a
+concatenation or a sum needs no change, and only parts that are defined by channel numbers change: groups, shuffles and
+splits.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def remove_channels(network: N, channels: Channels, removed: Set[int]) -> N:
-    """A copy of ``network`` without the classes ``removed``; the sets of ``bundles`` keep its groups equal.
+    """Copy ``network`` without the classes ``removed``; the sets of ``bundles`` keep its groups equal.
 
-    It computes what ``network`` does with those channels at zero, to float rounding.
+    Up to float rounding, the copy computes what ``network`` computes with those channels set to zero.
     """
     small = copy.deepcopy(network)
 
     def kept(classes: torch.Tensor) -> torch.Tensor:
-        """Positions that stay, int64."""
+        """The positions that are kept, int64."""
         gone = torch.tensor(sorted(removed), dtype=torch.int64)
         return (~torch.isin(classes, gone)).nonzero().flatten()
 
@@ -93,7 +94,7 @@ def _cut_normalisation(norm: Any, stay: torch.Tensor) -> None:
 
 
 def _cut_attention(attention: SpatialAttention, share: float) -> None:
-    """The removed channels were zeros in the mean and in the maximum."""
+    """Adapt the attention, in whose mean and maximum the removed channels were zeros."""
     attention.floor = True
     with torch.no_grad():
         attention.conv.weight[:, 0] *= share

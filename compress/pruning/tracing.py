@@ -17,10 +17,10 @@ from compress.pruning.propagation import OWN_RULE, Follower
 
 
 def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embedding: bool = True) -> Channels:
-    """The channel classes of ``network``, which stays as it is.
+    """Find the channel classes of ``network``, which is not changed.
 
-    A ``RetrievalNetwork`` is followed through ``embed`` and then through its ``classifier``, whose own layers stay;
-    any other through its forward.
+    A ``RetrievalNetwork`` is followed through ``embed`` and then through its ``classifier``, whose own layers are not
+    pruned; any other module is followed through its forward.
 
     Args:
         example_input: float32 [N, 3, H, W]; only its shape matters.
