@@ -1,1 +1,1 @@
-"""The folder an app team receives: its manifest and the files beside it."""
+"""The folder an app team receives: its manifest and its other files."""

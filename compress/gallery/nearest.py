@@ -1,4 +1,4 @@
-"""Rank a gallery, or what an index finds in it, by the distance to queries. Needs neither PyTorch nor a runtime."""
+"""Rank a gallery, or the images an index finds in it, by distance to queries. Needs neither PyTorch nor a runtime."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def nearest(
     index: OpenIndex | None = None,
     shortlist: Shortlist | None = None,
 ) -> list[list[Match]]:
-    """The ``k`` nearest gallery images of every query, nearest first; equal distances in the gallery's order.
+    """Find the ``k`` nearest gallery images of every query, nearest first; equal distances in the gallery's order.
 
     Args:
         queries: float32 [Q, D] as an artifact of this embedding space gives them.
-        k: at least 1; a smaller gallery gives all it has.
-        without: for every query the name of a gallery image that is left out, say the query itself; or empty.
-        index: rank what it finds, which may be fewer than ``k``, instead of the whole gallery.
-        shortlist: of this gallery, for many calls: the same answer sooner. Not used with an index.
+        k: at least 1; a smaller gallery gives all its images.
+        without: for every query the name of a gallery image that is left out, e.g. the query itself; or empty.
+        index: rank the images it finds, which may be fewer than ``k``, instead of the whole gallery.
+        shortlist: made from this gallery; gives the same answer and is faster for many calls. Not used with an index.
 
     Raises:
-        ValueError: another D, NaN or infinity, or activations of codes outside [0, 1].
+        ValueError: a wrong D, NaN or infinity, or activations of codes outside [0, 1].
     """
     distance = gallery.embedding.distance
     more = k + 1 if without else k
@@ -62,7 +62,7 @@ def nearest(
     for number, rows in enumerate(found):
         kept = rows[[gallery.names[row] != without[number] for row in rows]] if without else rows
         measured = distances(queries[number], gallery.features[kept], distance)
-        if index is not None:  # which measured in float32, and may order ties as it likes
+        if index is not None:  # it measures in float32 and may order ties differently
             order = np.lexsort((kept, measured))
             kept, measured = kept[order], measured[order]
         matches.append(
@@ -75,12 +75,12 @@ def nearest(
 
 
 def _check(queries: np.ndarray, gallery: Gallery) -> None:
-    """Raises ValueError as the exact ranking does, which an index cannot be trusted to do."""
+    """Raises ValueError for the queries that the exact ranking refuses; an index may not check them."""
     Distances(queries, gallery.features[:1], gallery.embedding.distance)
 
 
 def distances(query: np.ndarray, features: np.ndarray, distance: Distance) -> np.ndarray:
-    """float64 [n] in the units of ``Match.distance``: from ``query`` [D] to each of ``features`` [n, D]."""
+    """Measure from ``query`` [D] to each of ``features`` [n, D]: float64 [n] in the units of ``Match.distance``."""
     if distance == "hamming":
         return np.asarray(np.count_nonzero((query > 0.5) != (features > 0.5), axis=1), np.float64)
     if distance == "local":

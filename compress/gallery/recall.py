@@ -1,4 +1,4 @@
-"""How many of the true neighbours an index finds, and how long it takes beside comparing with every image."""
+"""Measure how many of the true neighbours an index finds, and its time relative to comparing with every image."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from validators.metrics import binarize, nearest_neighbours
 K = 10
 
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-6
-"""What float32 may misplace: of the distance, and of the vectors' length."""
+"""Errors of float32, relative to the distance and to the vectors' length."""
 
 
 @dataclass(frozen=True)
 class Searched:
-    """Attributes: recall: in [0, 1]; milliseconds: float64 [Q], of each query on its own."""
+    """The result of searching with Q queries.
+
+    Attributes:
+        recall: in [0, 1].
+        milliseconds: float64 [Q], of each query on its own.
+    """
 
     recall: float
     milliseconds: np.ndarray
@@ -32,9 +37,9 @@ def searched(
     """Search for one query after the other, as an app does.
 
     Args:
-        features: float32 [G, D], what the index was built of.
+        features: float32 [G, D], from which the index was built.
         queries: float32 [Q, D].
-        own: int64 [Q], the gallery's id of the query itself, which is never an answer; -1 where it has none.
+        own: int64 [Q], the gallery's id of the query itself, which is never an answer; -1 if it is not in the gallery.
     """
     k = min(K + 1, len(features))
     found, milliseconds = [], []
@@ -49,17 +54,17 @@ def searched(
 def recall(
     features: np.ndarray, queries: np.ndarray, found: np.ndarray, own: np.ndarray, distance: Distance, k: int = K
 ) -> float:
-    """recall@k: the mean share of a query's k true neighbours that were found.
+    """Compute recall@k: the mean share of a query's k true neighbours that were found.
 
-    As ann-benchmarks counts it (Aumüller et al., 2020): an answer is right where it is no farther than the k-th true
-    neighbour, so that ties cost nothing. A smaller gallery has fewer neighbours to find. What is missing is not right,
-    and an answer given twice is right once.
+    It is counted as in ann-benchmarks (Aumüller et al., 2020): an answer is correct if it is not farther than the k-th
+    true neighbour, so that the order of ties does not matter. A smaller gallery has fewer neighbours to find. A missing
+    answer is wrong, and an answer given twice counts once.
 
     Args:
-        found: int64 [Q, >= k + 1], ids nearest first, negative where there is none.
+        found: int64 [Q, >= k + 1], ids nearest first, negative where an answer is missing.
 
     Returns:
-        A value in [0, 1]; 1 where there is nothing to find.
+        A value in [0, 1]; 1 if there is nothing to find.
     """
     exact = nearest_neighbours(queries, features, k + 1, distance=distance)
     shares = []
@@ -76,7 +81,7 @@ def recall(
 
 
 def exhaustive(features: np.ndarray, distance: Distance) -> Callable[[np.ndarray, int], np.ndarray]:
-    """search(query float32 [D], k) -> ids int64 [k], by one product in NumPy: what an index has to be faster than."""
+    """Make search(query float32 [D], k) -> ids int64 [k], one product in NumPy: the baseline for an index's speed."""
     if distance == "hamming":
         codes = binarize(features)
 

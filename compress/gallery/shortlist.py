@@ -1,4 +1,4 @@
-"""Exact nearest neighbours of one query after another, without measuring the whole gallery exactly each time."""
+"""Exact nearest neighbours for single queries, without measuring the whole gallery in float64 for each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _LEAST = 2.0**-126
 
 
 class Shortlist:
-    """Ranks every image by one product in float32, and those that may be among the nearest exactly.
+    """Measures every image by one product in float32, and those that may be among the nearest exactly.
 
-    Which may is not guessed: a sum of D products in float32, in whatever order, is off by at most D half units in the
-    last place. So the answer is that of ``validators.metrics.nearest_neighbours`` over the whole gallery, unless the
-    lengths of its features span more than six orders: then this one tells apart what that one takes for ties.
+    The candidates follow from a proven bound: a sum of D products in float32, in any order, has an error of at most D
+    half units in the last place. So the answer equals that of ``validators.metrics.nearest_neighbours`` over the whole
+    gallery, unless the lengths of its features span more than six orders of magnitude: then this search separates
+    images that the other treats as ties.
     """
 
     def __init__(self, features: np.ndarray, distance: Literal["l2", "cosine"]) -> None:
@@ -27,30 +28,30 @@ class Shortlist:
         self._squares = np.einsum("nd,nd->n", features, features, dtype=np.float64)
 
     def nearest(self, query: np.ndarray, k: int) -> np.ndarray:
-        """int64 [min(k, G)], nearest first, ties to the lower index; ``query`` is float32 [D].
+        """Find the nearest images of ``query`` (float32 [D]): int64 [min(k, G)], nearest first, ties by lower index.
 
         Raises:
-            ValueError: another D, NaN or infinity.
+            ValueError: a wrong D, NaN or infinity.
         """
         rows = self.candidates(query, k)
         (found,) = nearest_neighbours(query[None], self._features[rows], k, distance=self._distance)
         return np.asarray(rows[found])
 
     def candidates(self, query: np.ndarray, k: int) -> np.ndarray:
-        """int64 [n], ascending: every image that may be among the ``k`` nearest, and few others."""
+        """Every image that may be among the ``k`` nearest, and few others: int64 [n], ascending."""
         G, D = self._features.shape
         square = float(np.einsum("d,d->", query, query, dtype=np.float64))
         lengths = np.sqrt(self._squares * square)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             products = (self._features @ query).astype(np.float64)
             error = (D + 8) * _HALF_ULP * lengths + D * _LEAST
-            # The second term is for what is rounded to float32 once it has been measured exactly.
+            # The second term covers the rounding of exact distances to float32.
             if self._distance == "l2":
                 sums = self._squares + square
                 values, error = sums - 2 * products, 2 * error + 8 * _HALF_ULP * sums
             else:
-                # A zero vector is at distance 1 from everything; its error is NaN, so it always is a candidate.
+                # A zero vector is at distance 1 from everything; its error is NaN, so it is always a candidate.
                 values, error = 1 - products / lengths, error / lengths + 8 * _HALF_ULP
             limit = np.partition(values + error, min(k, G) - 1)[min(k, G) - 1]
-            # Not "<=": what could not be computed in float32 must stay.
+            # Not "<=": images whose distance is NaN in float32 must remain candidates.
             return np.flatnonzero(~(values - error > limit))

@@ -1,4 +1,4 @@
-"""The gallery as an index that an app opens offline: names, labels, thumbnails and features in one SQLite file.
+"""The gallery file that an app opens offline: names, labels, thumbnails and features in one SQLite file.
 
 ``gallery/gallery.sqlite`` holds two tables:
 
@@ -10,17 +10,17 @@
     dim, kind, distance   as ``embedding`` in bundle.json
     dtype         of the feature column: "float32 little-endian", or "bits, most significant first" for kind binary
     images        rows of the table below
-    of            images in the data set's gallery; more than ``images`` where the recipe's ``gallery.max_images`` cut
+    of            images in the data set's gallery; more than ``images`` if ``gallery.max_images`` limited them
 
 ``images (id INTEGER PRIMARY KEY, name TEXT UNIQUE, label TEXT, class INTEGER, width INTEGER, height INTEGER,
 thumbnail BLOB, feature BLOB)``, ``id`` counting from 0:
     thumbnail     JPEG of ``width`` x ``height`` pixels
-    feature       ``dim`` float32 as the model gives them (so L2-normalised where the distance is cosine); for kind
+    feature       ``dim`` float32 as the model gives them (L2-normalised if the distance is cosine); for kind
                   binary the code of ceil(dim / 8) bytes, bit i being activation i > 0.5 and the first bit the most
                   significant one, unused low bits 0
 
-The same rows give the same bytes with the same versions of SQLite and Pillow. Where the recipe names one of the
-``indexes``, its file lies beside this one and holds ids of ``images``.
+The same rows give the same bytes with the same versions of SQLite and Pillow. If the recipe names one of the
+``indexes``, its file is in the same folder and holds ids of ``images``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from validators.metrics import binarize
 
 SCHEMA = 1
 GALLERY = Path("gallery/gallery.sqlite")
-"""Where the index lies in a bundle."""
+"""The path of the gallery in a bundle."""
 
 _FLOAT = np.dtype("<f4")
 _TABLES = """
@@ -57,12 +57,12 @@ CREATE TABLE images (
 
 @dataclass(frozen=True)
 class Gallery:
-    """An index in memory, without its thumbnails.
+    """A gallery in memory, without its thumbnails.
 
     Attributes:
-        meta: the table of that name.
-        names, labels: of each image, G of them.
-        features: float32 [G, D]; the bits as 0 and 1 where the kind is binary.
+        meta: the values of the table ``meta``.
+        names, labels: one per image, G in all.
+        features: float32 [G, D]; for kind binary, the bits as 0 and 1.
     """
 
     meta: Mapping[str, Any]
@@ -76,7 +76,7 @@ class Gallery:
 
 
 def chosen_rows(count: int, options: GalleryOptions) -> np.ndarray:
-    """int64, which of ``count`` gallery images the index holds."""
+    """The indices, int64, of the images that the bundle's gallery holds, of ``count`` in the data set's gallery."""
     kept = min(count, options.max_images)
     return np.arange(kept) * count // kept
 
@@ -90,11 +90,11 @@ def write_gallery(
     options: GalleryOptions,
     about: Mapping[str, Any],
 ) -> None:
-    """Write the index atomically.
+    """Write the gallery file atomically.
 
     Args:
         images: the whole gallery, G images.
-        features: float32 [G, D], the PyTorch model's; activations in [0, 1] where the kind is binary.
+        features: float32 [G, D], the PyTorch model's; for kind binary, activations in [0, 1].
         about: further keys of ``meta``: name, space_id, model_sha256.
     """
     rows = chosen_rows(len(images), options)
@@ -129,7 +129,7 @@ def _rows(
 
 
 def read_gallery(path: Path) -> Gallery:
-    """Read an index.
+    """Read a gallery file, without its thumbnails.
 
     Raises:
         BadInput: it is missing, damaged or of a newer schema; the message names it.
@@ -156,10 +156,10 @@ def read_gallery(path: Path) -> Gallery:
 
 
 def read_thumbnail(path: Path, number: int) -> bytes | None:
-    """The JPEG of image ``number`` of an index, or None where it has no such image.
+    """Read the JPEG of image ``number`` of a gallery; None if it has no such image.
 
     Raises:
-        BadInput: the index is damaged.
+        BadInput: the gallery is damaged.
     """
     try:
         with closing(database.Reader(path)) as file:

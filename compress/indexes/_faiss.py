@@ -1,4 +1,4 @@
-"""What the indexes made by faiss share (Douze et al., The Faiss library, 2024): its import, its threads, its files."""
+"""The common part of the faiss indexes (Douze et al., The Faiss library, 2024): import, threads and files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FaissIndex(Index):
             )
 
     def make(self, faiss: Any, rows: np.ndarray, distance: Distance, seed: int) -> Any:
-        """faiss's index of the ``rows`` as ``_rows`` gives them, trained and filled."""
+        """Train faiss's index and fill it with ``rows``, as ``_rows`` gives them."""
         raise NotImplementedError
 
     def build(self, path: Path, features: np.ndarray, distance: Distance, seed: int) -> None:
@@ -66,7 +66,7 @@ class _Open:
     distance: Distance
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        # Set for every call, because OpenMP keeps the number by thread. One query on many threads gains nothing.
+        # Set for every call, because OpenMP stores the number per thread. More threads do not speed up one query.
         self.faiss.omp_set_num_threads(1)
         found, ids = self.index.search(_rows(queries, self.distance), k)
         distances = found.astype(np.float32)
@@ -78,18 +78,18 @@ class _Open:
 
 
 def metric(faiss: Any, distance: Distance) -> Any:
-    """The cosine is the inner product of rows of length 1."""
+    """faiss's metric for a distance; the cosine is the inner product of rows of length 1."""
     return faiss.METRIC_L2 if distance == "l2" else faiss.METRIC_INNER_PRODUCT
 
 
 def _load() -> Any:
-    """faiss on one thread.
+    """Import faiss and limit it to one thread.
 
-    Its wheels bring an OpenMP of their own, as PyTorch's do. On macOS loading both ends the process (OMP: Error #15,
-    faiss-wheels#73); on Linux each starts its threads, and these spin against each other (building HNSW with torch
-    loaded took four times as long on two threads as on one). So faiss is imported where it works, never in a process
-    that trains (``compress.bundle.gallery_index`` starts one of its own), and on one thread, which also makes HNSW's
-    graph the same every time.
+    Its wheels contain their own OpenMP, as PyTorch's do. On macOS, loading both ends the process (OMP: Error #15,
+    faiss-wheels#73); on Linux each starts its own threads, which wait busily for each other (building HNSW with torch
+    loaded took four times as long on two threads as on one). So faiss is never imported in a process that trains
+    (``compress.bundle.gallery_index`` starts a separate one), and runs on one thread, which also makes HNSW's graph
+    reproducible.
     """
     import faiss
 
@@ -98,7 +98,7 @@ def _load() -> Any:
 
 
 def _rows(features: np.ndarray, distance: Distance) -> np.ndarray:
-    """What faiss compares: codes uint8 [N, ceil(D / 8)]; for the cosine float32 [N, D] of length 1, zero rows stay."""
+    """The rows that faiss compares: codes uint8 [N, ceil(D / 8)] or float32 [N, D], for the cosine of length 1 or 0."""
     if distance == "hamming":
         return binarize(features)
     rows = np.ascontiguousarray(features, dtype=np.float32)

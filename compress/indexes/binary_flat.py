@@ -13,7 +13,7 @@ from compress.indexes._faiss import FaissIndex
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryFlat(FaissIndex):
-    """faiss IndexBinaryFlat over the packed codes, as the gallery stores them."""
+    """Searches the packed codes, as the gallery stores them, with faiss IndexBinaryFlat."""
 
     distances: ClassVar[tuple[Distance, ...]] = ("hamming",)
     least_recall = 0.99

@@ -13,7 +13,7 @@ from compress.indexes._faiss import FaissIndex, metric
 
 @dataclass(frozen=True, kw_only=True)
 class Flat(FaissIndex):
-    """faiss IndexFlat (L2 or inner product); the file holds the features once more."""
+    """Searches with faiss IndexFlat (L2 or inner product); the file holds a second copy of the features."""
 
     least_recall = 0.99
 

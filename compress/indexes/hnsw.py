@@ -1,4 +1,4 @@
-"""A navigable graph by faiss: every image is linked to near ones, a query walks along the links."""
+"""A navigable graph by faiss: every image is linked to near ones, a query follows the links."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from compress.indexes._faiss import FaissIndex, metric
 
 @dataclass(frozen=True, kw_only=True)
 class Hnsw(FaissIndex):
-    """faiss IndexHNSWFlat (Malkov and Yashunin, Hierarchical navigable small world graphs, 2018).
+    """Searches with faiss IndexHNSWFlat (Malkov and Yashunin, Hierarchical navigable small world graphs, 2018).
 
     Attributes:
         m: links per image (twice as many on the lowest level).
         ef_construction: candidates kept while an image is linked.
-        ef_search: candidates kept while a query walks.
+        ef_search: candidates kept while a query is searched.
     """
 
     m: Annotated[int, Ge(2), Le(256)] = 16

@@ -1,4 +1,4 @@
-"""Inverted lists by faiss: k-means divides the gallery, a query looks into the lists nearest to it."""
+"""Inverted lists by faiss: k-means divides the gallery, a query searches the lists nearest to it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from compress.indexes._faiss import FaissIndex, metric
 
 @dataclass(frozen=True, kw_only=True)
 class Ivf(FaissIndex):
-    """faiss IndexIVFFlat (Jégou et al., Product quantization for nearest neighbor search, 2011, section IV).
+    """Searches with faiss IndexIVFFlat (Jégou et al., Product quantization for nearest neighbor search, 2011, sec. IV).
 
     Attributes:
         nlist: number of lists; null takes 4 * sqrt(images), but at least 39 images per list, which k-means requires.
-        nprobe: number of lists that a query looks into; with all of them the search is exact.
+        nprobe: number of lists that a query searches; if it searches all of them, the search is exact.
     """
 
     nlist: Annotated[int, Ge(1), Le(65536)] | None = None
@@ -36,8 +36,8 @@ class Ivf(FaissIndex):
         kind = metric(faiss, distance)
         index = faiss.IndexIVFFlat(faiss.IndexFlat(dim, kind), dim, lists, kind)
         index.cp.seed = seed % 2**31
-        index.cp.min_points_per_centroid = 1  # or faiss prints a warning for small galleries
-        index.cp.max_points_per_centroid = 64  # of faiss's 256: a quarter of the time of k-means
+        index.cp.min_points_per_centroid = 1  # otherwise faiss warns for small galleries
+        index.cp.max_points_per_centroid = 64  # instead of 256: k-means takes a quarter of the time
         index.train(rows)
         index.add(rows)
         index.nprobe = min(self.nprobe, lists)

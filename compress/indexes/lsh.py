@@ -41,12 +41,14 @@ CREATE TABLE buckets (tab INTEGER, code INTEGER, ids BLOB NOT NULL, PRIMARY KEY 
 """
 _FLOAT, _ID = np.dtype("<f4"), np.dtype("<i4")
 _ROWS = 16384
-"""Features hashed at once."""
+"""Number of features hashed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lsh(Index):
-    """The hyperplanes go through the origin, so buckets are made of directions, whatever the distance that ranks.
+    """Hash features by random hyperplanes and rank the images that share a bucket with the query.
+
+    The hyperplanes go through the origin, so buckets depend on directions alone, whichever distance ranks.
 
     Attributes:
         tables: number of tables; more tables find more neighbours and compare more images.
@@ -88,15 +90,15 @@ class Lsh(Index):
                 planes = file.rows("SELECT plane FROM planes ORDER BY tab, bit")
                 buckets = file.rows("SELECT tab, code, ids FROM buckets ORDER BY tab, code")
             normals, tables = _arrays(meta, planes, buckets, features.shape)
-            return _Open(features, distance, normals.astype(np.float64), tables)  # once, and not for every query
+            return _Open(features, distance, normals.astype(np.float64), tables)  # converted once, not for every query
         except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}: the index is damaged ({error}); take the file of the run") from error
 
 
 def hashed(features: np.ndarray, planes: np.ndarray) -> np.ndarray:
-    """Codes int64 [L, N] of features [N, D] by planes [L, b, D]."""
+    """Compute the codes int64 [L, N] of features [N, D] by planes [L, b, D]."""
     tables, bits, dim = planes.shape
-    # In float64 no rounding, of whichever processor, moves an image that is not on a plane to its other side.
+    # In float64, rounding on any processor moves no image to the other side of a plane, unless it is on the plane.
     normals = planes.reshape(-1, dim).T.astype(np.float64, copy=False)
     weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.int64)
     codes = np.empty((tables, len(features)), np.int64)
@@ -110,7 +112,7 @@ def hashed(features: np.ndarray, planes: np.ndarray) -> np.ndarray:
 def _arrays(
     meta: dict[str, Any], planes: list[tuple[bytes]], buckets: list[tuple[int, int, bytes]], shape: tuple[int, int]
 ) -> tuple[np.ndarray, list[_Table]]:
-    """The planes float32 [L, b, D] and the tables. Raises ValueError unless each table has every image once."""
+    """The planes float32 [L, b, D] and the tables. Raises ValueError unless each table holds every image once."""
     count, dim = shape
     if (meta["images"], meta["dim"]) != shape:
         raise ValueError(f"made of {meta['images']} features of {meta['dim']} values, the gallery has {count} of {dim}")
@@ -132,7 +134,12 @@ def _arrays(
 
 @dataclass(frozen=True)
 class _Table:
-    """Attributes: codes: increasing; starts: where the bucket of each begins in ``ids``, and the end of the last."""
+    """One hash table.
+
+    Attributes:
+        codes: the codes of the buckets that are not empty, increasing.
+        starts: where the bucket of each code begins in ``ids``, and the end of the last one.
+    """
 
     codes: np.ndarray
     starts: np.ndarray
@@ -158,14 +165,14 @@ class _Open:
         for row, codes in enumerate(hashed(queries, self.planes).T):
             candidates = self.candidates(codes)
             measured = self._measured(queries[row], candidates)
-            # Candidates increase, so that a stable sort leaves the lower id of a tie first.
+            # Candidates increase, so that a stable sort puts the lower id of a tie first.
             nearest = np.argsort(measured, kind="stable")[:k]
             distances[row, : len(nearest)] = measured[nearest]
             ids[row, : len(nearest)] = candidates[nearest]
         return distances, ids
 
     def candidates(self, codes: np.ndarray) -> np.ndarray:
-        """int32, increasing, the images that share a bucket with a query of these ``codes`` (int64 [L])."""
+        """The images that share a bucket with a query of these ``codes`` (int64 [L]): int32, increasing."""
         seen = np.zeros(len(self.features), bool)
         for table, code in zip(self.tables, codes.tolist(), strict=True):
             seen[table.bucket(code)] = True

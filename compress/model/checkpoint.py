@@ -1,4 +1,4 @@
-"""Weights on disk together with the architecture that holds them (safetensors, one JSON header entry)."""
+"""Save and load weights together with their architecture (safetensors, one JSON header entry)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def save_model(model: Model, path: Path) -> None:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The JSON header of a checkpoint, without its weights.
+    """Read the JSON header of a checkpoint, without its weights.
 
     Raises:
         BadInput: there is no such file, or Compress did not write it.
@@ -122,7 +122,7 @@ def load_model(path: Path) -> Model:
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """The weights a finished run ended with.
+    """Find the checkpoint with the final weights of a finished run.
 
     Raises:
         BadInput: no run has finished in this folder.

@@ -23,7 +23,7 @@ def model_sha256(model: Model) -> str:
 
 
 def space_id(model: Model) -> str:
-    """The name of the embedding space: it changes exactly when a gallery index must be built anew.
+    """The name of the embedding space: it changes exactly when a gallery index must be built again.
 
     That is with any tensor behind the embedding, the preprocessing or the embedding's kind and distance; another
     classifier on the same embedding keeps it. A student that was taught to share its teacher's space has the teacher's.

@@ -1,4 +1,4 @@
-"""Which values of a network an 8-bit file stores, under names that training and the exporters share."""
+"""Name the values of a network that an 8-bit file stores; training and the exporters share the names."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _RECTIFIED = ("Conv2d", "Linear", "BatchNorm2d", "add", "iadd")
 
 
 def traced(network: nn.Module) -> fx.GraphModule:
-    """The network's ``embed`` as a graph of the network's own layers.
+    """Trace the network's ``embed`` to a graph of the network's own layers.
 
-    What holds no weights stays one node, because it may do different things in training (``ChannelShuffle``); so the
-    nodes' names are the same whenever a network of these shapes is traced.
+    A module without weights stays one node, because it may compute differently in training (``ChannelShuffle``). So the
+    nodes have the same names whenever a network of these shapes is traced.
     """
     tracer = _Tracer()
     tracer.traced_func_name = "embed"
@@ -31,8 +31,8 @@ def traced(network: nn.Module) -> fx.GraphModule:
 def stored_values(graph: fx.GraphModule) -> list[fx.Node]:
     """The nodes whose outputs get a range: every sum, product, mean and activation.
 
-    Left out is what only moves values or picks some, what a batch normalisation folds into, and what stands before a
-    ReLU or ReLU6, which runtimes compute in the same operation.
+    Operations that only move or select values are left out; so are operations before a batch normalisation, which is
+    folded into them, and before a ReLU or ReLU6, which runtimes compute in the same operation.
     """
     return [node for node in graph.graph.nodes if _computes(graph, node) and not _is_fused(graph, node)]
 

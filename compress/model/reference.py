@@ -1,7 +1,7 @@
-"""The PyTorch model's own embeddings: what every artifact is compared with.
+"""The PyTorch model's own embeddings, with which every artifact is compared.
 
-Written apart from the exported graph (no folded batch normalisation, normalisation as in training), so that a
-mistake in the exporters cannot hide in the reference.
+They are computed independently of the exported graph (no folded batch normalisation, normalisation as in training), so
+that a mistake in the exporters is not repeated in the reference.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def observe(model: Model, held_out: HeldOut) -> Observation:
 
 
 def embed(model: Model, images: ImageArray, scales: tuple[float, ...] = (1.0,)) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, D] on the CPU, L2-normalised when the distance is cosine.
+    """Embed images uint8 [N, H, W, 3] on the CPU: float32 [N, D], L2-normalised if the distance is cosine.
 
-    Other ``scales`` than 1 resize the images first; the mean of the L2-normalised embeddings is the embedding then.
+    With other ``scales`` than (1,), the images are resized to each scale, and the embedding is the mean of the
+    L2-normalised embeddings.
     """
     run = _embedder(model, scales)
     parts = []
@@ -68,7 +69,7 @@ def _embedder(model: Model, scales: tuple[float, ...] = (1.0,)) -> Embedder:
 
 
 def _latency(model: Model, probes: np.ndarray) -> Latency:
-    """Of single images on one thread, as artifacts are timed."""
+    """Time single images on one thread, as artifacts are timed."""
     import torch
 
     threads = torch.get_num_threads()

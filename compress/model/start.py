@@ -33,14 +33,14 @@ class Origin(Protocol):
 def initial_model(
     recipe: Origin, classes: tuple[str, ...], preprocess: Preprocess, *, only_tests: bool = False
 ) -> Model:
-    """The recipe's architecture with fresh weights from its seed, or with those of its checkpoint.
+    """Build the recipe's architecture with fresh weights from its seed, or with those of its checkpoint.
 
     Args:
-        only_tests: the data has no training images, so that the checkpoint's classes need not be its own.
+        only_tests: the data has no training images, so the checkpoint may have other classes than the data.
 
     Raises:
-        BadInput: the network is beyond sane size, the checkpoint's tensors do not fit the architecture, or its classes
-            are not the data's and nothing trains a new classifier.
+        BadInput: the network is too large, the checkpoint's tensors do not fit the architecture, or its classes are not
+            the data's and nothing trains a new classifier.
     """
     import torch
 
