@@ -1,6 +1,7 @@
-"""Does bundle.json say what the files beside it say? Everything that can be found out again is compared.
+"""Compare bundle.json with the bundle's other files: every value that can be recomputed is checked.
 
-What this cannot see: someone who changes the files and bundle.json together. Only a signature can (``compress sign``).
+If someone changes the files and bundle.json together, these checks pass; only a signature can detect that
+(``compress sign``).
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from validators.gates import INDEX_RECALL, RULES, STATIC, default_limits, evalua
 from validators.results import Gate
 
 SIGNATURE = "bundle.sig"
-"""Where ``compress sign`` puts the signature."""
+"""The file into which ``compress sign`` writes the signature."""
 UNLISTED = frozenset({MANIFEST, "report.html", SIGNATURE})
-"""Files of a bundle that bundle.json does not list: itself, the report made from it, and the signature of all."""
+"""Files of a bundle that bundle.json does not list: itself, the report made from it, and the signature."""
 _MOST_BYTES = 64 * 2**20
 STATE = ".compress"
-"""The run's own folder, of which an app reads nothing."""
+"""The folder of the run's own files; an app does not read it."""
 
 
 def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
@@ -76,7 +77,7 @@ def checksum(values: Mapping[str, Any]) -> str:
 
 
 def _checksum(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """A bundle of a version that wrote no checksum has no controls in its golden pack either."""
+    """Check the checksum; only bundles without golden controls, made by an older version, may lack one."""
     if manifest.checksum is None and "golden/controls.f32" not in manifest.files:
         return
     if manifest.checksum != checksum(read_json(file_inside(folder, MANIFEST))):
@@ -92,7 +93,7 @@ def _unlisted(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _recipe(folder: Path) -> Mapping[str, Any] | None:
-    """recipe.yaml as plain values; None where it cannot be read, which its hash shows."""
+    """recipe.yaml as plain values; None if it cannot be read, which the comparison of its hash reports."""
     try:
         found = parse_yaml(read_text(file_inside(folder, "recipe.yaml"), _MOST_BYTES))
     except (BadInput, ValueError):
@@ -131,7 +132,7 @@ def _against_recipe(folder: Path, manifest: Manifest, recipe: Mapping[str, Any])
 
 
 def _against_metrics(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """metrics.jsonl repeats the parity and the retrieval scores of every artifact on its best runtime."""
+    """Compare with metrics.jsonl, which repeats parity and retrieval scores of every artifact on its best runtime."""
     try:
         text = read_text(file_inside(folder, "metrics.jsonl"), _MOST_BYTES)
         lines = [parse_json(line) for line in text.splitlines()]
@@ -172,7 +173,7 @@ def _against_file(folder: Path, artifact: ArtifactEntry, manifest: Manifest) -> 
 
 
 def _against_own_values(entry: Entry) -> Iterator[str]:
-    """Every gate's value is that of its section, and its verdict follows from value and limit."""
+    """Check that every gate's value is that of its section, and that its verdict follows from value and limit."""
     if entry.evidence == "not-run" and any(gate.name == "runs" for gate in entry.gates):
         return
     values = {"file.bytes": float(entry.bytes), **located_all(entry)}
@@ -192,7 +193,7 @@ def _judged_again(what: str, gates: Sequence[Gate], values: Mapping[str, float |
 
 
 def _limits(entry: Entry, manifest: Manifest, recipe: Mapping[str, Any]) -> Iterator[str]:
-    """The limits follow from the recipe and the precision, where this version of Compress made the bundle."""
+    """Check that the limits follow from recipe and precision, if this version of Compress made the bundle."""
     if manifest.created_by.get("compress") != compress.__version__ or manifest.checksum is None:
         return
     own = (recipe.get("validate") or {}).get("gates") or {}

@@ -1,7 +1,7 @@
-"""Build the index of a bundle's gallery and measure it, in a process of its own.
+"""Build the index of a bundle's gallery and measure it, in a separate process.
 
-faiss and PyTorch do not share a process well (see ``compress.indexes._faiss``), and an index that ends its process is a
-message and not the end of a run.
+faiss and PyTorch do not share a process well (see ``compress.indexes._faiss``), and if building an index aborts its
+process, the run reports an error instead of aborting.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from compress.system.child import ChildFailed, child
 from compress.system.files import artifact_sha256
 
 _EXACT_ROUNDS = 100
-"""Queries that exhaustive search is timed with, at most."""
+"""At most this many queries are used to time exhaustive search."""
 
 
 def index_path(index: Index) -> Path:
-    """Where the index lies in a bundle."""
+    """The path of the index in a bundle."""
     return GALLERY.parent / index.file
 
 
@@ -41,16 +41,16 @@ def build_index(
     seed: int,
     whole: tuple[np.ndarray, np.ndarray] | None,
 ) -> IndexedGallery:
-    """Index the gallery of the bundle ``folder``, whose golden pack is written.
+    """Index the gallery of the bundle ``folder``; its golden pack must have been written.
 
     Args:
         queries: float32 [Q, D], to measure it with.
-        own: int64 [Q], their ids in the gallery, -1 where they have none.
-        whole: where the bundle's gallery is a part of the run's, all its features, float32 [W, D], and the queries' ids
-            in them; the index is then built and measured once more.
+        own: int64 [Q], their ids in the gallery, -1 for a query that is not in it.
+        whole: if the bundle's gallery is only a part of the run's, all features of the run's, float32 [W, D], and the
+            queries' ids in them; the index is then built and measured for them, too.
 
     Returns:
-        What bundle.json says about it, without gates.
+        The entry of the index in bundle.json, without gates.
 
     Raises:
         CompressError: it could not be built; the message says why.
@@ -71,17 +71,17 @@ def build_index(
 
 
 def open_index(folder: Path, described: IndexedGallery, sha256: str | None, gallery: Gallery) -> OpenIndex:
-    """The index that a bundle's manifest describes, ready to search its ``gallery``.
+    """Open the index that a bundle's manifest describes, to search its ``gallery``.
 
     Args:
-        sha256: of the index, as the manifest has it; None if it does not list the file.
+        sha256: sha256 of the index in the manifest; None if the manifest does not list the file.
 
     Raises:
-        BadInput: it is missing, damaged, or not known here.
+        BadInput: the index is missing, damaged, or of an unknown kind.
         MissingTool: it needs a library that is not installed.
     """
     path = folder / described.path
-    # faiss trusts what it reads: a wrong byte may end the process, so the file must be the one that was made.
+    # faiss does not check what it reads: a wrong byte may abort the process, so the file must be unchanged.
     if not path.is_file() or artifact_sha256(path) != sha256:
         raise BadInput(f"{path}: missing, or changed since the bundle was made; take the file of the run")
     try:
@@ -92,7 +92,7 @@ def open_index(folder: Path, described: IndexedGallery, sha256: str | None, gall
 
 
 def _run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """In the child: ``job`` is the bundle's ``folder``, ``index`` as ``{name: options}``, ``distance`` and ``seed``."""
+    """Build and measure in the child; ``job``: ``folder``, ``index`` as ``{name: options}``, ``distance``, ``seed``."""
     index = build_named(Index, job["index"], "gallery.index")
     folder, distance = Path(job["folder"]), job["distance"]
     arrays = {path.stem: np.load(path) for path in scratch.glob("*.npy")}

@@ -1,9 +1,9 @@
-"""The golden pack: real images, the embeddings every artifact must give for them, and what these must find.
+"""The golden pack: real images, the embeddings every artifact must give for them, and their nearest neighbours.
 
-``golden/images/NNN.png`` are the uint8 RGB images after resizing, exactly what an artifact takes, and
+``golden/images/NNN.png`` are the uint8 RGB images after resizing, exactly the input of an artifact, and
 ``golden/images.u8`` are the same pixels one after the other (NHWC), for apps without a PNG decoder;
 ``golden/embeddings.f32`` holds the PyTorch model's embeddings, little-endian float32, row by row;
-``golden/controls.f32`` holds what broken models give, one after the other in the same layout;
+``golden/controls.f32`` holds the embeddings of broken models, one model after the other, in the same layout;
 ``golden/golden.json`` names all of them, with each image's nearest neighbours in the gallery and, for hash codes, the
 code, so that Python, Kotlin and Swift read the same files.
 """
@@ -37,16 +37,16 @@ _FLOAT = np.dtype("<f4")
 
 @dataclass(frozen=True)
 class Golden:
-    """The pack, P images.
+    """The golden pack of P images.
 
     Attributes:
         images: uint8 [P, H, W, 3].
         labels: int64 [P].
         embeddings: float32 [P, D], the PyTorch model's.
-        sources: the data set's name of each image.
-        neighbours: of each image, nearest first, in the bundle's gallery index and with the PyTorch model's features.
-        leave_one_out: a neighbour is never the image's own source.
-        controls: by name, what broken models give for the images, float32 [P, D] each; empty in older packs.
+        sources: the name of each image in the data set.
+        neighbours: neighbours of each image, nearest first, in the bundle's gallery, by the PyTorch model's features.
+        leave_one_out: whether an image's own source is left out of its neighbours.
+        controls: name of a broken model -> its embeddings of the images, float32 [P, D]; empty in older packs.
     """
 
     images: np.ndarray
@@ -59,22 +59,22 @@ class Golden:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Relative to the pack's folder."""
+        """The paths of the PNG files, relative to the pack's folder."""
         return tuple(f"images/{number:03d}.png" for number in range(len(self.sources)))
 
     @property
     def broken(self) -> dict[str, np.ndarray]:
-        """``controls``, and those that follow from the right embeddings; empty in older packs."""
+        """``controls``, and those computed from the right embeddings (``rearranged``); empty in older packs."""
         return {**self.controls, **rearranged(self.embeddings)} if self.controls else {}
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What ``search.nearest`` takes as ``without``."""
+        """The argument ``without`` of ``compress.gallery.nearest.nearest``."""
         return self.sources if self.leave_one_out else ()
 
 
 def rearranged(embeddings: np.ndarray) -> dict[str, np.ndarray]:
-    """What files give that always answer the same, or answer for another image: float32 [P, D] each, by name."""
+    """The outputs of files with a constant output or with the output of another image: name -> float32 [P, D]."""
     return {
         "constant_output": np.repeat(embeddings[:1], len(embeddings), axis=0),
         "shuffled_outputs": np.roll(embeddings, 1, axis=0),
@@ -82,9 +82,9 @@ def rearranged(embeddings: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def choose_probes(images: ImageSet, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Up to ``count`` held-out images, evenly over the classes: images uint8 [P, H, W, 3], labels, ids.
+    """Choose up to ``count`` held-out images, evenly over the classes: images uint8 [P, H, W, 3], labels, ids.
 
-    Grey images are tinted: in grey, a file that swaps red and blue gives the right answer.
+    Grey images are tinted, because a file that swaps red and blue gives the right output for a grey image.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     chosen = round_robin(images.labels, random.permutation(len(images)), count)
@@ -104,10 +104,10 @@ def make_golden(
     leave_one_out: bool,
     controls: Mapping[str, np.ndarray] | None = None,
 ) -> Golden:
-    """The pack of these images, with their neighbours in ``gallery``."""
+    """Make the pack of these images, with their neighbours in ``gallery``."""
     left_out = tuple(sources) if leave_one_out else ()
     found = nearest(gallery, embeddings, NEIGHBOURS, left_out)
-    # Six digits: what a sum in another order, on another processor, still gives.
+    # Six digits are the same on another processor, which may add in another order.
     neighbours = tuple(
         tuple(Match(match.name, match.label, float(f"{match.distance:.6g}")) for match in matches) for matches in found
     )
@@ -115,10 +115,10 @@ def make_golden(
 
 
 def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: Gallery, license: str) -> None:
-    """Write the pack into ``folder``, without images of an earlier pack there; ``golden.json`` comes last.
+    """Write the pack into ``folder`` and remove images of an earlier pack; ``golden.json`` is written last.
 
     Args:
-        license: of the images.
+        license: licence of the images.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for stray in set((folder / "images").iterdir()) - {folder / file for file in golden.files}:
@@ -204,7 +204,7 @@ def read_golden(folder: Path) -> Golden:
 
 
 def _array(folder: Path, name: str, dtype: np.dtype, shape: list[int], *, dimensions: int) -> np.ndarray:
-    """Raises BadInput, TypeError or ValueError where the file has another size than ``shape`` asks for."""
+    """Read an array. Raises BadInput, TypeError or ValueError if the file's size does not fit ``shape``."""
     size = math.prod(shape) * dtype.itemsize
     if len(shape) != dimensions or any(type(side) is not int or side < 1 for side in shape):
         raise ValueError(f"{name}: shape {shape}")
@@ -215,26 +215,26 @@ def _array(folder: Path, name: str, dtype: np.dtype, shape: list[int], *, dimens
 
 
 def _pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, 3] of a PNG. Raises ValueError where it has another size: that could be one that fills memory."""
+    """The pixels of a PNG, uint8 [H, W, 3]. Raises ValueError for another size, which could fill the memory."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.size == size[::-1]:
                 return np.asarray(image.convert("RGB"))
             reason = f"{image.width} x {image.height} pixels"
-    except Exception as error:  # Pillow's readers leak errors of every kind from damaged files
+    except Exception as error:  # Pillow's readers raise errors of every kind for damaged files
         reason = str(error)
     raise ValueError(f"{path.name}: {reason}")
 
 
 def _class(number: Any) -> int:
-    """Raises ValueError for what is no class's number: later steps count the images of each."""
+    """A class number. Raises ValueError for other values, because later steps count the images of each class."""
     if type(number) is not int or not 0 <= number < _MOST_CLASSES:
         raise ValueError(f"class {str(number)[:40]!r}")
     return number
 
 
 def _controls(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Raises as ``_array``, and where the arrays are not those of the golden images."""
+    """The outputs of the broken models. Raises as ``_array`` does, and if they do not fit the golden images."""
     if "controls" not in content:
         return {}
     names, shape = content["controls"]["names"], content["controls"]["shape"]
@@ -245,5 +245,5 @@ def _controls(folder: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _match(values: dict[str, Any]) -> Match:
-    """Raises ValueError, KeyError or TypeError for what is no neighbour."""
+    """One neighbour. Raises ValueError, KeyError or TypeError if the values are not those of a neighbour."""
     return Match(str(values["name"]), str(values["label"]), float(values["distance"]))

@@ -52,13 +52,13 @@ class ArchitectureEntry(Part):
 
 
 class EmbeddingEntry(Part):
-    """What every artifact puts out.
+    """The output of every artifact.
 
     Attributes:
         dim: number of values.
         kind: ``float``, ``binary`` or ``local``.
-        distance: by which two embeddings are compared.
-        space_id: embeddings of another one must not be compared with these.
+        distance: the distance by which two embeddings are compared.
+        space_id: name of the embedding space; embeddings of different spaces must not be compared.
     """
 
     dim: int
@@ -72,15 +72,15 @@ class EmbeddingEntry(Part):
 
 
 class PreprocessEntry(Part):
-    """How an app makes the artifact's input of a photograph.
+    """How an app turns a photograph into the artifact's input.
 
     Attributes:
         color: order of the channels.
         resize: height and width in pixels.
-        crop: ``center`` cuts out the centre, ``none`` squashes.
-        mean, std: of the normalisation, for information: it is inside the artifact.
-        interpolation, antialias: of the resizing.
-        folded: the normalisation is inside the artifact.
+        crop: ``center`` cuts out the centre, ``none`` resizes without keeping the aspect ratio.
+        mean, std: mean and standard deviation of the normalisation, for information only: the artifact normalises.
+        interpolation, antialias: how the image is resized.
+        folded: the artifact normalises its input.
     """
 
     color: Literal["RGB"]
@@ -98,16 +98,16 @@ class PreprocessEntry(Part):
 
 
 class DataEntry(Part):
-    """The images.
+    """The images of a run.
 
     Attributes:
-        dataset: its name in a recipe.
+        dataset: name of the data set in a recipe.
         images: number of images that were used.
         classes: number of classes.
         duplicates: number of images left out as copies of others.
-        skipped: file or folder that is no readable image -> why.
+        skipped: file or folder that is not a readable image -> reason.
         in_two_classes: pairs of files with the same content and different classes; absent in the first bundles.
-        never_tested: classes that train and that no query has; absent in the first bundles.
+        never_tested: classes with training images but no query; absent in the first bundles.
         splits: split -> number of images.
     """
 
@@ -124,7 +124,7 @@ class DataEntry(Part):
 
 
 class Stored(Part):
-    """What a file stores.
+    """The number types that a file stores and computes with.
 
     Attributes:
         weights: type -> number of weights.
@@ -136,13 +136,13 @@ class Stored(Part):
 
 
 class PyTorchMobile(Part):
-    """What PyTorch Mobile 2.1 would find in a TorchScript file.
+    """Whether PyTorch Mobile 2.1 could load a TorchScript file.
 
     Attributes:
-        file_version: of the format; None if the file could not be read.
-        bytecode_version: of the lite interpreter; None if the file has no bytecode.
-        operators: that the file uses.
-        problems: why it would refuse the file, one line each.
+        file_version: version of the format; None if the file could not be read.
+        bytecode_version: version of the lite interpreter's bytecode; None if the file has none.
+        operators: operators that the file uses.
+        problems: why PyTorch Mobile would refuse the file, one line each.
     """
 
     file_version: int | None
@@ -152,11 +152,11 @@ class PyTorchMobile(Part):
 
 
 class Calibration(Part):
-    """The training images that measured the ranges of activations.
+    """The training images on which the ranges of activations were measured.
 
     Attributes:
         images: number of images.
-        sha256: of their pixels.
+        sha256: sha256 of their pixels.
     """
 
     images: int
@@ -164,20 +164,20 @@ class Calibration(Part):
 
 
 class FileEntry(Part):
-    """One exported file or, for .mlpackage, folder. What a format does not have is absent from bundle.json.
+    """One exported file or, for .mlpackage, folder. Keys that a format does not have are absent from bundle.json.
 
     Attributes:
-        path: of the file in the bundle.
-        format: what it is, such as ``onnx``.
-        precision: of its weights and activations, such as ``fp32``.
-        bytes: its size.
-        sha256: its hash; that of a folder is explained above.
-        pytorch_mobile: what PyTorch Mobile would find in a TorchScript file.
+        path: path of the file in the bundle.
+        format: file format, such as ``onnx``.
+        precision: precision of weights and activations, such as ``fp32``.
+        bytes: size of the file.
+        sha256: sha256 of the file; the sha256 of a folder is explained above.
+        pytorch_mobile: whether PyTorch Mobile could load a TorchScript file.
         stored: types of its weights and activations.
         minimum_ios: oldest version that runs a Core ML file.
         quantization: how the exporter rounded it.
         plan: location in the network -> the variant of its operations that the exporter chose.
-        calibration: images that measured the ranges of activations.
+        calibration: images on which the ranges of activations were measured.
     """
 
     left_out = frozenset({"pytorch_mobile", "stored", "minimum_ios", "quantization", "plan", "calibration"})
@@ -201,18 +201,18 @@ class FileEntry(Part):
 
     @property
     def suffix(self) -> str:
-        """With its dot, such as ``.tflite``."""
+        """The file's suffix with its dot, such as ``.tflite``."""
         return PurePosixPath(self.path).suffix
 
 
 class Entry(Execution, FileEntry):
-    """One file on one runtime."""
+    """One file executed on one runtime."""
 
     left_out = FileEntry.left_out | Execution.left_out
 
 
 class ArtifactEntry(Entry):
-    """One file on the best runtime, and on the others that the recipe names.
+    """One file on the best runtime, and on the other runtimes that the recipe names.
 
     Attributes:
         other_runtimes: the same file on each other runtime.
@@ -228,7 +228,7 @@ class ArtifactEntry(Entry):
 
 
 class IndexLatency(Part):
-    """Milliseconds.
+    """Times of an index, in milliseconds.
 
     Attributes:
         build: to build the index.
@@ -244,13 +244,13 @@ class IndexLatency(Part):
 
 
 class IndexMeasurement(Part):
-    """One index, measured.
+    """Size, recall and times of one index.
 
     Attributes:
-        images: number of gallery images in it.
-        bytes: its size.
-        recall@10: share of a query's 10 nearest images that it finds.
-        latency_ms: its times.
+        images: number of gallery images in the index.
+        bytes: size of the index.
+        recall@10: share of a query's 10 nearest images that the index finds.
+        latency_ms: times of the index.
     """
 
     images: int
@@ -265,7 +265,7 @@ class ExhaustiveGallery(Part):
     Attributes:
         images: number of images in the bundle's gallery.
         of: number of images in the data set's gallery.
-        index: none.
+        index: null.
     """
 
     images: int
@@ -279,10 +279,10 @@ class IndexedGallery(IndexMeasurement):
     Attributes:
         of: number of images in the data set's gallery.
         index, options: as in a recipe.
-        path: of the index in the bundle.
-        queries: number of held-out queries that measured it.
-        golden_recall@10: share of the golden images' neighbours that it finds.
-        whole_gallery: the same index over all images, where the bundle holds only some of them.
+        path: path of the index in the bundle.
+        queries: number of held-out queries used for the measurement.
+        golden_recall@10: share of the golden images' neighbours that the index finds.
+        whole_gallery: the same index over all images, if the bundle holds only some of them.
         gates: the limit on its recall.
     """
 
@@ -307,13 +307,13 @@ GalleryEntry = Annotated[
 
 
 class Control(Part):
-    """A broken model, judged at the limits of one precision.
+    """A negative control: a broken model, judged with the limits of one precision.
 
     Attributes:
         name: what is broken.
-        precision: whose limits.
-        failed_gates: names of the gates that caught it.
-        caught: whether any did.
+        precision: the precision whose limits are used.
+        failed_gates: names of the gates that failed, as they should.
+        caught: whether at least one gate failed.
     """
 
     name: str
@@ -323,17 +323,17 @@ class Control(Part):
 
 
 class Manifest(Part):
-    """What lies in a bundle, and what was found out about it.
+    """The content of a bundle, with everything that was measured.
 
     Attributes:
         schema: goes up when an app that reads today's keys would break; an added key leaves it as it is.
-        name: of the recipe.
+        name: name of the recipe.
         created_by: library -> its version.
-        recipe_sha256: of recipe.yaml.
-        license: of the photographs.
+        recipe_sha256: sha256 of recipe.yaml.
+        license: licence of the photographs.
         architecture: the network.
-        embedding: what every artifact puts out.
-        preprocess: what every artifact takes in.
+        embedding: the output of every artifact.
+        preprocess: the input of every artifact.
         data: the images.
         source: the PyTorch model's metrics.
         artifacts: every exported file.
@@ -386,8 +386,8 @@ def failed_gates(entries: Iterable[Entry]) -> Iterator[str]:
 def uncaught(controls: Iterable[Control]) -> Iterator[str]:
     """One line per negative control that passed the gates of every precision.
 
-    A coarse precision may miss one that moves features less than its own rounding does, such as swapped colours for a
-    network that was trained on grey images, where a finer precision of the same run catches it.
+    A coarse precision may miss a control that moves features less than its own rounding does, such as swapped colours
+    for a network that was trained on grey images, if a finer precision of the same run catches it.
     """
     controls = tuple(controls)
     caught = {control.name for control in controls if control.caught}
@@ -400,16 +400,16 @@ def uncaught(controls: Iterable[Control]) -> Iterator[str]:
 
 
 def failed_line(what: str, gate: Gate) -> str:
-    """One failed gate: where, value and limit."""
+    """Describe one failed gate: artifact, value and limit."""
     value = "not a number" if gate.value is None else f"{gate.value:.6g}"
     return f"{what}: {gate.name} {value}, limit {gate.limit:.6g}"
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bundle.
+    """Read the manifest of a bundle.
 
     Raises:
-        BadInput: there is none, it is damaged, or a newer Compress wrote it.
+        BadInput: the manifest is missing, damaged, or written by a newer Compress.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -435,7 +435,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """sha256 of each file below ``names`` (files or folders of the bundle), by relative path, sorted."""
+    """Hash each file below ``names`` (files or folders of the bundle): relative path -> sha256, sorted."""
     files = [
         file
         for name in names

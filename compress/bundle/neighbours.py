@@ -1,4 +1,4 @@
-"""Does an app find what it should? The golden images as queries in the bundle's own gallery index."""
+"""Search the bundle's own gallery with the golden images, as an app does, and compare with the recorded neighbours."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from compress.gallery.store import GALLERY, Gallery
 from validators.results import Neighbours
 
 _TOLERANCE = 1e-5
-"""Relative; golden.json gives distances with six digits."""
+"""Relative tolerance of distances; golden.json gives them with six digits."""
 
 
 def gallery_problems(golden: Golden, gallery: Gallery, embedding: EmbeddingEntry) -> list[str]:
-    """One line if the gallery is not the one that belongs to the bundle and its golden images, otherwise none."""
+    """One line if the gallery does not belong to the bundle and its golden images, otherwise none."""
     for key, value in embedding:
         if gallery.meta.get(key) != value:
             return [f"{GALLERY}: its {key} is {gallery.meta.get(key)!r}, the bundle's is {value!r}"]
@@ -40,7 +40,7 @@ def gallery_problems(golden: Golden, gallery: Gallery, embedding: EmbeddingEntry
 
 
 def _same(expected: Sequence[Match], found: Sequence[Match], again: np.ndarray) -> bool:
-    """Compared by distance, not by name: equally distant images may change places."""
+    """Compare by distance, not by name, because images at equal distance may be in any order."""
     recorded = [match.distance for match in expected]
     if len(found) != len(recorded):
         return False
@@ -59,15 +59,16 @@ def _to_named(gallery: Gallery, query: np.ndarray, named: Sequence[Match]) -> np
 
 
 def neighbour_overlap(golden: Golden, gallery: Gallery, embeddings: np.ndarray) -> Neighbours:
-    """How well an artifact's queries find the PyTorch model's neighbours in the PyTorch model's index.
+    """Measure how well an artifact's queries find the PyTorch model's neighbours in the PyTorch model's gallery.
 
     Args:
         embeddings: float32 [P, D], the artifact's, of the golden images.
 
     Returns:
-        ``golden_neighbours``, the mean share of an image's nearest neighbours (10 where the gallery has them) that
-        are right. One is right if the PyTorch model's distance to it is not above that to the last expected
-        neighbour, so that ties cost nothing, as ann-benchmarks counts recall. None if the embeddings cannot be ranked.
+        ``golden_neighbours``, the mean share of an image's nearest neighbours (10, or as many as the gallery has) that
+        are correct. A neighbour is correct if the PyTorch model's distance to it is not above that to the last expected
+        neighbour, so that the order of ties does not matter, as in ann-benchmarks. None if the embeddings cannot be
+        ranked.
     """
     try:
         found = _found(golden, gallery, embeddings)
@@ -77,7 +78,7 @@ def neighbour_overlap(golden: Golden, gallery: Gallery, embeddings: np.ndarray) 
 
 
 def index_recall(golden: Golden, gallery: Gallery, index: OpenIndex) -> float:
-    """The same share for the PyTorch model's own embeddings and the images that an index of the gallery finds."""
+    """Measure the same share for the PyTorch model's own embeddings when an index of the gallery is searched."""
     return _right(golden, gallery, _found(golden, gallery, golden.embeddings, index))
 
 

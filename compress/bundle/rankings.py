@@ -1,15 +1,15 @@
-"""What each model found: precision over recall, average precision by class and the first ten images of some queries.
+"""The search results of each model: precision over recall, average precision by class, ten images for some queries.
 
-``rankings.json`` in a bundle holds it, for the report and for people who want to know where an mAP comes from:
+``rankings.json`` in a bundle holds them, for the report and for people who want to know where an mAP comes from:
 
     recall      the recall levels of every ``precision``
     classes     class names; every ``class_ap`` has their order
-    measured    {queries, of}: precision and class_ap are over so many queries, spread evenly over the classes
-    gallery     {images, of}: the images of the bundle's gallery index, in which the first ten were searched
-    queries     [{name, class, picture}], a picture being a JPEG in base64; where the data set lists what is relevant,
-                also ``relevant``, ids in the gallery index
+    measured    {queries, of}: number of queries behind precision and class_ap, spread evenly over the classes
+    gallery     {images, of}: number of images in the bundle's gallery, in which the first ten were searched
+    queries     [{name, class, picture}], a picture being a JPEG in base64; if the data set lists the relevant images,
+                also ``relevant``, ids in the gallery
     models      [{path, runtime, precision, class_ap, top}], the PyTorch model first with runtime null; ``top`` has one
-                row for each of ``queries``: ids in the gallery index, nearest first, never the query itself. A model
+                row for each of ``queries``: ids in the gallery, nearest first, never the query itself. A model
                 whose output cannot be ranked has {path, runtime, problem} instead.
 """
 
@@ -33,14 +33,14 @@ from validators.metrics import nearest_neighbours
 from validators.results import Measured, Part
 
 RANKINGS = "rankings.json"
-"""Where they lie in a bundle."""
+"""The path of the file in a bundle."""
 
 MEASURED, MEASURED_PER_CLASS, SHOWN, TOP = 1000, 10, 100, 10
-"""Queries behind the curves, at least and of each class where there are so many; queries with pictures; images each."""
+"""Queries behind the curves: at least, and per class if it has as many; queries with pictures; images for each."""
 
 
 class RankedModel(Part):
-    """What one model found, the PyTorch model with ``runtime`` None."""
+    """The search results of one model; ``runtime`` is None for the PyTorch model."""
 
     path: str
     runtime: str | None
@@ -69,14 +69,14 @@ class RankedQuery(Part):
 
 
 class MeasuredQueries(Part):
-    """``queries`` of ``of`` were measured."""
+    """How many queries were measured: ``queries`` of ``of``."""
 
     queries: int
     of: int
 
 
 class IndexedImages(Part):
-    """``images`` of ``of`` lie in the bundle's gallery."""
+    """How many images are in the bundle's gallery: ``images`` of ``of``."""
 
     images: int
     of: int
@@ -94,7 +94,7 @@ class RankingsFile(Part):
 
 
 def read_rankings(path: Path) -> RankingsFile:
-    """Raises BadInput: the file is damaged."""
+    """Read the file. Raises BadInput if it is damaged."""
     text = read_text(path, JSON_BYTES)
     try:
         return RankingsFile.model_validate_json(text)
@@ -104,10 +104,10 @@ def read_rankings(path: Path) -> RankingsFile:
 
 
 class Rankings:
-    """Ranks for one model after the other, always with the same queries.
+    """Ranks the gallery for one model after the other, always with the same queries.
 
     Args:
-        gallery: the bundle's index; the first ten are of its images.
+        gallery: the bundle's gallery, in which the first ten images are searched.
     """
 
     def __init__(self, held_out: HeldOut, gallery: Gallery, classes: tuple[str, ...], embedding: EmbeddingSpec) -> None:
@@ -120,12 +120,12 @@ class Rankings:
         measured = affordable(MEASURED, embedding)
         least = MEASURED_PER_CLASS if measured == MEASURED else 1
         self._measured = spread(labels, max(least, -(-measured // present)))
-        # A query without its picture in the index would have no place to leave itself out of.
+        # A query that is not in the bundle's gallery could not be left out of its own result.
         shown = spread(labels, -(-SHOWN // present), self._indexed if held_out.leave_one_out else None)
         self._shown = shown[np.linspace(0, len(shown) - 1, min(SHOWN, len(shown))).astype(np.int64)]
 
     def of(self, observation: Observation, path: str, runtime: str | None) -> RankedModel | UnrankedModel:
-        """What one model found; ``path`` and ``runtime`` are its name."""
+        """Rank for one model; ``path`` and ``runtime`` identify it."""
         itself = np.searchsorted(self._indexed, self._shown) if self._held_out.leave_one_out else None
         try:
             measured = curves(observation, self._measured, self._held_out, self._embedding)
@@ -151,7 +151,7 @@ class Rankings:
         )
 
     def file(self, thumbnail: int, models: tuple[RankedModel | UnrankedModel, ...]) -> RankingsFile:
-        """The content of rankings.json; the longer side of the queries' pictures has ``thumbnail`` pixels."""
+        """The content of rankings.json; the longer side of a query's picture has ``thumbnail`` pixels."""
         queries, gallery = self._held_out.queries, self._held_out.gallery
         return RankingsFile(
             recall=tuple(RECALL),
@@ -185,7 +185,7 @@ class Rankings:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Of a class's queries; NaN where none has a relevant item."""
+    """The mean over a class's queries; NaN if none has a relevant item."""
     answered = values[~np.isnan(values)]
     return float(answered.mean()) if len(answered) else float("nan")
 

@@ -1,8 +1,8 @@
 """Sign a bundle, and check its signature: OpenSSF Model Signing over every byte of the folder.
 
 ``bundle.sig`` is a Sigstore bundle in key mode: it lists the sha256 of every file, and is signed with an elliptic-curve
-key. It proves that the holder of the private key has seen exactly these files; who that is, the team that hands out the
-public key must know.
+key. It proves that the holder of the private key signed exactly these files. It does not prove who the holder is: the
+team that publishes the public key must know that.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def sign(folder: Path, key: Path, password: str | None = None) -> Path:
 
     Args:
         key: a private elliptic-curve key (P-256, P-384 or P-521) in PEM.
-        password: of the key, if it has one.
+        password: password of the key, if it has one.
 
     Raises:
-        BadInput: no such key, or a folder that holds links.
+        BadInput: the key does not exist, or the folder holds links.
         MissingTool: model-signing is not installed.
     """
     signing = _library("signing")
     _check_key(key)
     path = folder / SIGNATURE
     try:
-        # Made outside the bundle: what lies in it while it is signed would be signed, or be left out for good.
+        # Made outside the bundle: a file inside it would be signed, too, or would have to be ignored for ever.
         with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
             signed = Path(scratch) / SIGNATURE
             config = signing.Config().use_elliptic_key_signer(private_key=key, password=password)
@@ -61,13 +61,13 @@ def signature_problems(folder: Path, key: Path) -> list[str]:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
         config.set_hashing_config(_hashing()).verify(folder, path)
-    except Exception as error:  # the library's parsers raise many kinds, and none of them means success
+    except Exception as error:  # the library's parsers raise errors of many kinds; each means failure
         return [f"{SIGNATURE}: does not match the files and {key.name} ({_one_line(error)})"]
     return []
 
 
 def _hashing() -> Any:
-    """Every file counts but the signature itself; links are refused."""
+    """Hash every file except the signature itself; links are refused."""
     config = _library("hashing").Config().use_file_serialization(allow_symlinks=False)
     return config.set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 

@@ -1,4 +1,4 @@
-"""The image on which an artifact is farthest from the PyTorch model, as a picture beside the numbers."""
+"""Write the image on which an artifact differs most from the PyTorch model as a picture."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ FOLDER = "worst"
 
 
 def write_worst(bundle: Path, name: str, worst_image: str | None, held_out: HeldOut) -> str | None:
-    """Write ``worst/<name>.png``, the same bytes for the same pixels and Pillow.
+    """Write ``worst/<name>.png``; the same pixels and Pillow version give the same bytes.
 
     Args:
-        worst_image: as the parity check names it, a query's id or ``probe N``; None where nothing was compared.
+        worst_image: as the parity check names it, a query's id or ``probe N``; None if nothing was compared.
 
     Returns:
-        The file, relative to the bundle.
+        The path of the file, relative to the bundle.
     """
     if worst_image is None:
         return None

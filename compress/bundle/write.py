@@ -38,12 +38,12 @@ from validators.results import SourceScores
 
 _HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, RANKINGS, WORST)
 _OWN = ("artifacts", "checkpoints", GALLERY.parent.name, WORST)
-"""Folders that hold what the run put there and nothing else."""
+"""Folders that hold only files that the run wrote."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checks of a run found, under the keys of bundle.json."""
+    """The results of a run's checks, under the keys of bundle.json."""
 
     source: SourceScores
     artifacts: tuple[ArtifactEntry, ...]
@@ -53,7 +53,7 @@ class Findings:
 
 
 def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, findings: Findings) -> Manifest:
-    """Complete ``folder`` around its checkpoints, artifacts and golden pack; the manifest comes last.
+    """Add the remaining files to ``folder``, which holds checkpoints, artifacts and golden pack; the manifest is last.
 
     Returns:
         The manifest as it was written.
@@ -85,7 +85,7 @@ def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, finding
 
 
 def _metrics(model: Model, findings: Findings) -> Iterator[Mapping[str, Any]]:
-    """What the stages logged, then one line per artifact; no clocks, so that two runs give the same bytes."""
+    """The lines that the stages logged, then one per artifact; without times, so that two runs give the same bytes."""
     yield from model.history
     for artifact in findings.artifacts:
         values = artifact.to_json()
@@ -105,7 +105,7 @@ def _architecture(model: Model) -> ArchitectureEntry:
 
 
 def _pruned(model: Model) -> dict[str, tuple[int, int]]:
-    """Convolution -> its output channels as built and as pruning left them, of those that lost any."""
+    """Output channels as built and after pruning, for each convolution that lost any: name -> (before, after)."""
     if not model.pruned:
         return {}
     built: Any = dict(model.architecture.bare().build(len(model.classes)).named_modules())
@@ -119,7 +119,7 @@ def _preprocess(model: Model) -> PreprocessEntry:
 
 
 def _remove_strays(folder: Path, recipe: Recipe, findings: Findings) -> None:
-    """Delete what an earlier version of the recipe left in the folders of the bundle."""
+    """Delete files that an earlier version of the recipe left in the bundle's folders."""
     kept = {folder / artifact.path for artifact in findings.artifacts}
     kept |= {folder / "checkpoints" / f"{step}.safetensors" for step, _ in recipe.stages or (("initial", None),)}
     kept.add(folder / GALLERY)
