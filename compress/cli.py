@@ -32,7 +32,7 @@ app = typer.Typer(
 
 
 def _runtimes(incomplete: str) -> list[str]:
-    """For the shell's completion."""
+    """Runtime names for the shell's completion."""
     from compress import plugins
     from compress.contracts import Runtime
 

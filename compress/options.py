@@ -17,7 +17,11 @@ C = TypeVar("C", bound=Component)
 
 
 class BadOptions(BadInput):
-    """Attributes: problems: one text per wrong option, each naming its key and value."""
+    """Options of a component are wrong.
+
+    Attributes:
+        problems: one text per wrong option, each naming its key and value.
+    """
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -29,8 +33,8 @@ class Option:
     """One key that a recipe may give a component.
 
     Attributes:
-        default: ``dataclasses.MISSING`` where the key must be given, or ``build`` fills it in.
-        metadata: of the field, as ``component_field`` and ``only_field`` set it.
+        default: ``dataclasses.MISSING`` if the key must be given, or if ``build`` fills it in.
+        metadata: metadata of the field, as ``component_field`` and ``only_field`` set it.
     """
 
     name: str
@@ -40,7 +44,7 @@ class Option:
 
 
 def options_of(component: type[Component]) -> list[Option]:
-    """A component's options in order, those of a ``flat_field`` in its place."""
+    """A component's options in order; a ``flat_field`` is replaced by its own options."""
     hints = typing.get_type_hints(component, include_extras=True)
     found = []
     for field in dataclasses.fields(component):
@@ -54,11 +58,11 @@ def options_of(component: type[Component]) -> list[Option]:
 
 
 def options_model(component: type[Component]) -> type[BaseModel]:
-    """A pydantic model with the options of a component class; strict, so that "3" is not 3 and 1 is not true."""
+    """Make a pydantic model of a component's options; it is strict, so that "3" is not 3 and 1 is not true."""
     fields: dict[str, Any] = {}
     for option in options_of(component):
         required = option.default is dataclasses.MISSING
-        # A nested component was checked when it was built; its class is no pydantic type.
+        # A nested component was checked when it was built; its class is not a pydantic type.
         hint = Any if "base" in option.metadata else option.hint
         fields[option.name] = (hint, ... if required else option.default)
     config = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
@@ -66,13 +70,13 @@ def options_model(component: type[Component]) -> type[BaseModel]:
 
 
 def build(component: type[C], values: Mapping[str, Any], where: str) -> C:
-    """The component with these options; lists may stand for tuples, names and mappings for nested components.
+    """Build the component with these options; tuples may be given as lists, nested components by name or mapping.
 
     Args:
-        where: opens each key in the error messages, e.g. ``export.1.tflite``.
+        where: the start of each key in error messages, e.g. ``export.1.tflite``.
 
     Raises:
-        BadOptions: options that are unknown, missing, of a wrong type or range, or do not fit together.
+        BadOptions: options are unknown, missing, of a wrong type or range, or do not fit together.
         MissingTool: a nested component needs a library that is not installed.
     """
     values = {**values, **_nested(component, values, where)}
@@ -87,7 +91,7 @@ def build(component: type[C], values: Mapping[str, Any], where: str) -> C:
 
 
 def _assembled(component: type[C], checked: Mapping[str, Any]) -> C:
-    """The component of checked options; a ``flat_field`` takes those that are its own."""
+    """Build the component from checked options; a ``flat_field`` gets its own options."""
     given = {}
     for field in dataclasses.fields(component):
         flat = field.metadata.get("flat")
@@ -96,7 +100,7 @@ def _assembled(component: type[C], checked: Mapping[str, Any]) -> C:
 
 
 def build_named(base: type[C], entry: Any, where: str) -> C:
-    """The component of ``base`` that ``name`` or ``{name: options}`` says. Raises as ``build`` does."""
+    """Build the component of ``base`` given as ``name`` or ``{name: options}``. Raises as ``build`` does."""
     if isinstance(entry, Mapping) and len(entry) == 1:
         ((name, options),) = entry.items()
         return build_component(base, str(name), options, f"{where}.{name}")
@@ -107,7 +111,7 @@ def build_named(base: type[C], entry: Any, where: str) -> C:
 
 
 def build_component(base: type[C], name: str, options: Any, where: str) -> C:
-    """The component of ``base`` with this name; None stands for no options. Raises as ``build`` does."""
+    """Build the component of ``base`` with this name; None means no options. Raises as ``build`` does."""
     if options is not None and not isinstance(options, Mapping):
         raise BadOptions([f"{where}: {options!r} must be a mapping of options"])
     try:
@@ -120,7 +124,7 @@ def build_component(base: type[C], name: str, options: Any, where: str) -> C:
 
 
 def _nested(component: type[Component], values: Mapping[str, Any], where: str) -> dict[str, Component]:
-    """The components that other components hold, by field."""
+    """Build the nested components, by field."""
     found = {}
     for option in options_of(component):
         if "base" not in option.metadata:
@@ -137,7 +141,7 @@ def _nested(component: type[Component], values: Mapping[str, Any], where: str) -
 
 
 def tuples(value: Any) -> Any:
-    """YAML and JSON lists as the tuples that frozen components hold."""
+    """Turn YAML and JSON lists into the tuples that frozen components hold."""
     if isinstance(value, list | tuple):
         return tuple(tuples(item) for item in value)
     if isinstance(value, dict):
@@ -146,7 +150,7 @@ def tuples(value: Any) -> Any:
 
 
 def _explain(problem: Mapping[str, Any], where: str, known: list[str]) -> str:
-    """One pydantic error in the words of a recipe."""
+    """Express one pydantic error in the words of a recipe."""
     key = ".".join([where, *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
         near = did_you_mean(str(problem["loc"][-1]), known)

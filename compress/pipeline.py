@@ -1,4 +1,4 @@
-"""The whole story: a recipe becomes a trained model, exported artifacts, checked artifacts and a bundle."""
+"""A whole run: a recipe becomes a trained model, exported artifacts, checked artifacts and a bundle."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from compress.system import processes
 
 
 def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool = False) -> Manifest | None:
-    """Do every step of ``recipe`` in ``folder``; finished steps are reused.
+    """Run every step of ``recipe`` in ``folder``; finished steps are reused.
 
     Args:
-        until: stop after this one of ``recipe.steps``; then no bundle is written.
-        fresh: do finished steps again.
+        until: stop after this step of ``recipe.steps``; then no bundle is written.
+        fresh: rerun finished steps.
 
     Returns:
         The manifest as ``folder/bundle.json`` holds it, or None when ``until`` stopped earlier.
@@ -40,7 +40,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     if start is None:
         return None
     data, model = start.data, start.model
-    # Entered only now, so that data or a checkpoint that cannot be used leaves no folder behind.
+    # Entered only now, so that no folder remains if the data or the checkpoint cannot be used.
     with start.work as work:
         trained = train(work, recipe, model, data, until)
         if trained is None:
@@ -73,12 +73,12 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
 
 
 def assist(recipe: Recipe) -> None:
-    """Take this process's part in whatever the first of several ``processes``, which calls ``run``, trains.
+    """Take part in every training of the first process, which calls ``run``; the others call this function.
 
-    What stages do around their training is the first one's.
+    Everything else that stages do is done by the first process alone.
 
     Raises:
-        BadInput: the data are others than those of the first.
+        BadInput: the data differ from those of the first process.
     """
     data = load_data(recipe.data, recipe.seed)
     for task, fingerprint in processes.tasks():

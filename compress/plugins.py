@@ -1,4 +1,4 @@
-"""Name -> component class. The folder is the registry: ``<folder>/<name>.py`` holds exactly one component."""
+"""Find component classes by name. The folder is the registry: ``<folder>/<name>.py`` holds exactly one component."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ FOLDERS: dict[type[Component], str] = {
 
 
 def check_import_names() -> None:
-    """``validators`` is also the name of a PyPI package; two of that name cannot share an environment.
+    """Refuse to run if another package has one of our import names: PyPI has a package ``validators``, too.
 
     Raises:
-        MissingTool: another package answers to one of our import names.
+        MissingTool: another package has one of our import names.
     """
     home = Path(__file__).parent.parent
     for package in ("architectures", "exporters", "validators"):
         spec = importlib.util.find_spec(package)
         found = Path(spec.origin).parent if spec is not None and spec.origin else None
         ours = found == home / package
-        if ours and package == "validators":  # the other one, installed into the same folder, replaces this file
+        if ours and package == "validators":  # PyPI's package, installed into the same folder, replaces this file
             ours = "BELONGS_TO" in (home / package / "__init__.py").read_text(encoding="utf-8")
         if not ours:
             raise MissingTool(
@@ -56,7 +56,7 @@ def _folder(package: str) -> Path:
 
 
 def kind(base: type[Component]) -> str:
-    """What ``compress list`` and error messages call the components of a base class, e.g. ``datasets``."""
+    """The name of a base class's components in ``compress list`` and error messages, e.g. ``datasets``."""
     return FOLDERS[base].rpartition(".")[2]
 
 
@@ -79,10 +79,10 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def find(base: type[C], name: str) -> type[C]:
-    """The one class of ``<folder>/<name>.py`` that derives from ``base``, a key of ``FOLDERS``.
+    """Import the one class of ``<folder>/<name>.py`` that derives from ``base``, a key of ``FOLDERS``.
 
     Raises:
-        BadInput: there is no such component; the message lists those there are.
+        BadInput: there is no such component; the message lists the known ones.
         MissingTool: the component's file needs a library that is not installed.
     """
     known = names(base)

@@ -1,4 +1,4 @@
-"""The bundle as a table for people: format x precision -> size, latency, parity, mAP, evidence, gates."""
+"""Print a bundle as a table: format x precision -> size, latency, parity, mAP, evidence, gates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = ("artifact", "size", "latency", "cosine", "mAP", "evidence", "gates")
 
 
 def print_table(title: str, entries: Iterable[Entry], source: Scores | None = None) -> None:
-    """Print to stdout, at most 80 columns wide; without colour where stdout is not a terminal or NO_COLOR is set.
+    """Print to stdout, at most 80 columns wide; without colour if stdout is not a terminal or NO_COLOR is set.
 
     Args:
         entries: one per artifact and runtime.
@@ -57,7 +57,7 @@ def print_operators(timings: Sequence[Timing], most: int = 8) -> None:
             line(f"{name}: {timing.operators}")
             continue
         total = sum(each.milliseconds for each in timing.operators)
-        line(f"{name}, by operator:")  # as a title it would be wrapped to the table's width
+        line(f"{name}, by operator:")  # a title would be wrapped to the table's width
         table = _table("", ("operator", "uses", "time", "share"), range(1, 4))
         for each in timing.operators[:most]:
             share = f"{each.milliseconds / total:.0%}" if total else "-"
@@ -66,7 +66,7 @@ def print_operators(timings: Sequence[Timing], most: int = 8) -> None:
 
 
 def print_matches(matches: Sequence[Match]) -> None:
-    """Print rank, distance, label and name, one gallery image a line and none cut short, for eyes and for awk."""
+    """Print rank, distance, label and name, one gallery image per line and untruncated, for people and for awk."""
     labels = [printable(match.label) for match in matches]
     width = max(map(len, labels), default=0)
     for rank, (match, label) in enumerate(zip(matches, labels, strict=True), start=1):
@@ -74,7 +74,7 @@ def print_matches(matches: Sequence[Match]) -> None:
 
 
 def index_line(gallery: IndexedGallery) -> str:
-    """What bundle.json says about the gallery's index, as a line under the table."""
+    """Describe the gallery's index as recorded in bundle.json, in one line under the table."""
     times, whole = gallery.latency_ms, gallery.whole_gallery
     in_all = "" if whole is None else f" ({_score(whole.recall, 3)} in all {whole.images:,})"
     return (
@@ -84,7 +84,7 @@ def index_line(gallery: IndexedGallery) -> str:
 
 
 def verified_index_line(index: VerifiedIndex) -> str:
-    """What ``verify`` found out about the gallery's index."""
+    """Describe what ``verify`` measured on the gallery's index, in one line."""
     if index.reason is not None:
         return f"index: {index.index} was not searched: {index.reason}"
     return f"index: {index.index}, finds {_score(index.golden_recall, 3)} of the golden images' neighbours"
@@ -116,7 +116,7 @@ def _compare_rows(table: Table, title: str, values: Sequence[Difference]) -> Non
 
 
 def _change(value: Difference) -> str:
-    """In percent for what has a unit, as a difference for scores."""
+    """A change in percent for values with a unit, as a difference for scores."""
     if value.change is None:
         return ""
     if value.what in _WRITERS and value.what != "min_cosine":
@@ -154,7 +154,7 @@ def _print(table: Table) -> None:
 def _row(entry: Entry) -> list[str]:
     gates, failed = entry.gates, entry.failed
     cosine = None if entry.parity is None else entry.parity.min_cosine
-    # Their names would push the other columns out of 80; they stand in the lines below the table.
+    # Their names would make the table wider than 80 columns; they are listed below it.
     verdict = f"{len(failed)} FAILED" if failed else (f"{len(gates)} passed" if entry.evidence != "not-run" else "-")
     return [
         f"{entry.suffix} {entry.precision}",
@@ -199,11 +199,11 @@ _WRITERS: Mapping[str, Callable[[float], str]] = {
     "latency_ms": lambda value: _milliseconds(value),
     "min_cosine": lambda value: f"{value:.6f}",
 }
-"""How a value of a comparison is written; scores as in the table of a run."""
+"""How each value of a comparison is formatted; scores as in the table of a run."""
 
 
 def notes(entries: Iterable[Entry]) -> list[str]:
-    """Why artifacts were not executed, what a runtime noticed and what PyTorch Mobile would refuse, one line each."""
+    """List why artifacts were not executed, notes of runtimes, and why PyTorch Mobile would refuse a file."""
     return [f"{entry.path}: {words}" for entry in entries for words in _notes(entry)]
 
 
@@ -213,6 +213,6 @@ def _notes(entry: Entry) -> list[str]:
 
 
 def columns(entries: dict[str, str]) -> list[str]:
-    """One line per entry: the names padded to one width, then the texts."""
+    """Format one line per entry: the names padded to one width, then the texts."""
     width = max((len(name) for name in entries), default=0)
     return [f"{name:<{width}}  {text}" for name, text in entries.items()]

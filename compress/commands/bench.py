@@ -1,4 +1,4 @@
-"""Latency of every artifact of a bundle, side by side: interleaved rounds, so that all meet the same noise."""
+"""Measure the latency of all artifacts of a bundle in interleaved rounds, so that noise affects all alike."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUNDS, WARM_UP, TIMED = 5, 20, 100
 
 @dataclass(frozen=True)
 class Subject:
-    """A file to be timed, on the runtime that executes it."""
+    """A file to be timed, with the runtime that executes it."""
 
     name: str
     runtime: Runtime
@@ -33,15 +33,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Timing:
-    """One artifact on one runtime: milliseconds per single image.
+    """The latency of one artifact on one runtime, in milliseconds per single image.
 
     Attributes:
-        median: of the rounds' medians.
-        p95: of the rounds' 95th percentiles, their median.
-        peak_bytes: most memory of the child process, interpreter and libraries included.
+        median: median of the rounds' medians.
+        p95: median of the rounds' 95th percentiles.
+        peak_bytes: peak memory of the child process, interpreter and libraries included.
         reason: why nothing was timed; the numbers are then 0.
-        operators: where the time goes, the slowest operator first, or in one line why the runtime cannot tell; None
-            where it was not asked for.
+        operators: time by operator, the slowest first, or one line that says why the runtime cannot measure it; None
+            if no profile was requested.
     """
 
     path: str
@@ -57,12 +57,12 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: b
     """Time every artifact on the golden images, each round in a fresh child process.
 
     Args:
-        runtime: time on this one only.
-        threads: of the runtime.
-        profile: ask the runtimes where the time goes, too.
+        runtime: time on this runtime only.
+        threads: number of threads of the runtime.
+        profile: also measure the time by operator.
 
     Raises:
-        BadInput: no bundle, no such runtime, or fewer than one thread.
+        BadInput: there is no bundle or no such runtime, or ``threads`` is below 1.
         MissingTool: the named runtime, or every runtime, cannot run here.
     """
     from validators import runtimes_for
@@ -77,7 +77,7 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: b
         known = [each for each in runtimes_for(artifact.format) if each.evidence != "reference"]
         pairs += [(artifact.path, each) for each in known if runtime in (None, each.component_name())]
     if runtime is not None and runtime not in plugins.names(Runtime):
-        plugins.find(Runtime, runtime)  # says which there are
+        plugins.find(Runtime, runtime)  # the error lists the known ones
     reasons = {pair: pair[1].unavailable() for pair in pairs}
     able = [pair for pair in pairs if reasons[pair] is None]
     if not able:
@@ -89,11 +89,11 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: b
 def side_by_side(
     subjects: Sequence[Subject], image: np.ndarray, threads: int = 1, profile: bool = False
 ) -> list[Timing]:
-    """Time files in turn, round after round, each in a fresh child process: all meet the same noise.
+    """Time files in turn, round after round, each in a fresh child process, so that noise affects all alike.
 
     Args:
         image: uint8 [1, H, W, 3].
-        profile: ask the runtimes where the time goes, too.
+        profile: also measure the time by operator.
     """
     from validators.isolation import execute
     from validators.operators import operators

@@ -1,4 +1,4 @@
-"""Two bundles side by side: what changed in size, speed and mAP, and whether the numbers may be compared at all."""
+"""Compare two bundles: what changed in size, speed and mAP, and whether the numbers may be compared at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAME_TEST: Mapping[str, Callable[[Manifest], object]] = {
     "source.queries": lambda manifest: manifest.source.queries,
     "source.rules": lambda manifest: manifest.source.rules,
 }
-"""What two mAPs must share to mean the same."""
+"""Values that must be equal in both bundles, otherwise their mAPs are not comparable."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """The same format and precision on the same runtime in both bundles; ``evidence`` None where a bundle lacks it.
+    """The same format and precision on the same runtime in both bundles; ``evidence`` is None if a bundle lacks it.
 
     Attributes:
-        failed: names of the failed gates, of each bundle.
+        failed: names of the failed gates in each bundle.
     """
 
     artifact: str
@@ -56,11 +56,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Attributes:
-    names, folders: of the two bundles.
-    model: the PyTorch models' sizes and scores.
-    pairs: every artifact of either bundle.
-    warnings: why numbers mean different things, or what may not be mixed; one line each.
+    """The differences between two bundles.
+
+    Attributes:
+        names, folders: of the two bundles.
+        model: the PyTorch models' sizes and scores.
+        pairs: every artifact of either bundle.
+        warnings: why numbers are not comparable, or what must not be mixed; one line each.
     """
 
     names: tuple[str, str]
@@ -85,7 +87,7 @@ def compare(first: Path, second: Path) -> Comparison:
     """Compare two bundles by their manifests; nothing is executed.
 
     Raises:
-        BadInput: one of them is no bundle, or its manifest is damaged.
+        BadInput: one of the folders is not a bundle, or its manifest is damaged.
     """
     one, other = read_manifest(first), read_manifest(second)
     return Comparison(

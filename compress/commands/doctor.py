@@ -1,4 +1,4 @@
-"""``compress doctor``: what is installed, and what cannot run."""
+"""``compress doctor``: list what is installed and what cannot run."""
 
 from __future__ import annotations
 

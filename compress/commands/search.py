@@ -19,18 +19,18 @@ from compress.gallery.shortlist import Shortlist
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 
 SHIPPED = ("tflite", "onnx", "coreml")
-"""The formats that apps ship today, those that run on most systems first."""
+"""The formats that apps ship today; formats that run on most systems come first."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a photograph found.
+    """The search result for a photograph.
 
     Attributes:
         artifact: its path in the bundle.
-        gallery: how many images were searched.
-        index: the name of the index that was used; None: every image was compared.
-        matches: nearest first.
+        gallery: number of images that were searched.
+        index: name of the index that was used; None if every image was compared.
+        matches: the images that were found, nearest first.
     """
 
     artifact: str
@@ -60,8 +60,8 @@ def query(
         exact: compare with every image also where the bundle has an index.
 
     Raises:
-        BadInput: no bundle, no gallery in it or one of another model, no image, no such artifact or runtime.
-        MissingTool: nothing that could embed the image, or search the index, can run here.
+        BadInput: there is no bundle, no gallery of its model, no readable image, or no such artifact or runtime.
+        MissingTool: no runtime that could embed the image, or no library that searches the index, is installed here.
         ArtifactError: the artifact did not run.
     """
     from validators import run_artifact
@@ -87,8 +87,8 @@ class Searchable:
 
     Attributes:
         artifacts: entries of the manifest by file name.
-        index: what finds the nearest images; None compares with all of them.
-        index_name: of its component.
+        index: the index that is searched; None compares with every image.
+        index_name: name of the index's component.
     """
 
     folder: Path
@@ -105,10 +105,10 @@ class Searchable:
         return Shortlist(self.gallery.features, distance) if distance in ("l2", "cosine") else None
 
     def rank(self, path: str, embedding: np.ndarray, top: int) -> tuple[Match, ...]:
-        """The ``top`` nearest gallery images of an embedding, float32 [1, D], that the artifact at ``path`` gave.
+        """Find the ``top`` nearest gallery images of an embedding, float32 [1, D], from the artifact at ``path``.
 
         Raises:
-            ArtifactError: it is no embedding of this space.
+            ArtifactError: it is not an embedding of this space.
         """
         from validators import ArtifactError
 
@@ -120,10 +120,10 @@ class Searchable:
 
 
 def open_bundle(folder: Path, *, exact: bool = False) -> Searchable:
-    """Read what a search needs; with ``exact`` no index, where there is one.
+    """Read what a search needs; with ``exact``, ignore the index.
 
     Raises:
-        BadInput: no bundle, no gallery in it or one of another model, or a damaged index.
+        BadInput: there is no bundle or no gallery of its model, or the index is damaged.
         MissingTool: the index needs a library that is not installed.
     """
     manifest = read_manifest(folder)
@@ -152,7 +152,7 @@ def _gallery(folder: Path, manifest: Manifest) -> Gallery:
 
 
 def _named(bundle: Searchable, name: str | None) -> list[ArtifactEntry]:
-    """The artifact of this file name, or all of them, those of ``SHIPPED`` first."""
+    """The artifact with this file name, or all artifacts, those of ``SHIPPED`` formats first."""
     known = bundle.artifacts
     if name is None:
         order = {each: rank for rank, each in enumerate(SHIPPED)}
@@ -164,7 +164,7 @@ def _named(bundle: Searchable, name: str | None) -> list[ArtifactEntry]:
 
 
 def _choose(folder: Path, artifacts: Sequence[ArtifactEntry], runtime: str | None) -> tuple[str, Runtime]:
-    """The first of ``artifacts`` that can run here, and on what."""
+    """The first of ``artifacts`` that can run here, and its runtime."""
     from validators import choose_runtime
 
     if runtime is not None:

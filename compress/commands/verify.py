@@ -32,15 +32,15 @@ from compress.gallery.store import GALLERY, Gallery, read_gallery
 from compress.system.files import artifact_bytes, artifact_sha256
 from validators.results import Measured, Part
 
-# These need the whole held-out set, or the machine that measured them; the golden images cannot judge them.
+# These gates need the whole held-out set, or the machine of the run; the golden images cannot judge them.
 _NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "latency_ratio", "runs"}
 
 _RECALL_SLACK = 0.01
-"""Another processor rounds otherwise: 6 of the 640 neighbours of 64 golden images."""
+"""Tolerance for the rounding of another processor: 6 of the 640 neighbours of 64 golden images."""
 
 
 class VerifiedIndex(Part):
-    """The gallery's index, searched now; ``reason`` says why it was not."""
+    """The gallery's index, searched by ``verify``; ``reason`` says why it was not searched."""
 
     index: str
     golden_recall: Measured = Field(validation_alias="golden_recall@10", serialization_alias="golden_recall@10")
@@ -49,12 +49,12 @@ class VerifiedIndex(Part):
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found out.
+    """The result of checking a bundle.
 
     Attributes:
         problems: one line per file or gate that failed.
-        entries: as in bundle.json, measured now.
-        index: of the gallery, where it has one.
+        entries: the artifacts, as in bundle.json, but measured now.
+        index: the gallery's index, if it has one.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What the bundle holds beside its artifacts; ``gallery`` is None where it is damaged."""
+    """The bundle's content except its artifacts; ``gallery`` is None if it is damaged."""
 
     manifest: Manifest
     golden: Golden
@@ -84,18 +84,18 @@ class _Contents:
 def verify(
     folder: Path, runtime: str | None = None, *, require: Sequence[str] = (), key: Path | None = None
 ) -> Verification:
-    """Check every file of a bundle again, and every artifact on a runtime installed here.
+    """Check every file of a bundle, and every artifact on a runtime installed here.
 
     An artifact whose sha256 differs from the manifest's is not executed.
 
     Args:
-        runtime: execute on this one only; artifacts of formats it cannot run are hashed and no more.
+        runtime: execute on this runtime only; artifacts of formats that it cannot run are only hashed.
         require: formats, such as ``tflite``, of which at least one artifact must be executed.
-        key: a public key; the bundle must be signed with its private one.
+        key: a public key; the bundle must be signed with the matching private key.
 
     Raises:
         BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime, format or key.
-        MissingTool: not one artifact could be executed here, or signatures cannot be checked.
+        MissingTool: no artifact could be executed here, or signatures cannot be checked.
     """
     manifest = read_manifest(folder)
     _check_known(folder, manifest)
@@ -192,7 +192,7 @@ def _changed_files(folder: Path, manifest: Manifest) -> list[str]:
 def _searched(
     folder: Path, manifest: Manifest, golden: Golden
 ) -> tuple[Gallery | None, VerifiedIndex | None, list[str]]:
-    """The gallery, what its index finds now, and one line per problem of either."""
+    """Read the gallery and search its index; also returns one line per problem of either."""
     try:
         gallery = read_gallery(folder / GALLERY)
         problems = gallery_problems(golden, gallery, manifest.embedding) + gallery_inconsistencies(manifest, gallery)
@@ -210,10 +210,10 @@ def _searched(
 def _searched_index(
     folder: Path, manifest: Manifest, recorded: IndexedGallery, golden: Golden, gallery: Gallery
 ) -> tuple[VerifiedIndex, list[str]]:
-    """What the index finds now, and a line if that is fewer of the golden images' neighbours than it did.
+    """Search the index; also returns a line if it finds fewer of the golden images' neighbours than it did.
 
     Raises:
-        BadInput: it is damaged.
+        BadInput: the index is damaged.
     """
     try:
         opened = open_index(folder, recorded, manifest.files.get(recorded.path), gallery)
@@ -228,7 +228,7 @@ def _searched_index(
 
 
 def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named: Runtime | None) -> Entry:
-    """The artifact on a runtime of this machine, measured with the golden images."""
+    """Measure the artifact on a runtime of this machine with the golden images."""
     from validators.control_distance import separation
     from validators.measure import executed, measure, static_values, unexecuted
     from validators.pytorch_mobile import described
@@ -246,7 +246,7 @@ def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named:
         strict=False,
     )
     limits = _limits(recorded, manifest.embedding.kind)
-    if not golden.controls:  # of a pack that an older version made
+    if not golden.controls:  # a pack of an older version
         del limits["control_ratio"]
     sizes = {"model.params": float(manifest.architecture.params), "model.macs": float(manifest.architecture.macs)}
     static = {**sizes, **static_values(file.bytes, file.mobile_problems)}
@@ -281,7 +281,7 @@ def _runtime(name: str) -> Runtime:
 
 
 def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | None]:
-    """The runtime to execute on, and why it does not if it does not."""
+    """Choose the runtime to execute on; also returns why it cannot execute, or None."""
     from validators import runtimes_for
 
     if named is not None:
@@ -292,7 +292,7 @@ def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | Non
 
 
 def _limits(recorded: ArtifactEntry, kind: EmbeddingKind) -> dict[str, float]:
-    """The limits the bundle was made with, and the defaults of its precision, as far as golden images can judge."""
+    """The limits that the bundle records and the defaults of its precision, if golden images can judge them."""
     from validators.gates import default_limits
 
     own = {gate.name: gate.limit for gate in recorded.gates}

@@ -1,4 +1,4 @@
-"""Check one exported file on every runtime that is to execute it, against the PyTorch model."""
+"""Compare one exported file, on every runtime that is to execute it, with the PyTorch model."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from validators.results import Execution, Measurement, Part
 
 @dataclass(frozen=True)
 class Checked:
-    """One file after all its checks.
+    """The results of all checks of one file.
 
     Attributes:
-        sample: the file with its embeddings for the compatibility matrix; None where no runtime executed it.
-        ranked: what it found on each runtime that executed it.
+        sample: the file with its embeddings for the compatibility matrix; None if no runtime executed it.
+        ranked: its search results on each runtime that executed it.
     """
 
     entry: ArtifactEntry
@@ -43,7 +43,7 @@ class Checked:
 
 
 class _Outcome(Part):
-    """One file on one runtime, as the run's folder remembers it; ``failure`` says why nothing was measured."""
+    """One file on one runtime, as stored in the run's folder; ``failure`` says why nothing was measured."""
 
     measurement: Measurement
     failure: str | None
@@ -51,7 +51,7 @@ class _Outcome(Part):
 
 
 def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
-    """The best runtime that is available, then those the recipe names."""
+    """The best runtime that is available, followed by those the recipe names."""
     known = runtimes_for(file_format)
     best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
     named = [runtime for runtime in validation.runtimes if file_format in runtime.formats]
@@ -59,7 +59,7 @@ def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
 
 
 def limits_of(context: CheckContext, precision: str, file_format: str | None = None) -> dict[str, float]:
-    """The limits for artifacts of a precision: its own, replaced and extended by the recipe's."""
+    """The limits for artifacts of a precision: the defaults, replaced and extended by the recipe's."""
     own = default_limits(precision, file_format, context.model.embedding.kind)
     return {**own, **{name: limit for name, limit in context.validation.gates.items() if name != INDEX_RECALL}}
 
@@ -139,7 +139,7 @@ def _save(path: Path, embeddings: Sample) -> None:
 
 
 def load_samples(checked: Sequence[Checked]) -> dict[str, Sample]:
-    """The embeddings of every file that was executed, by its path in the bundle."""
+    """Load the embeddings of every file that was executed: path in the bundle -> embeddings."""
     found = {}
     for each in checked:
         if each.sample is not None:

@@ -1,4 +1,4 @@
-"""What all checks of a run share: the trained model, the images that judge it, and its own embeddings of them."""
+"""What all checks of a run share: the trained model, the held-out images, and the model's embeddings of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CheckContext:
     """One model, and all that its checks need.
 
     Attributes:
-        work: the run's folder, in which finished checks are found again.
+        work: the run's folder, which stores finished checks.
         data_sha256: ``Data.fingerprint``.
     """
 
@@ -36,7 +36,7 @@ class CheckContext:
 
     @functools.cached_property
     def key(self) -> Mapping[str, Any]:
-        """What every check depends on, as ``Workspace.reuse`` takes it."""
+        """Everything that each check depends on, as ``Workspace.reuse`` takes it."""
         return {
             "model": model_sha256(self.model),
             "data": self.data_sha256,
@@ -60,12 +60,12 @@ class CheckContext:
         return self._observed[0]
 
     def source(self) -> SourceScores:
-        """The PyTorch model's own retrieval scores, with the rule of each."""
+        """The PyTorch model's own retrieval scores, each with its rule."""
         return self.work.reuse_as(SourceScores, "source", self.key, [], lambda _: self._observed[1])
 
     @functools.cached_property
     def sizes(self) -> dict[str, float]:
-        """What gates may limit of the model itself, by location."""
+        """The model's own sizes that gates may limit, by location."""
         from architectures import complexity
 
         sizes = complexity(self.model.network, self.model.preprocess.size)

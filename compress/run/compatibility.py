@@ -1,4 +1,4 @@
-"""mAP for every pair of models that make the gallery and the queries."""
+"""Measure mAP for every pair of a model that makes the gallery and a model that makes the queries."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from validators.results import Measured
 SOURCE = "pytorch"
 """The PyTorch model's name among the artifacts."""
 TEACHER = "teacher"
-"""The name of the model in whose embedding space the PyTorch model's lives."""
+"""The name of the teacher, if the PyTorch model shares a teacher's embedding space."""
 
 
 class _Matrix(RootModel[dict[str, dict[str, Measured]]]):
-    """mAP by gallery, then by query."""
+    """mAP by the gallery's artifact, then by the query's artifact."""
 
     def to_json(self) -> object:
         return self.model_dump(mode="json")
@@ -34,7 +34,9 @@ class _Matrix(RootModel[dict[str, dict[str, Measured]]]):
 def matrix(
     context: CheckContext, checked: Sequence[Checked], teacher: Model | None
 ) -> dict[str, dict[str, float | None]]:
-    """mAP by gallery artifact, then query artifact, of those that were executed, PyTorch's model and its teacher's.
+    """Measure mAP by the gallery's artifact, then by the query's artifact.
+
+    The matrix has every artifact that was executed, the PyTorch model and its teacher.
 
     Args:
         teacher: the model whose embedding space the checked model shares, or None.

@@ -1,7 +1,8 @@
-"""Negative controls: embeddings of broken exports, which the checks must reject, or passing them proves nothing.
+"""Negative controls: embeddings of broken exports, which the checks must reject; otherwise the checks prove nothing.
 
-Each stands for a mistake that real exports make. They are judged on the probes, with the same checks and limits as
-the artifacts of each precision, in every run: grey images, untrained weights or loose limits can blind a check.
+Each is a mistake that real exports make. They are judged on the probes, with the same checks and limits as the
+artifacts of each precision, in every run: with grey images, untrained weights or loose limits a check may detect
+nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from validators.results import Measurement
 
 
 def broken_outputs(model: Model, probes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """What broken exports give for ``probes`` (uint8 [P, H, W, 3]), float32 [P, D] each, by name.
+    """Compute what broken exports give for ``probes`` (uint8 [P, H, W, 3]): name -> float32 [P, D].
 
-    Two more follow from the right embeddings alone: ``compress.bundle.golden.rearranged``.
+    Two more are computed from the right embeddings: ``compress.bundle.golden.rearranged``.
     """
     raw = replace(model.preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return {
@@ -42,7 +43,7 @@ def broken_outputs(model: Model, probes: np.ndarray, seed: int) -> dict[str, np.
 
 
 def _permuted(model: Model, seed: int) -> Model:
-    """The same architecture with the values of each weight tensor in another order: right sizes, wrong network."""
+    """The model with the values of each weight tensor shuffled: right sizes, wrong network."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -54,7 +55,7 @@ def _permuted(model: Model, seed: int) -> Model:
 
 
 def controls(context: CheckContext, artifacts: Sequence[Artifact], golden: Golden) -> tuple[Control, ...]:
-    """Whether the checks catch every broken model at the limits of each precision that was exported."""
+    """Judge every broken model with the limits of each precision that was exported."""
     limits = {artifact.precision: limits_of(context, artifact.precision) for artifact in artifacts}
 
     def build(_: Path) -> _Controls:
@@ -68,7 +69,7 @@ def controls(context: CheckContext, artifacts: Sequence[Artifact], golden: Golde
 
 
 class _Controls(RootModel[tuple[Control, ...]]):
-    """Every control at the limits of every precision."""
+    """Every control with the limits of every precision."""
 
     def to_json(self) -> object:
         return self.model_dump(mode="json")
@@ -86,7 +87,7 @@ def judge(
     """Compare every broken model with the limits of every precision.
 
     Args:
-        outputs: by name, float32 [P, D].
+        outputs: name of a broken model -> its outputs, float32 [P, D].
         right: what the PyTorch model gives for the probes, float32 [P, D].
         probe_labels: int64 [P].
         limits: gate limits by precision.
@@ -94,7 +95,7 @@ def judge(
     probes = ImageSet(held_out.probes, probe_labels, tuple(f"probe {i}" for i in range(len(probe_labels))))
     alone = HeldOut(probes, probes, held_out.probes)
     expected = Observation(right, right, right)
-    # Where every probe has a class of its own there is nothing to find, and an mAP that fails for that proves nothing.
+    # If no two probes share a class there is nothing to find, and an mAP that fails for this reason proves nothing.
     searchable = len(np.unique(probe_labels)) < len(probe_labels)
     results = []
     for name, given in outputs.items():
@@ -103,7 +104,7 @@ def judge(
         apart = separation(right, given, outputs, embedding)
         measured = Measurement.model_validate({**sections, "separation": apart})
         for precision, limit in limits.items():
-            # Not bytes or latency, which a wrong output leaves as they are.
+            # Not bytes or latency: a wrong output does not change them.
             own = {
                 gate: value
                 for gate, value in limit.items()

@@ -41,9 +41,10 @@ def write(context: CheckContext, options: GalleryOptions, name: str) -> Gallery:
 def describe(
     context: CheckContext, index: Index | None, gallery: Gallery, seed: int
 ) -> ExhaustiveGallery | IndexedGallery:
-    """What bundle.json says about the gallery; the golden pack is written.
+    """Build and measure the gallery's index; returns the gallery's entry in bundle.json.
 
-    ``index`` is built beside the gallery and measured with some of the queries, as many of each class.
+    The golden pack must have been written. ``index`` is written next to the gallery and measured with some of the
+    queries, equally many of each class.
     """
     images, of = gallery.meta["images"], gallery.meta["of"]
     if index is None:

@@ -1,4 +1,4 @@
-"""Has the network learnt anything? Asked before anything is exported, so that no file is blamed for it."""
+"""Check before exporting that the network has learnt something, so that no file is blamed for the network."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from validators.metrics import retrieve, retrieve_listed
 from validators.results import Measured, Part
 
 QUERIES = 1000
-"""Queries that are compared with chance, at most."""
+"""At most this many queries are compared with chance."""
 _LEAST_SPREAD = 1e-5
 """Rounding alone moves float32 embeddings by about 1e-7 of their length."""
 _LEAST_GAIN, _ERRORS = 0.02, 2
-"""mAP above chance, and in standard errors of it: a network that has less of both is at chance."""
+"""A network is at chance if its mAP exceeds chance by less than the first number and by fewer standard errors."""
 _REMEDY = "train longer, with a lower train.lr or train.clip_norm: 1, or on more images"
 
 
 class Learned(Part):
-    """What the PyTorch model's own embeddings show.
+    """How well the PyTorch model's own embeddings search, compared with chance.
 
     Attributes:
         spread: root mean square distance of the queries' embeddings from their mean, in units of their length.
-        mean_ap, chance: of the queries that have an answer; None where none has.
-        error: standard error of the difference.
+        mean_ap, chance: mAP of the model and of a random order, over the queries with a relevant image; None if there
+            are none.
+        error: standard error of their difference.
         answerable: share of the queries that have a relevant image in the gallery.
     """
 
@@ -38,7 +39,7 @@ class Learned(Part):
 
 
 def require_learned(context: CheckContext) -> None:
-    """Raises CompressError, in one sentence with a remedy, for a network that is of no use for search."""
+    """Raises CompressError, in one sentence with a remedy, if the network is useless for search."""
     found = context.work.reuse_as(Learned, "learned", context.key, [], lambda _: _measured(context))
     problem = _problem(found, len(context.held_out.queries))
     if problem is not None:
@@ -99,7 +100,7 @@ def _measured(context: CheckContext) -> Learned:
 
 
 def _average_precisions(context: CheckContext, rows: np.ndarray) -> np.ndarray:
-    """Of the queries ``rows`` in the whole gallery, float64; NaN for one without a relevant image."""
+    """Average precision of the queries ``rows`` in the whole gallery, float64; NaN without a relevant image."""
     reference, held_out, distance = context.reference, context.held_out, context.model.embedding.distance
     if held_out.ground_truth is not None:
         truth = held_out.ground_truth.among(rows, np.arange(len(reference.gallery)))

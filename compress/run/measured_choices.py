@@ -1,4 +1,4 @@
-"""What a recipe leaves to measurement, found once and recorded, so that the steps themselves are reproducible."""
+"""Choices that a recipe leaves to measurement: measured once and recorded, so that the steps are reproducible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from compress.system.progress import say
 
 
 def need_timers(stages: Sequence[Stage], exports: Sequence[Exporter]) -> None:
-    """Raises MissingTool where nothing here can time what the recipe wants measured."""
+    """Raises MissingTool if no runtime on this machine can time what the recipe wants measured."""
     for stage in stages:
         if isinstance(stage, MeasuredStage) and (file_format := stage.measures()) is not None:
             _timer(plugins.find(Exporter, file_format)())
@@ -26,7 +26,7 @@ def need_timers(stages: Sequence[Stage], exports: Sequence[Exporter]) -> None:
 
 
 def measured_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data) -> Stage:
-    """The stage with what it must measure filled in, now or by an earlier run."""
+    """Fill in the options that the stage must measure; an earlier run's measurement is reused."""
     from compress.options import build_component
 
     if not isinstance(stage, MeasuredStage) or (file_format := stage.measures()) is None:
@@ -43,10 +43,10 @@ def measured_stage(work: Workspace, step: str, stage: Stage, model: Model, data:
 
 
 def measured_export(work: Workspace, exporter: Exporter, graph: DeployGraph, name: str, key: Any) -> Exporter:
-    """The exporter with the plan it must measure, or find for its limit in bytes, now or in an earlier run.
+    """Fill in the plan that the exporter must measure, or find for its limit in bytes; an earlier run's is reused.
 
     Args:
-        name: of the file.
+        name: name of the file.
         key: everything that the file depends on.
     """
     from exporters import planned
@@ -61,7 +61,7 @@ def measured_export(work: Workspace, exporter: Exporter, graph: DeployGraph, nam
 
 
 class _Latencies:
-    """Milliseconds of models' fp32 files, measured in turn."""
+    """Measures the latency of models' fp32 files in turn, in milliseconds."""
 
     def __init__(self, file_format: str, folder: Path) -> None:
         self.exporter = plugins.find(Exporter, file_format)()

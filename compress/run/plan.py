@@ -1,4 +1,4 @@
-"""``--dry-run``: what a run would do, after everything that could stop it was checked."""
+"""``--dry-run``: check everything that could stop a run, then list its steps."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from compress.run.preflight import check_model, check_recipe
 
 
 def plan(recipe: Recipe) -> list[str]:
-    """What ``pipeline.run`` would do, one line per step, after finding the data and building the network.
+    """Find the data, build the network and list what ``pipeline.run`` would do, one line per step.
 
     Raises:
-        BadInput, MissingTool: what would stop the run before its last step.
+        BadInput, MissingTool: something would stop the run before its last step.
     """
     from architectures import complexity
 

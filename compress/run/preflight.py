@@ -1,4 +1,4 @@
-"""What would stop a run, found before anything trains."""
+"""Find what would stop a run before anything is trained."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from compress.recipe.reader import Recipe
 from compress.run.measured_choices import need_timers
 
 _LEAST_SIZE = 8
-"""Pixels of a side: the smallest ``data.image_size``."""
+"""The smallest ``data.image_size``, in pixels per side."""
 
 
 def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
-    """What the recipe and this machine tell.
+    """Check what the recipe and this machine alone can tell.
 
     Args:
         exports: the run is to reach its exports.
@@ -32,12 +32,12 @@ def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
 
 
 def check_model(recipe: Recipe, model: Model, division: Division, *, gallery: int, exports: bool = True) -> None:
-    """What the data tell.
+    """Check the data and the network against the recipe's options.
 
     Args:
-        model: the one that the first stage will get.
-        gallery: number of images.
-        exports: the run is to reach its exports.
+        model: the model that the first stage will get.
+        gallery: number of gallery images.
+        exports: whether the run is to reach its exports.
 
     Raises:
         BadInput: the data, the network and the options do not fit.
@@ -58,7 +58,7 @@ def _need_converters(recipe: Recipe) -> None:
 
 
 def _check_scales(recipe: Recipe) -> None:
-    """Raises BadInput where there is no scale, or embeddings of which no mean can be compared with another one."""
+    """Raises BadInput if there is no scale, or if means of embeddings cannot be compared (only cosine allows it)."""
     scales = recipe.gallery.scales
     if not scales or len(set(scales)) < len(scales):
         raise BadInput(f"gallery.scales: {list(scales)} must hold one scale or several different ones")
@@ -71,7 +71,7 @@ def _check_scales(recipe: Recipe) -> None:
 
 
 def _need_training_images(recipe: Recipe, images: int) -> None:
-    """Raises BadInput where something must train or be calibrated and the data set only tests."""
+    """Raises BadInput if something must be trained or calibrated and the data set has only test images."""
     steps = [step for step, _ in recipe.stages]
     calibrated = [f"export {e.format} {e.precision}" for e in recipe.exports if e.precision in e.calibrated]
     if not images and (needing := [*steps, *calibrated]):
@@ -82,7 +82,7 @@ def _need_training_images(recipe: Recipe, images: int) -> None:
 
 
 def _after_stages(recipe: Recipe, model: Model, division: Division) -> Model:
-    """The model's shapes; raises BadInput where a stage cannot do what its options say with the one that reaches it."""
+    """The model's shapes after all stages; raises BadInput if a stage's options do not fit the model it receives."""
     for step, stage in recipe.stages:
         try:
             model = stage.check(model)
@@ -93,7 +93,7 @@ def _after_stages(recipe: Recipe, model: Model, division: Division) -> Model:
 
 
 def _check_exports(recipe: Recipe, model: Model) -> None:
-    """Raises BadInput where a format has nothing of a precision to give the model that will reach it."""
+    """Raises BadInput if a format cannot export the final model with a precision that the recipe names."""
     for number, exporter in enumerate(recipe.exports):
         try:
             exporter.check(model)
@@ -102,7 +102,7 @@ def _check_exports(recipe: Recipe, model: Model) -> None:
 
 
 def _check_index(recipe: Recipe, images: int) -> None:
-    """Raises BadInput where the index does not fit so many gallery images, MissingTool where it cannot be built."""
+    """Raises BadInput if the index does not fit this number of gallery images, MissingTool if it cannot be built."""
     index, kept = recipe.gallery.index, min(images, recipe.gallery.max_images)
     if index is None:
         return

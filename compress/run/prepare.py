@@ -1,4 +1,4 @@
-"""Everything that can stop a run is found here: recipe, machine, data and network, before anything is trained."""
+"""Check everything that can stop a run before anything is trained: recipe, machine, data and network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compress.system.progress import say
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with; ``work`` is claimed, but not yet entered."""
+    """Everything a run starts from; ``work`` is claimed, but not yet entered."""
 
     work: Workspace
     data: Data
@@ -25,10 +25,10 @@ class Start:
 
 
 def prepare(recipe: Recipe, folder: Path, until: str, *, fresh: bool) -> Start | None:
-    """Check and load what ``recipe`` names; None where the run is to stop after its data.
+    """Check and load what ``recipe`` names; None if the run is to stop after its data.
 
     Raises:
-        BadInput, MissingTool: what would stop the run later.
+        BadInput, MissingTool: something would stop the run later.
     """
     exporting = until in ("export", "validate")
     check_recipe(recipe, exports=exporting)

@@ -1,4 +1,4 @@
-"""``rankings.json``: what the PyTorch model and every artifact found, for the report."""
+"""Write ``rankings.json``: the search results of the PyTorch model and of every artifact, for the report."""
 
 from __future__ import annotations
 

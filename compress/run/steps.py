@@ -1,4 +1,4 @@
-"""The steps of a run: every stage of training and compression, every exported file. Finished ones are reused."""
+"""The steps of a run: every stage of training and compression, every exported file. Finished steps are reused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GOLDEN_IMAGES = 64
 def train(
     work: Workspace, recipe: Recipe, model: Model, data: Data, until: str
 ) -> tuple[Model, list[tuple[str, Stage]]] | None:
-    """The model after every stage, and the stages with what they measured; None where ``until`` names one of them."""
+    """Run every stage: the model, and the stages with what they measured; None if ``until`` names one of them."""
     if not recipe.stages:
         save_model(model, work.folder / "checkpoints" / "initial.safetensors")
     stages = []
@@ -39,24 +39,24 @@ def train(
 
 
 def export_all(work: Workspace, recipe: Recipe, model: Model, data: Data) -> list[tuple[Artifact, Exporter]]:
-    """Every artifact of the recipe, each with its exporter and what that measured."""
+    """Export every artifact of the recipe; each comes with its exporter, which holds what it measured."""
     return [_export(work, exporter, model, recipe, data) for exporter in recipe.exports]
 
 
 def held_out_of(data: Data, recipe: Recipe) -> tuple[HeldOut, np.ndarray, list[str]]:
-    """What artifacts are checked with, and the labels, int64 [P], and names of its P probes."""
+    """The images with which artifacts are checked, and the labels, int64 [P], and names of their P probes."""
     probes, labels, ids = choose_probes(data.queries, GOLDEN_IMAGES, recipe.seed)
     return HeldOut(data.queries, data.gallery, probes, data.ground_truths, recipe.gallery.scales), labels, ids
 
 
 def teacher_of(recipe: Recipe, model: Model) -> Model | None:
-    """The model in whose embedding space ``model`` lives, if that is not its own and a stage names it."""
+    """The teacher whose embedding space ``model`` shares, if a stage names one; otherwise None."""
     named = [stage.space_of() for _, stage in recipe.stages if isinstance(stage, SharingStage)]
     return next((found for found in reversed(named) if found is not None and model.space == space_id(found)), None)
 
 
 def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:
-    """The model that the stage makes of ``model``, read back from its checkpoint."""
+    """Run the stage on ``model``; the result is read back from its checkpoint."""
     output = work.folder / "checkpoints" / f"{step}.safetensors"
     key = {
         "stage": stage.component_name(),
@@ -76,7 +76,7 @@ def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Dat
 
 
 def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, data: Data) -> tuple[Artifact, Exporter]:
-    """The artifact, and the exporter with what it measured."""
+    """Export an artifact; returns it and the exporter, which holds what it measured."""
     from exporters import deploy
 
     images = calibration_images(exporter, data.train, recipe.seed)

@@ -1,4 +1,4 @@
-"""The run folder: which steps are finished, what they gave, and files that appear whole or not at all."""
+"""The run folder: it records which steps are finished and their results; files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Workspace:
 
     A finished step leaves ``.compress/steps/<step>.json`` with its key (content, options, tool versions), its
     JSON result and the sha256 of each file it wrote. The same key and intact files mean it need not run again.
-    Work that survives a kill halfway lies in ``.compress/scratch/<step>-<key>``.
+    Progress within a step is kept in ``.compress/scratch/<step>-<key>``, so that a killed run can resume.
 
     Attributes:
         folder: the bundle's folder.
-        state: what the run itself needs and no app does.
+        state: folder of files that the run needs and an app does not.
     """
 
     def __init__(self, folder: Path, recipe_name: str, *, fresh: bool = False) -> None:
@@ -57,7 +57,7 @@ class Workspace:
         self.state = folder / _STATE
         self._recipe_name = recipe_name
         self._fresh = fresh
-        self._lock = FileLock(self.state / "lock", timeout=0)  # a killed run gives it up
+        self._lock = FileLock(self.state / "lock", timeout=0)  # the system releases it if a run is killed
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"--out {folder}: this is a file; give a folder")
         owner = self._owner()
@@ -72,7 +72,7 @@ class Workspace:
         marker = self.state / "run.json"
         if not is_file_inside(self.folder, f"{_STATE}/run.json"):
             return None
-        # A link in the folder would have the run write, or delete, elsewhere.
+        # Through a link in the folder the run would write or delete files elsewhere.
         require_plain(self.folder)
         try:
             return str(read_json(marker)["recipe"])
@@ -99,7 +99,7 @@ class Workspace:
         self._lock.release()
 
     def reuse(self, step: str, key: Mapping[str, Any], outputs: Sequence[Path], build: Callable[[Path], Any]) -> Any:
-        """The JSON result of ``build(scratch folder)``, or of an earlier run with the same key.
+        """Give the JSON result of ``build(scratch folder)``, or that of an earlier run with the same key.
 
         ``build`` writes the ``outputs`` (files or folders), each atomically.
         """
@@ -122,7 +122,7 @@ class Workspace:
     def reuse_as(
         self, kind: type[K], step: str, key: Mapping[str, Any], outputs: Sequence[Path], build: Callable[[Path], K]
     ) -> K:
-        """As ``reuse``, for a result of one type; a result that another version stored is made again."""
+        """As ``reuse``, for a typed result; if another version stored a different type, the step is run again."""
         found = self.reuse(step, key, outputs, lambda scratch: build(scratch).to_json())
         try:
             return kind.model_validate_json(json.dumps(found))
@@ -136,7 +136,7 @@ class Workspace:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The file's object; an unreadable stamp is an unfinished step."""
+    """Read a step's record; an unreadable record means that the step is not finished."""
     try:
         value = read_json(path)
     except BadInput:
