@@ -1,4 +1,4 @@
-"""``report.html``: the figures and pictures of a run in one file that loads nothing."""
+"""``report.html``: the figures and pictures of a run in one self-contained HTML file."""
 
 from compress.report.page import REPORT, write_report
 

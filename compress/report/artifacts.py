@@ -1,4 +1,4 @@
-"""The table: format and precision against bytes, latency, parity, mAP, evidence and gates."""
+"""The table of artifacts: format and precision, with bytes, latency, parity, mAP, evidence and gates."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Row:
-    """One artifact on one runtime; numbers as text, ``-`` where nothing was measured.
+    """One artifact on one runtime; numbers as text, ``-`` if nothing was measured.
 
     Attributes:
         evidence: native, older-runtime, reference or not-run.
-        overlap: share of the ten nearest that PyTorch finds, too.
-        flipped: share of the bits of a code that differ from PyTorch's.
-        remarks: why it was not run, what the runtime noticed, what PyTorch Mobile would refuse.
+        overlap: share of the ten nearest images that PyTorch also finds.
+        flipped: share of a code's bits that differ from PyTorch's.
+        remarks: why it was not run, notes of the runtime, and why PyTorch Mobile would refuse it.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Row:
 
 
 def rows(source: Source) -> list[Row]:
-    """In the order of the manifest."""
+    """Make the rows of the table, in the order of the manifest."""
     return [_row(source, entry) for entry in source.entries]
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Axis:
-    """Attributes:
-    label: what is measured, with its unit.
-    low, high: the values at its two ends, low below high.
-    ticks: values between them, with their text.
+    """An axis with ticks.
+
+    Attributes:
+        label: what is measured, with its unit.
+        low, high: the values at its two ends, low below high.
+        ticks: values between them, with their text.
     """
 
     label: str
@@ -21,7 +23,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
 
     def share(self, value: float) -> float:
-        """How far along the axis a value lies: 0 at ``low``, 1 at ``high``."""
+        """The position of a value along the axis: 0 at ``low``, 1 at ``high``."""
         return (value - self.low) / (self.high - self.low)
 
 
@@ -33,7 +35,7 @@ def axis(
     least: float = 0.0,
     inside: tuple[float, float] | None = None,
 ) -> Axis:
-    """An axis that holds all ``values``, with its ends on ticks.
+    """Make an axis that contains all ``values``, with its ends on ticks.
 
     Args:
         zero: begin at 0.
@@ -56,7 +58,7 @@ def axis(
 
 
 def counting_axis(label: str, last: int) -> Axis:
-    """Whole numbers from 1 to ``last``, at least 2."""
+    """Make an axis of whole numbers from 1 to ``last``, or to 2 if that is larger."""
     last = max(2, last)
     step = max(1, math.ceil(_step(last - 1)))
     numbers = [1, *range(step if step > 1 else 2, last + 1, step)]
@@ -64,7 +66,7 @@ def counting_axis(label: str, last: int) -> Axis:
 
 
 def _step(span: float) -> float:
-    """1, 2 or 5 times a power of ten, a quarter to a sixth of the span."""
+    """The distance of ticks: 1, 2 or 5 times a power of ten, a quarter to a sixth of the span."""
     rough = span / 5
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in (1, 2, 5, 10) if rough <= step * power * 1.2)

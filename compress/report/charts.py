@@ -1,4 +1,4 @@
-"""Charts as plain geometry: pixels of an SVG that a template draws, and the numbers behind them as a table."""
+"""Compute charts as plain geometry: pixels of an SVG that a template draws, and the numbers behind them as a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from compress.report.axis import Axis
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
 GUTTER = 178
-"""Room for the names beside a chart of points."""
+"""Space for the names next to a chart of points."""
 
 COLOURS = 6
-"""Colours of the style sheet; each has a dash pattern and a marker of its own, too."""
+"""Number of colours in the style sheet; each also has its own dash pattern and marker."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Line:
-    """A named line: ``look`` numbers its colour and dashes; ``path`` are its points in pixels, ``x,y x,y``."""
+    """A named line: ``look`` is the number of its colour and dashes; ``path`` its points in pixels, ``x,y x,y``."""
 
     name: str
     look: int
@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """A named marker at (x, y) pixels, its name at height ``name_y`` beside the chart."""
+    """A named marker at (x, y) pixels; its name is at height ``name_y`` next to the chart."""
 
     name: str
     look: int
@@ -51,14 +51,14 @@ class Chart:
     """Everything a template needs to draw one chart.
 
     Attributes:
-        key: part of the ids in the page, so unlike that of any other chart.
-        title: above it.
-        says: the message in words, for people who do not see it.
-        x_ticks, y_ticks: pixels and text.
+        key: part of ids in the page, so it must be unique among the charts.
+        title: title above the chart.
+        says: the message in words, for people who cannot see the chart.
+        x_ticks, y_ticks: ticks, in pixels, with their text.
         plot: left, top, right and bottom of the plotting area, in pixels.
-        rules: horizontal pixels of dashed marks, with their text.
-        marks: vertical pixels of dashed marks, with their text.
-        numbers: what it shows.
+        rules: horizontal dashed marks, in pixels, with their text.
+        marks: vertical dashed marks, in pixels, with their text.
+        numbers: the numbers that the chart shows.
     """
 
     key: str
@@ -88,9 +88,11 @@ def line_chart(
     numbers: Table,
     marks: Sequence[tuple[float, str]] = (),
 ) -> Chart:
-    """Args:
-    lines: name and points (x, y) of each, in values.
-    marks: x values to set off, with a text each.
+    """Draw a chart of lines.
+
+    Args:
+        lines: name and points (x, y) of each line, in values.
+        marks: x values to mark, each with a text.
     """
     plot = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     drawn = []
@@ -113,15 +115,17 @@ def point_chart(
     numbers: Table,
     rules: Sequence[tuple[float, str]] = (),
 ) -> Chart:
-    """Args:
-    points: name, x and y value of each.
-    rules: y values to set off, with a text each.
+    """Draw a chart of named points.
+
+    Args:
+        points: name, x and y value of each point.
+        rules: y values to mark, each with a text.
     """
     line_height = 16
     height = max(HEIGHT, TOP + BOTTOM + line_height * len(points))
     plot = (LEFT, TOP, WIDTH - GUTTER, height - BOTTOM)
     placed = [(name, _x(x, plot, a), _y(y, plot, b)) for name, a, b in points]
-    # Of points at about one height the rightmost has its name on top, so that no leader crosses another.
+    # Of points at about the same height, the rightmost has its name on top, so that leader lines do not cross.
     order = sorted(range(len(placed)), key=lambda n: (round(placed[n][2] / line_height), -placed[n][1], n))
     heights = _apart([placed[n][2] for n in order], line_height, TOP + 6, plot[3])
     names = dict(zip(order, heights, strict=True))
@@ -135,8 +139,8 @@ def point_chart(
 
 
 def _apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Heights at least ``gap`` apart, in order and near those ``wanted``, from ``low`` to ``high`` if they fit."""
-    # Names that would touch form a block around the mean of what they want, as in isotonic regression.
+    """Heights at least ``gap`` apart, in order and close to ``wanted``, between ``low`` and ``high`` if possible."""
+    # Names that would touch form a block around the mean of their wanted heights, as in isotonic regression.
     blocks: list[list[float]] = []
     for number, height in enumerate(wanted):
         blocks.append([height - number * gap])

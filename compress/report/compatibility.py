@@ -1,4 +1,4 @@
-"""The compatibility matrix as a heat map: one artifact made the gallery, another asks."""
+"""The compatibility matrix as a heat map: one artifact made the gallery, another makes the queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from compress.report.source import Source
 
 @dataclass(frozen=True)
 class Cell:
-    """Attributes: text: the mAP; shade: 0 (lowest of all) to 1 (highest); own: gallery and query by the same file."""
+    """One cell of the heat map.
+
+    Attributes:
+        text: the mAP.
+        shade: 0 (lowest of all) to 1 (highest).
+        own: whether the same file made gallery and queries.
+    """
 
     text: str
     shade: float
@@ -19,7 +25,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Attributes: columns: who asks; rows: who made the gallery, with a cell for each column; low, high: of all."""
+    """The mAP of all pairs of artifacts.
+
+    Attributes:
+        columns: the artifacts that make the queries.
+        rows: the artifacts that made the gallery, each with a cell for each column.
+        low, high: lowest and highest mAP of all cells.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
@@ -28,11 +40,11 @@ class HeatMap:
 
 
 _FLAT = 0.01
-"""A smaller range than this is not stretched over all shades, or noise would look like a difference."""
+"""A smaller range than this is not stretched over all shades, because noise would look like a difference."""
 
 
 def heat_map(source: Source) -> HeatMap | None:
-    """None where fewer than two models were compared."""
+    """Make the heat map; None if fewer than two models were compared."""
     matrix = source.manifest.compatibility
     names = {artifact.path: source.name_of(artifact) for artifact in source.manifest.artifacts}
     names["pytorch"] = "PyTorch"

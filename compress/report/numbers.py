@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Format numbers for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any, TypeGuard
 
 NOTHING = "-"
-"""Where nothing was measured."""
+"""Shown if nothing was measured."""
 
 
 def megabytes(count: float) -> str:
@@ -14,7 +14,7 @@ def megabytes(count: float) -> str:
 
 
 def score(value: Any) -> str:
-    """A metric in [0, 1], four digits."""
+    """Format a metric in [0, 1] with four digits."""
     return f"{value:.4f}" if is_number(value) else NOTHING
 
 
@@ -23,7 +23,7 @@ def cosine(value: Any) -> str:
 
 
 def percent(value: Any) -> str:
-    """A share in [0, 1]."""
+    """Format a share in [0, 1] as percent."""
     return f"{value:.3%}" if is_number(value) else NOTHING
 
 
@@ -32,15 +32,15 @@ def milliseconds(value: Any) -> str:
 
 
 def change(value: Any) -> str:
-    """A difference of two scores, with its sign unless it rounds to nothing."""
+    """Format a difference of two scores, with its sign unless it rounds to 0."""
     return f"{value:+.4f}".replace("+0.0000", "0.0000").replace("-0.0000", "0.0000") if is_number(value) else NOTHING
 
 
 def short(value: Any) -> str:
-    """Any number in six digits at most."""
+    """Format any number with at most six digits."""
     return f"{value:.6g}" if is_number(value) else "not a number"
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether something was measured: NaN and infinity, which a damaged file may hold, are no values."""
+    """Whether the value is a finite number; a damaged file may hold NaN or infinity."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

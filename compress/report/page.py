@@ -1,7 +1,7 @@
-"""The page: a template filled with what the other files of this folder measured from the bundle.
+"""Fill the template of the page with the charts and tables that the other files of this folder make.
 
-The template escapes every value, and the page forbids itself scripts and any load, so that neither a class name nor a
-file name of the data can do more than be read.
+The template escapes every value, and the page's policy forbids scripts and loading, so that class names and file names
+of the data cannot execute anything.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 REPORT = "report.html"
-"""Where it lies in a bundle."""
+"""The path of the report in a bundle."""
 
 
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a bundle, atomically; the same bundle gives the same bytes.
 
     Raises:
-        BadInput: there is no bundle, or a file of it is damaged.
+        BadInput: there is no bundle, or one of its files is damaged.
     """
     from jinja2 import UndefinedError
 
@@ -53,7 +53,7 @@ def write_report(folder: Path) -> Path:
 
 
 def render(source: Source) -> str:
-    """The page as HTML."""
+    """Render the page as HTML."""
     return _template().render(_content(source))
 
 
@@ -103,7 +103,7 @@ def _content(source: Source) -> dict[str, Any]:
 
 
 def _highlights(source: Source, table: list[Row]) -> list[tuple[str, str, str]]:
-    """The few numbers most people come for: what, value, whose."""
+    """The few numbers most people look for: name, value, explanation."""
     found = [("mAP", score(source.manifest.source.mAP), "of the PyTorch model")]
     smallest = min(source.entries, key=lambda entry: entry.bytes, default=None)
     if smallest is not None:

@@ -1,4 +1,4 @@
-"""Pictures as data URIs, so that the page loads nothing."""
+"""Pictures as data URIs, so that the page is self-contained."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 _LARGEST = 112
-"""Longer side in pixels of what is kept as it is; larger pictures are scaled down to it."""
+"""Longer side in pixels; larger pictures are scaled down to it."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Attributes: uri: ``data:image/…``; pixelated: so small that smoothing it would show what is not there."""
+    """A picture of the page.
+
+    Attributes:
+        uri: ``data:image/…``.
+        pixelated: whether it is so small that it must be enlarged without smoothing.
+    """
 
     uri: str
     pixelated: bool
 
 
 def picture(content: bytes) -> Picture | None:
-    """A PNG or JPEG for the page; None if it is neither."""
+    """Prepare a PNG or JPEG for the page; None if it is neither."""
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             kind, size = image.format, max(image.size)

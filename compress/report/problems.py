@@ -1,4 +1,4 @@
-"""What failed, like failures as one line."""
+"""List what failed; failures of the same kind are summed up in one line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Attributes:
-    summary: one line.
-    lines: the failures that it counts; empty where it is one itself.
+    """One failure, or several of the same kind.
+
+    Attributes:
+        summary: one line.
+        lines: the failures that are summed up; empty for a single failure.
     """
 
     summary: str
@@ -18,7 +20,7 @@ class Problem:
 
 
 def problems(failures: Sequence[str]) -> list[Problem]:
-    """The lines of ``Manifest.failures``: those of one gate together, and those of all controls."""
+    """Group the lines of ``Manifest.failures``: those of one gate together, and those of all controls."""
     alike: dict[str, list[str]] = {}
     for line in failures:
         where, _, what = line.partition(": ")

@@ -1,4 +1,4 @@
-"""What was pruned where: sizes step by step, channels layer by layer, and what each layer would have stood."""
+"""Show what was pruned: sizes step by step, channels layer by layer, and the sensitivity of each layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Pruning:
-    """Attributes: steps: sizes before and after each; layers: in the network's order; sensitivity: None, if unasked."""
+    """The tables of the section on pruning.
+
+    Attributes:
+        steps: sizes before and after each step.
+        layers: the pruned layers, in the network's order.
+        sensitivity: effect of pruning each layer alone; None if it was not measured.
+    """
 
     steps: Table
     layers: tuple[Layer, ...]
@@ -32,7 +38,7 @@ class Pruning:
 
 
 def pruning(source: Source) -> Pruning | None:
-    """None where nothing was pruned."""
+    """Make the tables; None if nothing was pruned."""
     lines = [line for line in source.metrics if line.get("stage") == "prune"]
     steps = [line for line in lines if "params_before" in line]
     probed = [line for line in lines if "sensitivity" in line]

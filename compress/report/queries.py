@@ -1,4 +1,4 @@
-"""What people see: some queries with the ten images each model finds first."""
+"""Show some queries with the ten images that each model finds first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compress.report.retrieval import models
 from compress.report.source import Source
 
 _ROWS, _DIFFERENT = 10, 2
-"""Queries shown of PyTorch, and of each artifact that differs."""
+"""Number of queries shown for PyTorch, and for each artifact that differs."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The first ten of one model; ``right`` counts those of the query's class, or that the data set lists for it."""
+    """The first ten images of one model; ``right`` counts those of the query's class, or listed by the data set."""
 
     model: str
     found: tuple[Found, ...]
@@ -41,7 +41,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Query:
-    """A query image and what one or two models found for it."""
+    """A query image and the rankings of one or two models for it."""
 
     name: str
     label: str
@@ -51,7 +51,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Difference:
-    """An artifact that does not find the same: in how many of the queries other images, or another order."""
+    """An artifact whose results differ: for how many queries it finds other images, or another order."""
 
     model: str
     other_images: int
@@ -62,11 +62,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Examples:
-    """Attributes:
-    queries: of the PyTorch model.
-    differences: of the artifacts whose first ten differ anywhere.
-    agreeing: names of the artifacts that find the same ten in the same order for every query.
-    of: queries that were compared.
+    """The queries that the page shows.
+
+    Attributes:
+        queries: queries with the PyTorch model's ranking.
+        differences: the artifacts whose first ten differ for any query.
+        agreeing: names of the artifacts that find the same ten in the same order for every query.
+        of: number of queries that were compared.
     """
 
     queries: tuple[Query, ...]
@@ -76,7 +78,7 @@ class Examples:
 
 
 def examples(source: Source) -> Examples | None:
-    """None where the bundle has no rankings of PyTorch."""
+    """Choose the queries to show; None if the bundle has no rankings of PyTorch."""
     ranked = models(source)
     if source.rankings is None or not ranked or ranked[0][0] != "PyTorch":
         return None

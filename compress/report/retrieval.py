@@ -1,4 +1,4 @@
-"""Where an mAP comes from: precision over recall, and average precision by class."""
+"""Show what an mAP consists of: precision over recall, and average precision by class."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from compress.report.source import Source
 from validators.curves import RECALL
 
 _SAME = 0.001
-"""Curves that nowhere differ by more are drawn as one."""
+"""Curves that differ by at most this much everywhere are drawn as one."""
 _FEW = 24
-"""So many classes are shown at once; of more, the worst and the best."""
+"""At most this many classes are shown at once; if there are more, the worst and the best."""
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """Attributes:
-    name: of the class.
-    value: the PyTorch model's average precision, 0 to 1.
-    worst: the artifact that loses most, and its difference; empty where no artifact differs by more than 0.0005.
+    """The average precision of one class.
+
+    Attributes:
+        name: name of the class.
+        value: the PyTorch model's average precision, 0 to 1.
+        worst: the artifact that loses most, and its difference; empty if no artifact differs by more than 0.0005.
     """
 
     name: str
@@ -95,7 +97,7 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def class_rows(source: Source) -> tuple[list[ClassRow], list[ClassRow]]:
-    """The classes to show, hardest first, and those to fold away in between; those without queries have none."""
+    """The classes to show, hardest first, and those to fold away in between; classes without queries are left out."""
     ranked = models(source)
     if not ranked or source.rankings is None or ranked[0][0] != "PyTorch":
         return [], []

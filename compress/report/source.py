@@ -1,4 +1,4 @@
-"""What a report is made from: the files of a bundle, read once."""
+"""Read the files of a bundle from which a report is made, once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from compress.system.bounded_reading import JSON_BYTES, parse_json, read_bytes, 
 
 @dataclass(frozen=True)
 class Source:
-    """Attributes:
-    folder: the bundle.
-    manifest: bundle.json.
-    metrics: the lines of metrics.jsonl.
-    rankings: rankings.json; None in a bundle of an older version.
-    recipe: recipe.yaml as it stands.
+    """The content of a bundle that a report shows.
+
+    Attributes:
+        folder: the bundle.
+        manifest: bundle.json.
+        metrics: the lines of metrics.jsonl.
+        rankings: rankings.json; None in a bundle of an older version.
+        recipe: the text of recipe.yaml.
     """
 
     folder: Path
@@ -39,7 +41,7 @@ class Source:
         return self.manifest.entries
 
     def name_of(self, entry: Entry) -> str:
-        """``.tflite fp32``; with the runtime where the file was checked on more than one."""
+        """The name of an entry, e.g. ``.tflite fp32``; with the runtime if the file was checked on more than one."""
         name = f"{entry.suffix} {entry.precision}"
         first = next(artifact for artifact in self.manifest.artifacts if artifact.path == entry.path)
         return name if entry.runtime == first.runtime else f"{name} · {entry.runtime}"
@@ -49,13 +51,13 @@ class Source:
         return {(entry.path, entry.runtime): self.name_of(entry) for entry in self.entries}
 
     def file(self, path: str | None) -> bytes | None:
-        """A file that the manifest lists; None for any other, so that no bundle can show files from elsewhere."""
+        """Read a file that the manifest lists; None for others, so that a bundle cannot show files from outside."""
         if path is None or path not in self.manifest.files or not (self.folder / path).is_file():
             return None
         return read_bytes(self.folder / path, JSON_BYTES)
 
     def thumbnails(self, ids: set[int]) -> dict[int, tuple[str, str, int, bytes]]:
-        """Name, label, class number and JPEG of images in the gallery index, by id."""
+        """Name, label, class number and JPEG of images in the gallery, by id."""
         path = self.folder / GALLERY
         if not path.is_file():
             return {}
@@ -68,7 +70,7 @@ class Source:
 
 
 def read_source(folder: Path) -> Source:
-    """Raises BadInput: there is no bundle, or a file of it is damaged; the message names it."""
+    """Read a bundle. Raises BadInput if there is none or one of its files is damaged; the message names it."""
     manifest = read_manifest(folder)
     lines = []
     path = folder / "metrics.jsonl"

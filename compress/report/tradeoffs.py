@@ -1,4 +1,4 @@
-"""What an artifact costs and what it finds: mAP against bytes and against latency."""
+"""Show what artifacts cost and how well they search: mAP against bytes and against latency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compress.report.source import Source
 
 
 def tradeoff_charts(source: Source) -> list[Chart]:
-    """mAP against bytes, then against latency, each where at least one artifact was measured so."""
+    """Draw mAP against bytes, then against latency; each chart needs at least one artifact with that measurement."""
     charts = (
         _chart(source, "bytes", "mAP and size", "size in MB", lambda entry: entry.bytes / 1e6),
         _chart(source, "latency", "mAP and latency", "median latency in ms, one image", _latency),

@@ -1,4 +1,4 @@
-"""How training went: one chart for each number that the stages logged epoch by epoch."""
+"""Show how training went: one chart for each number that the stages logged epoch by epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Stretch:
 
 
 def training_charts(metrics: Iterable[Mapping[str, Any]]) -> list[Chart]:
-    """Charts over the epochs of all stages one after the other; none where nothing was trained."""
+    """Draw charts over the epochs of all stages one after the other; none if nothing was trained."""
     stretches = _stretches(metrics)
     keys = dict.fromkeys(
         key

@@ -1,4 +1,4 @@
-"""The images on which artifacts are farthest from PyTorch."""
+"""Show the images on which artifacts differ most from PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compress.report.source import Source
 
 @dataclass(frozen=True)
 class Worst:
-    """One image and the artifacts that are worst at it, each with its cosine."""
+    """One image and the artifacts whose worst image it is, each with its cosine."""
 
     name: str
     picture: Picture | None
@@ -19,7 +19,7 @@ class Worst:
 
 
 def worst_images(source: Source) -> list[Worst]:
-    """The image with the lowest cosine first."""
+    """Collect the artifacts' worst images, the lowest cosine first."""
     by_image: dict[str, list[tuple[float, str, Picture | None]]] = {}
     for entry in source.entries:
         parity = entry.parity
