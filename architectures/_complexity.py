@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-# A multiply-accumulate count of batch normalisation as the profiler thop makes it: subtract the mean, divide by the
-# deviation, then multiply and add the affine parameters.
+# Operations of batch normalisation for one value, as the profiler thop counts them: subtract the mean, divide by the
+# deviation, multiply and add the affine parameters.
 _OPERATIONS_PER_NORMALISED_VALUE = 4
 
 
@@ -23,8 +23,8 @@ class Complexity:
         macs: multiply-accumulates of the convolutions and linear layers, each time they are applied.
         paper_flops: OMCBIR's equation 5 summed over the convolutions.
         paper_params: OMCBIR's equation 6 summed over the convolutions.
-        macs_with_batch_norm: ``macs`` and 4 operations for each value that batch normalisation passes on, which
-            OMCBIR's FLOPs of 32 px images fit within 1.5 % (it names no method; its equation 5 does not give them).
+        macs_with_batch_norm: ``macs`` plus 4 operations for each output value of batch normalisation. OMCBIR's FLOPs
+            of 32 px images agree within 1.5 % (it names no method; its equation 5 does not give them).
     """
 
     params: int
@@ -35,20 +35,20 @@ class Complexity:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Parameters, shared ones once."""
+    """Count the parameters; shared ones are counted once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def count_macs(module: nn.Module, input_size: tuple[int, int]) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one image of (H, W) pixels."""
+    """Count the multiply-accumulates of convolutions and linear layers for one image of (H, W) pixels."""
     return complexity(module, input_size).macs
 
 
 def complexity(module: nn.Module, input_size: tuple[int, int]) -> Complexity:
     """Run one black image of (H, W) pixels through the network in evaluation mode and count.
 
-    The network's training flags are as before afterwards. Counts what modules do; arithmetic written as functions
-    (attention's products and means) is not counted by any of the definitions.
+    The network's training flags are restored. Only modules are counted; arithmetic written as functions (attention's
+    products and means) is not counted by any of the definitions.
     """
     counts = {"macs": 0, "paper_flops": 0, "normalised": 0}
 
@@ -84,7 +84,7 @@ def complexity(module: nn.Module, input_size: tuple[int, int]) -> Complexity:
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each submodule's own flag, which may differ from its parent's."""
+    """Switch to evaluation mode, and afterwards restore each submodule's flag, which may differ from its parent's."""
     flags = {layer: layer.training for layer in module.modules()}
     module.eval()
     try:

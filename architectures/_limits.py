@@ -1,4 +1,4 @@
-"""Refuse a network that a recipe or a checkpoint describes beyond sane size, before anything is allocated."""
+"""Refuse a network of a recipe or a checkpoint that is far too large, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from torch.nn.modules.module import (
 from compress.contracts import Architecture, BadInput
 
 MAX_PARAMETERS = 500_000_000
-"""Values of all weights and buffers; ten times the largest network that a phone runs in a search."""
+"""Largest number of values in all weights and buffers; ten times the largest network that a phone runs in a search."""
 MAX_ACTIVATION = 500_000_000
-"""Values of one layer's output for one image, 2 GB."""
+"""Largest number of values in one layer's output for one image, 2 GB."""
 MAX_LAYERS = 5000
-"""ResNet-152 has 500."""
+"""Largest number of layers; ResNet-152 has 500."""
 
 
 class _TooLarge(Exception):
-    """The message says what."""
+    """The network exceeds a limit; the message says which."""
 
 
 def require_sane_size(architecture: Architecture, num_classes: int, input_size: tuple[int, int] | None = None) -> None:
     """Build the network without memory, on PyTorch's device ``meta``, and pass an image of shapes through it.
 
-    PyTorch's random generator is as before afterwards.
+    The state of PyTorch's random generator is not changed.
 
     Args:
-        input_size: (H, W) of the images; None looks at the weights alone.
+        input_size: (H, W) of the images; None checks the weights alone.
 
     Raises:
-        BadInput: more than the limits above, or no network comes of the options.
+        BadInput: the network exceeds the limits above, or cannot be built from the options.
     """
     name = architecture.component_name()
     try:
@@ -45,7 +45,7 @@ def require_sane_size(architecture: Architecture, num_classes: int, input_size: 
                 _pass_through(network, input_size)
     except _TooLarge as error:
         raise BadInput(f"model.{name}: {error}; make its widths or data.image_size smaller") from error
-    except NotImplementedError:  # an operation that has no shapes-only form
+    except NotImplementedError:  # an operation without a shapes-only variant
         return
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]

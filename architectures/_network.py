@@ -1,4 +1,4 @@
-"""Networks made of a feature map and a pooling, which several families share."""
+"""Base classes of networks that consist of a feature map and a pooling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compress.contracts.networks import RetrievalNetwork
 
 
 class FeatureMapNetwork(RetrievalNetwork):
-    """Embedding = pooled last feature map; subclasses give the map.
+    """Embeds images by pooling the last feature map; subclasses compute the map.
 
     Attributes:
         channels: C of the feature map as built.
@@ -30,7 +30,7 @@ class FeatureMapNetwork(RetrievalNetwork):
 
 
 class PooledNetwork(FeatureMapNetwork):
-    """Embedding = mean over the positions of the last feature map.
+    """Embeds images by the mean over the positions of the last feature map.
 
     Attributes:
         trunk: [N, 3, H, W] -> feature map [N, D, h, w].
@@ -49,21 +49,21 @@ class PooledNetwork(FeatureMapNetwork):
 
 
 class RepooledNetwork(FeatureMapNetwork):
-    """Another network's last feature map under a pooling of its own; the other's is left out.
+    """Pools another network's last feature map in its own way; the other network's pooling is left out.
 
     Attributes:
-        projection: pooled features -> embedding, linear; the identity where the features are the embedding.
+        projection: linear map from pooled features to the embedding; the identity if the features are the embedding.
     """
 
     def __init__(
         self, trunk: FeatureMapNetwork, pool: nn.Module, features: int, dim: int | None, num_classes: int
     ) -> None:
-        """``features``: values that ``pool`` gives; ``dim``: D, None for all of them."""
+        """``features``: number of values that ``pool`` gives; ``dim``: D, None for no projection."""
         super().__init__()
         trunk.pool = nn.Identity()
         self.trunk = trunk
         self.pool = pool
-        # As a convolution, which every converter and pruning know from the networks' other layers.
+        # A convolution, because every converter and pruning support it.
         self.projection = nn.Identity() if dim is None else nn.Conv2d(features, dim, 1)
         self.channels = trunk.channels
         self.embedding_dim = dim or features
@@ -81,10 +81,10 @@ class RepooledNetwork(FeatureMapNetwork):
 
 
 def build_trunk(trunk: Architecture) -> FeatureMapNetwork:
-    """A headless network for its feature map.
+    """Build a headless network whose feature map is used.
 
     Raises:
-        BadInput: the architecture ends in something else.
+        BadInput: the architecture does not end in a pooled feature map.
     """
     network = trunk.build()
     if not isinstance(network, FeatureMapNetwork):
@@ -95,5 +95,5 @@ def build_trunk(trunk: Architecture) -> FeatureMapNetwork:
 
 
 def linear_classifier(embedding_dim: int, num_classes: int) -> nn.Linear | None:
-    """Embeddings -> logits; None for no classes."""
+    """Make a linear layer from embeddings to logits; None for 0 classes."""
     return nn.Linear(embedding_dim, num_classes) if num_classes else None

@@ -14,14 +14,14 @@ from compress.contracts import MissingTool, Normalisation
 from compress.system.torchvision import import_torchvision
 
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""What torchvision's weights were trained with."""
+"""The normalisation with which torchvision's weights were trained."""
 
 
 def torchvision_model(name: str, num_classes: int, *, pretrained: bool = False) -> Any:
-    """``torchvision.models.<name>``; 0 classes, or ``pretrained``, make a classifier to be left out.
+    """Build ``torchvision.models.<name>``; with 0 classes or ``pretrained``, its classifier is not to be used.
 
     Raises:
-        MissingTool: the pretrained weights are not here and cannot be fetched.
+        MissingTool: the pretrained weights are not on this machine and cannot be downloaded.
     """
     import_torchvision()
     models = importlib.import_module("torchvision.models")
@@ -30,7 +30,7 @@ def torchvision_model(name: str, num_classes: int, *, pretrained: bool = False) 
     weights = models.get_model_weights(name).DEFAULT
     try:
         return models.get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:  # no connection; a file that was cut off
+    except (OSError, RuntimeError) as error:  # no connection, or an incomplete file
         raise MissingTool(
             f"{name}.pretrained: {weights.url} cannot be fetched ({error}); connect to a network once, or put the file "
             f"into {Path(torch.hub.get_dir()) / 'checkpoints'}"
@@ -38,5 +38,5 @@ def torchvision_model(name: str, num_classes: int, *, pretrained: bool = False) 
 
 
 def pooled(trunk: nn.Module, classifier: nn.Module, embedding_dim: int, num_classes: int) -> PooledNetwork:
-    """The parts of a torchvision model around its global average pooling; 0 classes leave the classifier out."""
+    """Join the parts of a torchvision model before and after its pooling; with 0 classes without the classifier."""
     return PooledNetwork(trunk, embedding_dim, classifier if num_classes else None)

@@ -1,7 +1,7 @@
 """ALNet, the attention-based lightweight network of OMCBIR (Zhang, Bai, Kpalma; Displays 76, 2023).
 
-The paper gives no channel table; this reading reproduces its published sizes. LNet, LNet+CS and LNet+CBAM of its
-ablation are ``channel_shuffle`` and ``cbam`` switched off.
+The paper gives no channel table; this interpretation reproduces its published sizes. LNet, LNet+CS and LNet+CBAM of its
+ablation are obtained by switching off ``channel_shuffle``, ``cbam`` or both.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Width = Annotated[int, Ge(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class ALNet(Architecture):
-    """The options of ALNet; the embedding has ``head_width`` values.
+    """A stem, blocks of shuffled group convolutions with attention, and a head; ``head_width`` values as embedding.
 
     Attributes:
-        stem_stride: 1 in the paper's tables of 28 and 32 px images; 2 is the sensible setting from 128 px.
-        groups: of both 1x1 convolutions of each block.
+        stem_stride: 1 in the paper's tables of 28 and 32 px images; use 2 from 128 px.
+        groups: groups of both 1x1 convolutions of each block.
         channel_shuffle: shuffle between the first 1x1 convolution and the depthwise one.
         cbam: attention after the stem, every block and the last convolution.
         reduction: channels per hidden unit in the channel attention.
         stem_width: output channels of the stem.
         widths: output channels of each block.
-        strides: of each block's depthwise convolution.
+        strides: strides of each block's depthwise convolution.
         expansions: hidden channels of each block as a multiple of its input channels.
-        hidden_widths: hidden channels of each block outright, as a pruned network has them; replaces ``expansions``.
+        hidden_widths: number of hidden channels of each block, as in a pruned network; replaces ``expansions``.
         head_width: output channels of the last convolution.
     """
 
@@ -108,7 +108,7 @@ def _attention(options: ALNet, channels: int) -> list[nn.Module]:
 
 
 def _block(options: ALNet, channels: int, hidden: int, out: int, stride: int) -> nn.Sequential:
-    """ALBlock (figure 2): no residual, since no block keeps its channel count."""
+    """Build an ALBlock (figure 2); it has no residual, because no block keeps its number of channels."""
     return nn.Sequential(
         conv_bn(channels, hidden, 1, groups=options.groups),
         *([ChannelShuffle(options.groups)] if options.channel_shuffle else []),

@@ -21,14 +21,14 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class DeepHash(Architecture):
-    """The embedding is K activations in [0, 1]; bit i of the code is activation i > 0.5.
+    """Embeds images as K activations in [0, 1]; bit i of the code is activation i > 0.5.
 
     Attributes:
         trunk: the network whose pooled feature the hash layer reads.
         bits: K, the length of a code.
-        batch_norm: normalise before the sigmoid, as OrthoHash does and the paper does not: every bit is then 1 for
-            about half of the images, and training starts where the sigmoid is steep.
-        classifier: ``linear`` is learnt, as in the paper; ``orthogonal`` compares with one fixed +-1 code a class
+        batch_norm: normalise before the sigmoid, as in OrthoHash but not in the paper: every bit is then 1 for about
+            half of the images, and training starts where the sigmoid is steep.
+        classifier: ``linear`` is learnt, as in the paper; ``orthogonal`` compares with one fixed +-1 code per class
             (OrthoHash, trained with ``loss: ortho_hash``), and its logits are cosines.
     """
 
@@ -55,7 +55,7 @@ class _DeepHash(RetrievalNetwork):
     def __init__(self, trunk: RetrievalNetwork, bits: int, batch_norm: bool, classifier: nn.Module | None) -> None:
         super().__init__()
         self.trunk = trunk
-        # The linear layer as a convolution, into which exporters fold batch normalisation.
+        # The linear layer is a convolution, so that exporters can fold batch normalisation into it.
         linear = nn.Conv2d(trunk.embedding_dim, bits, 1, bias=not batch_norm)
         self.hash = nn.Sequential(linear, *([nn.BatchNorm2d(bits)] if batch_norm else []), nn.Sigmoid())
         self.embedding_dim = bits

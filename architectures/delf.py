@@ -1,8 +1,8 @@
 """DELF: attentive local features (Noh et al., ICCV 2017, arXiv:1612.06321), as one graph of a fixed size.
 
-The image pyramid lies inside the network: it resizes its input itself, so that a phone runs one file. The paper keeps
-the features with the highest attention; here all of them leave the graph in a fixed order, and who matches them chooses
-by score: a selection inside would fall differently on each runtime where scores are nearly equal.
+The image pyramid is part of the network: the network resizes its input itself, so that a phone runs one file. The paper
+keeps the features with the highest attention. Here the graph outputs all features in a fixed order, and matching
+selects them by score: a selection inside the graph could differ between runtimes if scores are nearly equal.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from compress.contracts.networks import RetrievalNetwork
 
 _PACKED = LOCAL_DIM + 3
 _LEAST_SQUARE = 1e-4
-"""Shorter vectors are not scaled up to length 1: they are noise."""
+"""Shorter vectors are noise and are not scaled up to length 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delf(Architecture):
-    """The embedding is L local features one after the other, 43 values each; ``validators.local_matching`` reads them.
+    """Embeds images as L local features of 43 values, one after the other; ``validators.local_matching`` reads them.
 
-    These are 40 values of unit length (the feature, L2-normalised, after PCA, L2-normalised again), the place (y, x) in
-    [0, 1] and the attention score. Scales follow one another, in each the positions row by row.
+    Each has 40 values of unit length (the feature after L2 normalisation, PCA and another L2 normalisation), the
+    location (y, x) in [0, 1] and the attention score. Features are ordered by scale, then by position, row by row.
 
     Attributes:
-        trunk: the network whose feature map is read; only its layers up to ``stride`` are kept.
+        trunk: the network whose feature map is used; only its layers up to ``stride`` are kept.
         stride: pixels from one feature to the next; 16 in the paper.
         sizes: heights and widths in pixels of the image pyramid. The paper's has seven scales, 1/sqrt(2) apart.
         hidden: channels between the two convolutions of the attention; 512 in the paper.
@@ -57,7 +57,7 @@ class Delf(Architecture):
 
 
 class DelfNetwork(RetrievalNetwork):
-    """The stage ``delf`` sets ``reduction`` and trains ``attention``."""
+    """A DELF network; the stage ``delf`` sets ``reduction`` and trains ``attention``."""
 
     locations: torch.Tensor
 
@@ -79,20 +79,20 @@ class DelfNetwork(RetrievalNetwork):
         return [self.trunk.feature_map(_resized(x, size)) for size in self.sizes]
 
     def descriptors(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What PCA reads, [N, L, C] of unit length, and the scores [N, L]."""
+        """The features before PCA, [N, L, C] of unit length, and the scores [N, L]."""
         maps = self.maps(x)
         found, scores = ([_rows(f(each)) for each in maps] for f in (_unit, self.attention))
         return torch.cat(found, 1), torch.cat(scores, 1)[..., 0]
 
     @torch.no_grad()
     def reduce_by(self, directions: torch.Tensor, centre: torch.Tensor) -> None:
-        """Let ``reduction`` give a feature's coordinates along ``directions`` [40, C] about ``centre`` [C]."""
+        """Set ``reduction`` to a feature's coordinates along ``directions`` [40, C] relative to ``centre`` [C]."""
         assert self.reduction.bias is not None
         self.reduction.weight.copy_(directions[:, :, None, None].float())
         self.reduction.bias.copy_((-directions @ centre).float())
 
     def forget_attention(self) -> None:
-        """Fresh weights, from PyTorch's global random generator, for the attention and the classifier."""
+        """Give attention and classifier fresh weights from PyTorch's global random generator."""
         for layer in (*self.attention, *([] if self.classifier is None else self.classifier.children())):
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm1d):
                 layer.reset_parameters()
@@ -108,9 +108,10 @@ class DelfNetwork(RetrievalNetwork):
 
 
 class _WeightedSum(nn.Module):
-    """Packed features [N, L * 43] -> logits of their mean, weighted with the scores (section 3.2.1).
+    """Classifies packed features [N, L * 43] by their mean, weighted with the scores (section 3.2.1).
 
-    Its normalisation is not the paper's: unit vectors have a large part in common, beside which the classes are small.
+    Unlike in the paper the sum is normalised: unit vectors share a large common part, compared with which the
+    differences between classes are small.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -130,10 +131,10 @@ def _resized(image: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _unit(features: torch.Tensor) -> torch.Tensor:
-    """[N, C, h, w] with each position's vector scaled to length 1.
+    """Scale each position's vector of [N, C, h, w] to length 1.
 
-    Not ``F.normalize``, whose expanded divisor LiteRT's converter cannot lay out anew; and its least length is 0 in
-    half precision.
+    ``F.normalize`` is not used: LiteRT's converter cannot change the layout of its expanded divisor, and its smallest
+    length is 0 in half precision.
     """
     return features * features.square().sum(1, keepdim=True).clamp(min=_LEAST_SQUARE).rsqrt()
 
@@ -144,17 +145,17 @@ def _rows(features: torch.Tensor) -> torch.Tensor:
 
 
 def _centres(count: int) -> torch.Tensor:
-    """(y, x) of ``count`` x ``count`` cells, row by row: float32 [count², 2] in (0, 1)."""
+    """The centres (y, x) of ``count`` x ``count`` cells, row by row: float32 [count², 2] in (0, 1)."""
     along = (torch.arange(count) + 0.5) / count
     return torch.cartesian_prod(along, along)
 
 
 @torch.no_grad()
 def _up_to(trunk: FeatureMapNetwork, stride: int) -> FeatureMapNetwork:
-    """The trunk without its layers behind the last whose map has this stride.
+    """Cut the trunk after its last layer whose map has this stride.
 
     Raises:
-        BadInput: there is none, or too few channels are left.
+        BadInput: there is no such layer, or its map has too few channels.
     """
     trunk.eval()
     image = torch.zeros(1, 3, 4 * stride, 4 * stride)

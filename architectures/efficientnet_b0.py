@@ -11,7 +11,7 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientNetB0(Architecture):
-    """No options. The stride is 32 in all; the embedding is 1280-d."""
+    """EfficientNet-B0 without options. The total stride is 32; the embedding is 1280-d."""
 
     def build(self, num_classes: int = 0) -> RetrievalNetwork:
         model = torchvision_model("efficientnet_b0", num_classes)

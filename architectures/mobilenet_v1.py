@@ -34,12 +34,12 @@ _FEWEST_CHANNELS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV1(Architecture):
-    """The options of MobileNetV1; the embedding has 1024 x ``width`` values.
+    """MobileNetV1; the embedding has 1024 x ``width`` values.
 
     Attributes:
         width: the paper's multiplier alpha, 1.0, 0.75, 0.5 or 0.25 there; no layer gets fewer than 8 channels.
-        stem_stride: 2 in the paper (32 in all); 1 (16 in all) suits 28 and 32 px images and is what OMCBIR's
-            tables of MNIST and SVHN fit.
+        stem_stride: 2 in the paper (total stride 32); 1 (total stride 16) suits 28 and 32 px images and agrees with
+            OMCBIR's tables of MNIST and SVHN.
     """
 
     width: Annotated[float, Gt(0), Le(4)] = 1.0

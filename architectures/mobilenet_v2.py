@@ -11,7 +11,7 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(Architecture):
-    """No options. The stride is 32 in all (stem 2), also on OMCBIR's 28 and 32 px images; the embedding is 1280-d."""
+    """MobileNetV2 without options. The total stride is 32 (stem 2), also for 28 and 32 px; the embedding is 1280-d."""
 
     def build(self, num_classes: int = 0) -> RetrievalNetwork:
         model = torchvision_model("mobilenet_v2", num_classes)

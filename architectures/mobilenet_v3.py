@@ -12,7 +12,7 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV3(Architecture):
-    """The embedding is the pooled feature map; the classifier keeps its hidden layer. The stride is 32 in all.
+    """MobileNetV3; the embedding is the pooled feature map, the classifier keeps its hidden layer. Total stride 32.
 
     Attributes:
         size: ``small`` embeds in 576, ``large`` in 960 dimensions.

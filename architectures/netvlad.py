@@ -17,23 +17,23 @@ from compress.contracts import Architecture, Distance, component_field
 from compress.contracts.networks import RetrievalNetwork
 
 _RATIO = 100.0
-"""The largest soft assignment of a descriptor over the second largest, on average, at first."""
+"""Initial ratio, on average, of a descriptor's largest soft assignment to its second largest."""
 _DESCRIPTORS = 20_000
 _ROUNDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetVLAD(Architecture):
-    """The embedding has ``clusters`` times as many values as the feature map has channels, or ``dim``.
+    """Embeds images by NetVLAD: ``clusters`` times the feature map's channels, or ``dim``, values.
 
-    Before training, the cluster centres are set by k-means on descriptors of training images: let the trunk have
+    Before training, the cluster centres are set by k-means on descriptors of training images, so the trunk should have
     trained weights.
 
     Attributes:
         trunk: the network whose last feature map gives the descriptors, one at each position.
         clusters: K; 64 in the paper.
-        dim: D of a linear layer after the pooling, into which the stage ``whiten`` writes (the paper's PCA); None
-            leaves it out.
+        dim: D of a linear layer after the pooling, whose weights the stage ``whiten`` can set (the paper's PCA); with
+            None there is no such layer.
     """
 
     distances: ClassVar[tuple[Distance, ...]] = ("cosine", "l2")
@@ -57,10 +57,10 @@ class _NetVLAD(RepooledNetwork):
 
 
 class _Vlad(nn.Module):
-    """Feature map [N, C, h, w] -> unit vectors [N, K * C, 1, 1].
+    """Pools a feature map [N, C, h, w] to unit vectors [N, K * C, 1, 1].
 
     V(k) = sum_i softmax_k(w_k . x_i + b_k) (x_i - c_k) over the positions i (eq. 4 there) with descriptors x_i of unit
-    length; each V(k) is then L2-normalised, and so is the whole (section 3.1). All of w, b and c are learnt apart.
+    length; each V(k) is then L2-normalised, and so is the whole (section 3.1). w, b and c are learnt independently.
 
     Attributes:
         fitted: whether the centres were set from images; stored with the weights.
@@ -85,7 +85,7 @@ class _Vlad(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: torch.Tensor) -> None:
-        """Centres by k-means on the descriptors of a feature map [N, C, h, w]; the same features give the same."""
+        """Set the centres by k-means on the descriptors of a feature map [N, C, h, w]; the result is deterministic."""
         x = F.normalize(features, dim=1).permute(0, 2, 3, 1).flatten(0, 2)
         generator = torch.Generator().manual_seed(0)
         x = x[torch.randperm(len(x), generator=generator)[:_DESCRIPTORS].to(x.device)]
@@ -107,7 +107,7 @@ class _Vlad(nn.Module):
 
     @torch.no_grad()
     def _set(self, centres: torch.Tensor, alpha: float) -> None:
-        """Eq. 3 there: the softmax of -alpha |x - c_k|^2 has w_k = 2 alpha c_k and b_k = -alpha |c_k|^2."""
+        """Set the weights by eq. 3 there: softmax(-alpha |x - c_k|^2) has w_k = 2 alpha c_k, b_k = -alpha |c_k|^2."""
         assert self.assign.bias is not None
         self.centres.copy_(centres)
         self.assign.weight.copy_(2 * alpha * centres[:, :, None, None])

@@ -16,11 +16,11 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class Projected(Architecture):
-    """The classifier reads the projected embedding.
+    """Adds a learnt linear map to another network's embedding; the classifier reads the projected embedding.
 
     Attributes:
         trunk: the network whose pooled feature is projected.
-        dim: D, values of the embedding.
+        dim: D, number of values of the embedding.
     """
 
     trunk: Architecture = component_field(Architecture, default="alnet")
@@ -28,7 +28,7 @@ class Projected(Architecture):
 
     def __post_init__(self) -> None:
         if "hamming" in self.trunk.distances:
-            raise BadInput(f"trunk: {self.trunk.component_name()} puts out codes; name a plain network")
+            raise BadInput(f"trunk: {self.trunk.component_name()} gives hash codes; name a plain network")
 
     def build(self, num_classes: int = 0) -> RetrievalNetwork:
         return _Projected(self.trunk.build(), self.dim, linear_classifier(self.dim, num_classes))
@@ -38,7 +38,7 @@ class _Projected(RetrievalNetwork):
     def __init__(self, trunk: RetrievalNetwork, dim: int, classifier: nn.Module | None) -> None:
         super().__init__()
         self.trunk = trunk
-        # As a convolution, which every converter and pruning know from the networks' other layers.
+        # A convolution, because every converter and pruning support it.
         self.projection = nn.Conv2d(trunk.embedding_dim, dim, 1)
         self.embedding_dim = dim
         self.classifier = classifier

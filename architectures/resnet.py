@@ -16,11 +16,11 @@ from compress.contracts.networks import RetrievalNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(Architecture):
-    """A baseline, too large for most phones. The stride is 32 in all.
+    """ResNet as a baseline; it is too large for most phones. The total stride is 32.
 
     Attributes:
-        depth: layers; 18 and 34 embed in 512, the others in 2048 dimensions.
-        pretrained: fetch torchvision's best ImageNet weights (once; they stay in PyTorch's cache).
+        depth: number of layers; 18 and 34 embed in 512, the others in 2048 dimensions.
+        pretrained: use torchvision's best ImageNet weights, downloaded once to PyTorch's cache.
     """
 
     depth: Literal[18, 34, 50, 101, 152] = 18

@@ -15,7 +15,7 @@ from architectures.layers.blocks import ChannelShuffle, conv_bn, initialize
 from compress.contracts import Architecture
 from compress.contracts.networks import RetrievalNetwork
 
-# Output channels of stage 2; each later stage doubles them. More groups pay for more channels.
+# Output channels of stage 2; each later stage doubles them. More groups allow more channels at the same cost.
 _STAGE_2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 _STEM_CHANNELS = 24
 _UNITS = (4, 8, 4)
@@ -24,14 +24,14 @@ _BOTTLENECK = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleNetV1(Architecture):
-    """The options of ShuffleNet; the embedding has four times the channels of stage 2: 960 by default.
+    """ShuffleNet; the embedding has four times the channels of stage 2: 960 by default.
 
     Attributes:
-        groups: of the 1x1 convolutions; table 1 gives the channels for each.
-        width: the paper's scale factor s of all channels, which are rounded up until the groups divide them.
-        stem_stride: 2 in the paper (32 in all with the pooling after it); 1 halves that.
-        stem_pool: the 3x3 max pooling after the first convolution; without it and with stem stride 1 (8 in all) 28
-            and 32 px images keep feature maps of 4x4, which the sizes of OMCBIR's tables fit.
+        groups: groups of the 1x1 convolutions; table 1 gives the channels for each number.
+        width: the paper's scale factor s of all channels; they are rounded up to a multiple of the groups.
+        stem_stride: 2 in the paper (total stride 32 with the pooling after it); 1 halves the total stride.
+        stem_pool: the 3x3 max pooling after the first convolution; without it and with stem stride 1 (total stride 8),
+            28 and 32 px images have final feature maps of 4x4, which agrees with the sizes in OMCBIR's tables.
     """
 
     groups: Literal[1, 2, 3, 4, 8] = 3

@@ -18,9 +18,9 @@ _WIDTHS = {0.5: "x0_5", 1.0: "x1_0", 1.5: "x1_5", 2.0: "x2_0"}
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleNetV2(Architecture):
-    """The embedding is 1024-d, 2048-d at width 2.0.
+    """ShuffleNetV2; the embedding is 1024-d, or 2048-d at width 2.0.
 
-    The stride is 32 in all: stem 2, max pooling 2. OMCBIR's 47.25 MFLOPs of a 32 px image belong to a variant with
+    The total stride is 32: stem 2, max pooling 2. OMCBIR's 47.25 MFLOPs of a 32 px image belong to a variant with
     stem stride 1 and no pooling.
 
     Attributes:
@@ -41,7 +41,7 @@ class ShuffleNetV2(Architecture):
 
 
 class _Unit(nn.Module):
-    """torchvision's unit (figure 3c and 3d), with its split and shuffle as layers, which pruning can restate."""
+    """torchvision's unit (figure 3c and 3d) with split and shuffle as layers, which pruning can adapt."""
 
     def __init__(self, unit: Any) -> None:
         super().__init__()

@@ -19,11 +19,11 @@ from compress.system.torchvision import import_torchvision
 
 @dataclass(frozen=True, kw_only=True)
 class Timm(Architecture):
-    """The embedding is the mean of timm's ``forward_features``: what a network computes after its pooling is left out.
+    """Embeds images by the mean of timm's ``forward_features``; layers after the network's pooling are left out.
 
     Attributes:
         backbone: its name in ``timm.list_models()``, with or without the tag of a pretrained version.
-        pretrained: fetch the weights that timm names for it (once; they stay in the cache of Hugging Face).
+        pretrained: use the weights that timm names for it, downloaded once to the cache of Hugging Face.
         weights: a state dict of that network to start from instead, .safetensors or .pth; its classifier is not read.
     """
 
@@ -59,7 +59,7 @@ class Timm(Architecture):
             raise BadInput(f"timm.pretrained: timm has no weights for '{self.backbone}'; set timm.weights, or train it")
         try:
             return timm.create_model(self.backbone, pretrained=self.pretrained, num_classes=0)
-        except Exception as error:  # of whichever library fetches
+        except Exception as error:  # of any library that downloads
             if not self.pretrained:
                 raise
             reason = str(error).strip().partition("\n")[0]
@@ -70,7 +70,7 @@ class Timm(Architecture):
 
 
 def _timm(name: str) -> Any:
-    """The library, if it knows this network."""
+    """Import timm and check that it has this network."""
     import_torchvision()
     try:
         import timm
@@ -95,10 +95,10 @@ class _FeatureMap(nn.Module):
 
 
 def _leave_out_unused(trunk: _FeatureMap, name: str) -> int:
-    """Replace the parts that only follow the feature map; its channels.
+    """Remove the parts after the feature map; returns the number of channels of the map.
 
     Raises:
-        BadInput: torch.fx cannot trace the network, so that it could not be exported, or it gives no feature map.
+        BadInput: torch.fx cannot trace the network, so it could not be exported, or it gives no feature map.
     """
     try:
         graph = fx.Tracer().trace(trunk)
@@ -122,7 +122,7 @@ def _leave_out_unused(trunk: _FeatureMap, name: str) -> int:
 
 
 def _load(model: Any, path: Path) -> None:
-    """Fill the trunk; what the file holds beyond it belongs to the head."""
+    """Load the trunk's weights from a file; further tensors in the file belong to the head and are ignored."""
     if not path.is_file():
         raise BadInput(f"timm.weights: no file at {path.resolve()}")
     try:
@@ -144,7 +144,7 @@ def _load(model: Any, path: Path) -> None:
 
 
 def _separate_activations(module: nn.Module) -> None:
-    """Normalisation and activation, one layer in timm, become two, which exporters fold and pruning can follow."""
+    """Split timm's layers of normalisation and activation in two, so that exporters can fold and pruning can follow."""
     from timm.layers.norm_act import BatchNormAct2d
 
     for name, child in module.named_children():

@@ -7,7 +7,7 @@ from torch import nn
 
 
 class ChannelShuffle(nn.Module):
-    """Mix the channels of ``groups`` groups (ShuffleNet, Zhang et al. 2018, figure 1c).
+    """Mixes the channels of ``groups`` groups (ShuffleNet, Zhang et al. 2018, figure 1c).
 
     [g x n channels] is read as a g x n table, transposed and flattened: output channel ``j * g + i`` is input channel
     ``i * n + j``.
@@ -19,8 +19,8 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
-            # The same permutation, last axis: gradients stay channels-last, and batch normalisation's backward pass
-            # keeps its fast path (2.5 times the training throughput of ALNet on a CPU).
+            # The same permutation on the last axis: gradients stay channels-last, so that batch normalisation's
+            # backward pass uses its fast path (2.5 times the training throughput of ALNet on a CPU).
             return self._shuffle(x.permute(0, 2, 3, 1), axis=3).permute(0, 3, 1, 2)
         return self._shuffle(x, axis=1)
 
@@ -30,7 +30,7 @@ class ChannelShuffle(nn.Module):
 
 
 class ChannelPermutation(nn.Module):
-    """What a channel shuffle becomes when some of its channels are gone: output channel ``i`` is input ``index[i]``.
+    """Replaces a channel shuffle after some of its channels were pruned: output channel ``i`` is input ``index[i]``.
 
     ``index``, int64 [channels], is stored with the weights.
     """
@@ -46,7 +46,7 @@ class ChannelPermutation(nn.Module):
 
 
 class ChannelSplit(nn.Module):
-    """Part the channels in two: the first ``first``, and the others."""
+    """Splits the channels in two parts: the first ``first``, and the others."""
 
     def __init__(self, first: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def conv_bn(
     groups: int = 1,
     activation: type[nn.Module] | None = nn.ReLU6,
 ) -> nn.Sequential:
-    """Bias-free convolution, padded by half the kernel unless told, batch normalisation and activation."""
+    """Build a bias-free convolution (padded by half the kernel by default), batch normalisation and activation."""
     padding = kernel // 2 if padding is None else padding
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False),
@@ -76,7 +76,7 @@ def conv_bn(
 
 
 def initialize(network: nn.Module) -> None:
-    """He initialisation of every convolution, by its outputs; other layers keep PyTorch's."""
+    """Initialise every convolution by He's method (fan-out); other layers keep PyTorch's initialisation."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -7,7 +7,7 @@ from torch import nn
 
 
 class ChannelAttention(nn.Module):
-    """Eq. 2: sigmoid(MLP(avgpool) + MLP(maxpool)), one bias-free two-layer MLP for both."""
+    """Weights the channels by eq. 2: sigmoid(MLP(avgpool) + MLP(maxpool)), with one bias-free two-layer MLP."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -21,11 +21,11 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Eq. 3: sigmoid of a bias-free 7x7 convolution over the channel mean and maximum.
+    """Weights the positions by eq. 3: sigmoid of a bias-free 7x7 convolution over the channel mean and maximum.
 
     Attributes:
-        floor: the maximum is never below zero. Set by pruning: the channels it removed were zero, and where all others
-            are negative, zero was the maximum.
+        floor: whether the maximum is at least zero. Set by pruning: the removed channels were zero, so zero was the
+            maximum wherever all other channels are negative.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,11 @@ class SpatialAttention(nn.Module):
 
 
 class CBAM(nn.Sequential):
-    """Attributes: reduction: channels per hidden unit of the MLP; at least one unit is kept."""
+    """Channel attention, then spatial attention.
+
+    Attributes:
+        reduction: channels per hidden unit of the MLP, which has at least one unit.
+    """
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__(ChannelAttention(channels, max(1, channels // reduction)), SpatialAttention())

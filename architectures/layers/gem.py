@@ -6,15 +6,15 @@ import torch
 from torch import nn
 
 _SMALLEST = 1e-4
-"""A channel whose maximum is less counts as less than it is. Above the least normal half-precision number, 6.1e-5."""
+"""Channels with a smaller maximum are underestimated. It is above the smallest normal half-precision number, 6.1e-5."""
 
 
 class GeneralizedMean(nn.Module):
-    """[N, C, h, w] -> (mean over positions of x^p)^(1/p), [N, C, 1, 1]; what is negative counts as 0.
+    """Pools [N, C, h, w] to (mean over positions of x^p)^(1/p), [N, C, 1, 1]; negative values count as 0.
 
-    p = 1 is the mean of the positions and p = infinity their maximum. Computed relative to each channel's maximum,
-    which is the same number, but no power leaves [0, 1]: half precision neither overflows nor divides by zero, whatever
-    p was learnt.
+    p = 1 is the mean of the positions and p = infinity their maximum. It is computed relative to each channel's
+    maximum. The result is the same, but all powers are in [0, 1], so that half precision neither overflows nor divides
+    by zero for any learnt p.
 
     Attributes:
         p: the exponent, float32 [1], learnt; less than 1 counts as 1.
@@ -29,5 +29,5 @@ class GeneralizedMean(nn.Module):
         x = x.relu()
         largest = x.amax((2, 3), keepdim=True)
         mean = (x / largest.clamp(min=_SMALLEST)).pow(p).mean((2, 3), keepdim=True)
-        # A power below 1 has no gradient at 0, where a channel is dead.
+        # A power below 1 has no finite gradient at 0, the value of a dead channel.
         return largest * mean.clamp(min=_SMALLEST).pow(1 / p)

@@ -1,4 +1,4 @@
-"""One fixed +-1 code a class, far from every other (Hoe et al., NeurIPS 2021, arXiv:2109.14449, section 3.2)."""
+"""One fixed +-1 code per class, far from all others (Hoe et al., NeurIPS 2021, arXiv:2109.14449, section 3.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DRAWS = 30
 
 
 class TargetCodes(nn.Module):
-    """Classifier without parameters: activations [N, K] in [0, 1] -> cosines [N, classes] in [-1, 1].
+    """A classifier without parameters: activations [N, K] in [0, 1] -> cosines [N, classes] in [-1, 1].
 
     Attributes:
         codes: float32 [classes, K] of -1 and 1, stored with the weights.
@@ -30,14 +30,15 @@ class TargetCodes(nn.Module):
 
 
 def target_codes(bits: int, num_classes: int) -> torch.Tensor:
-    """float32 [num_classes, bits] of -1 and 1; the same codes every time.
+    """Make the codes of all classes: float32 [num_classes, bits] of -1 and 1; the same codes every time.
 
-    Rows of a Hadamard matrix, which are orthogonal, where ``bits`` is a power of two and there are as many rows;
-    otherwise bits drawn evenly (the paper's Bernoulli codes), of 30 draws the one whose nearest two codes are farthest
-    apart. Each Hadamard row is negated or not by chance: the first column would be the same bit in every class.
+    If ``bits`` is a power of two and at least the number of classes, the codes are rows of a Hadamard matrix, which are
+    orthogonal. Otherwise bits are drawn evenly (the paper's Bernoulli codes) 30 times, and the draw whose nearest two
+    codes are farthest apart is used. Hadamard rows are negated at random, because otherwise the first bit would be the
+    same in every class.
 
     Raises:
-        BadInput: two classes would get the same code.
+        BadInput: there are too few bits for different codes.
     """
     generator = torch.Generator().manual_seed(_SEED)
     if bits & (bits - 1) == 0 and num_classes <= bits:
@@ -51,13 +52,13 @@ def target_codes(bits: int, num_classes: int) -> torch.Tensor:
 
 
 def least_distance(codes: torch.Tensor) -> int:
-    """Bits between the two nearest of codes [n, K] of -1 and 1."""
+    """The number of bits by which the two nearest of codes [n, K] of -1 and 1 differ."""
     products = codes @ codes.T - 2 * codes.shape[1] * torch.eye(len(codes))
     return int(codes.shape[1] - products.max()) // 2
 
 
 def _hadamard(size: int) -> torch.Tensor:
-    """Sylvester's matrix: H(2n) = [[H(n), H(n)], [H(n), -H(n)]]; ``size`` is a power of two."""
+    """Build Sylvester's matrix: H(2n) = [[H(n), H(n)], [H(n), -H(n)]]; ``size`` is a power of two."""
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
         matrix = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), matrix)
