@@ -46,31 +46,32 @@ def export_model(
     plan: Mapping[str, str] | None = None,
     timer: Timer | None = None,
 ) -> Path:
-    """Write ``model`` as an artifact that takes uint8 RGB and gives ``embedding``; the suffix names the format.
+    """Write ``model`` as an artifact that takes uint8 RGB and gives ``embedding``; the suffix selects the format.
 
-    The model itself stays as it is; its copy goes without a classifier where its class has a method ``embed``.
+    The model itself is not changed. If its class has a method ``embed``, the classifier is left out of the artifact.
 
     Args:
         model: takes normalised float32 [N, 3, H, W]; its forward, or its method ``embed``, gives [N, D].
         path: .pt, .ptl, .onnx, .tflite or .mlpackage; missing folders are created, an older artifact is replaced.
         input_size: height and width in pixels, or one number for both.
-        precision: one that the format has.
-        mean, std: per RGB channel, for values in [0, 1]; they move into the artifact.
-        calibration: uint8 images [N, H, W, 3], a few hundred of those trained on, for precisions that need activation
-            ranges (w8a8); no other takes them.
-        distance: cosine adds an L2 normalisation of the output; hamming says that it is K activations in [0, 1], local
-            that it is packed local features.
-        metadata: flat JSON values to write into the file beside, or instead of, those about input and output.
-        optimize: ``speed`` lets rewrites add weights, ``size`` does not, ``none`` converts the network as it is;
-            ``measured`` keeps the forms that ``timer`` finds fastest.
-        max_bytes: what the file may take, for ``speed`` and ``measured``.
-        plan: an artifact's ``plan`` in a bundle.json: the same forms again, without measuring.
+        precision: one of the format's precisions.
+        mean, std: per RGB channel, for values in [0, 1]; the normalisation becomes part of the artifact.
+        calibration: uint8 images [N, H, W, 3], a few hundred training images, for precisions that need activation
+            ranges (w8a8); must not be given for others.
+        distance: cosine adds an L2 normalisation of the output; hamming declares K activations in [0, 1] as output,
+            local declares packed local features.
+        metadata: flat JSON values to write into the file, in addition to those about input and output or replacing
+            them.
+        optimize: ``speed`` lets rewrites add weights, ``size`` does not, ``none`` converts the network unchanged;
+            ``measured`` uses the variants that ``timer`` finds fastest.
+        max_bytes: largest size of the file, for ``speed`` and ``measured``.
+        plan: an artifact's ``plan`` in a bundle.json, to use the same variants again without measuring.
         timer: ``validators.timing.timer(format)``, for ``measured``.
 
     Raises:
-        BadInput: unknown suffix, precision or distance, calibration missing or where none is used, a size or
-            normalisation out of range, a model that cannot be traced, a limit in bytes that cannot be kept, or a plan
-            that belongs to another network.
+        BadInput: unknown suffix, precision or distance, missing or unneeded calibration, a size or normalisation out of
+            range, a model that cannot be traced, a limit in bytes that cannot be kept, or a plan that belongs to
+            another network.
         MissingTool: the converter is not installed.
     """
     path = Path(path)
@@ -102,10 +103,10 @@ def export_model(
 
 
 def find_exporter(suffix: str) -> type[Exporter]:
-    """The exporter that writes files of this suffix, which starts with a dot.
+    """Find the exporter that writes files with this suffix, which starts with a dot.
 
     Raises:
-        BadInput: there is none; the message lists the suffixes there are.
+        BadInput: there is none; the message lists the known suffixes.
     """
     exporters = (plugins.find(Exporter, name) for name in plugins.names(Exporter))
     found = {exporter.suffix: exporter for exporter in exporters}
@@ -115,7 +116,7 @@ def find_exporter(suffix: str) -> type[Exporter]:
 
 
 def require_converter(exporter: Exporter) -> None:
-    """Raises MissingTool, with what to install, when a library that the conversion needs is not there."""
+    """Raises MissingTool, with the command to install it, if a library that the conversion needs is missing."""
     missing = [tool for tool in exporter.requires if environment.version(tool) is None]
     if missing:
         raise MissingTool(
@@ -125,10 +126,10 @@ def require_converter(exporter: Exporter) -> None:
 
 
 def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | None = None) -> DeployGraph:
-    """The graph of a trained model that every exporter writes, with its metadata.
+    """Make the graph of a trained model that every exporter writes, with its metadata.
 
     Args:
-        calibration: uint8 [N, H, W, 3], for a precision that is one of its exporter's ``calibrated``.
+        calibration: uint8 [N, H, W, 3], for a precision in its exporter's ``calibrated``.
     """
     from exporters import _deploy
 
@@ -136,10 +137,10 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
 
 
 def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None = None) -> Exporter:
-    """The exporter with the plan that its ``optimize: measured`` or ``max_bytes`` asks for; else itself.
+    """Add the plan to an exporter that needs one (``optimize: measured`` or ``max_bytes``); others are not changed.
 
     Raises:
-        BadInput: ``max_bytes`` is less than the smallest file takes, or ``measured`` was given no timer.
+        BadInput: ``max_bytes`` is less than the smallest file, or ``measured`` was given no timer.
         CompressError: as ``timer``.
     """
     from exporters import _plan
@@ -156,7 +157,7 @@ def _exporter(path: Path, precision: str, **options: Any) -> Exporter:
         raise BadInput(f"optimize: '{optimize}' is not one of {', '.join(get_args(Optimize))}")
     precisions = get_args(get_type_hints(exporter)["precision"])
     if precision not in precisions:
-        raise BadInput(f"precision: '{precision}' is none of {exporter.format}'s ({', '.join(precisions)})")
+        raise BadInput(f"precision: '{precision}' is not supported by {exporter.format} ({', '.join(precisions)})")
     return exporter(precision=precision, **options)
 
 

@@ -109,7 +109,7 @@ def choose_share(
     if not 0 <= ratio < 1 or (start is found and ratio * total > most):
         raise BadInput(
             f"ratio: {ratio} would leave a layer or one of its groups without channels; at most "
-            f"{most / max(total, 1):.3f} of the {total} prunable channels can go"
+            f"{most / max(total, 1):.3f} of the {total} prunable channels can be removed"
         )
     if scope == "layer":
         return chosen + [
@@ -181,13 +181,13 @@ def _overridden(found: Prunable, per_layer: Mapping[str, float], start: Prunable
             raise BadInput(f"per_layer: '{name}' is not a layer with channels to remove{near} ({_some(homes)})")
         layer = found.layers[homes[name]]
         if layer.name in taken:
-            raise BadInput(f"per_layer: the channels of '{name}' go together with another layer named here; name one")
+            raise BadInput(f"per_layer: '{name}' is removed together with another layer named here; name one")
         width, bundles = len(layer.classes), found.bundles[layer.name]
         most = sum(len(b.classes) for b in bundles)
         if not 0 <= share < 1 or (start is found and share * width > most):
             raise BadInput(
                 f"per_layer: {share} of the {width} channels of '{name}' would leave it or one of its groups empty; "
-                f"at most {most / width:.3f} can go"
+                f"at most {most / width:.3f} can be removed"
             )
         taken[layer.name] = choose_layer(found, layer.name, share, start)
     return [b for bundles in taken.values() for b in bundles], [n for n in found.layers if n not in taken]

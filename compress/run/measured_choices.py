@@ -52,7 +52,7 @@ def measured_export(work: Workspace, exporter: Exporter, graph: DeployGraph, nam
     from exporters import planned
 
     def plan(scratch: Path) -> Any:
-        say(f"export: chooses the forms of {name}")
+        say(f"export: chooses the variants of {name}")
         return planned(exporter, graph, _timer(exporter) if _measures(exporter) else None).plan
 
     if exporter.plan is not None or not (_measures(exporter) or exporter.max_bytes is not None):

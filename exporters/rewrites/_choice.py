@@ -1,4 +1,4 @@
-"""Places that can be written in several forms, and the choice among them under a limit in bytes."""
+"""Locations that can be written in several variants, and the choice among these under a limit in bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from compress.contracts import BadInput
 
 @dataclass(frozen=True)
 class Form:
-    """One way to write a place.
+    """One variant of a location.
 
     Attributes:
-        name: what is recorded.
+        name: the name that plans record.
         cost: estimated time, in the unit of ``Costs``.
-        added: bytes of weights that it adds to those now; below zero when it removes some.
-        apply: changes the network; forms of different places can be applied in any order.
+        added: bytes of weights that it adds; below zero if it removes some.
+        apply: changes the network; variants of different locations can be applied in any order.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Form:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a network may be written differently.
+    """A location at which a network can be written differently.
 
     Attributes:
         name: unique in the network.
-        forms: one of them adds no weights.
-        nodes: what some form changes, and all between.
+        forms: its variants; at least one adds no weights.
+        nodes: the nodes that any variant changes, and all nodes between them.
     """
 
     name: str
@@ -45,28 +45,28 @@ class Place:
 
 class Rewrite(Protocol):
     def places(self, network: fx.GraphModule) -> list[Place]:
-        """Where it applies. Nodes carry the shapes of a batch of one, as ``_graph.shape`` reads them."""
+        """Find the locations where it applies. Nodes carry the shapes of a batch of one, see ``_graph.shape``."""
         ...
 
 
 Price = Callable[[fx.GraphModule, Sequence[Rewrite], Sequence[Place]], list[Place]]
-"""The same places with other costs."""
+"""Gives the same locations with other costs."""
 
 
 def unchanged() -> None:
-    """What applying the form that a place already has does."""
+    """Do nothing: applies the variant that a location already has."""
 
 
 def weight_bytes(network: fx.GraphModule) -> int:
-    """Of all parameters and buffers, each counted once."""
+    """The bytes of all parameters and buffers, each counted once."""
     return sum(value.numel() * value.element_size() for value in network.state_dict(keep_vars=True).values())
 
 
 class Cheapest:
-    """Chooses by cost, under a limit in bytes for all phases together."""
+    """Chooses the variants of lowest cost, under a limit in bytes for all phases together."""
 
     def __init__(self, growth: int | None = None, price: Price | None = None) -> None:
-        """``growth``: bytes that the weights may grow by, None for any; ``price`` replaces the estimated costs."""
+        """``growth``: bytes by which the weights may grow, None for no limit; ``price`` replaces estimated costs."""
         self.left, self.price = growth, price
 
     def __call__(self, network: fx.GraphModule, rewrites: Sequence[Rewrite], places: Sequence[Place]) -> list[Form]:
@@ -77,7 +77,7 @@ class Cheapest:
 
 
 class Recorded:
-    """Chooses what a plan says: place -> form."""
+    """Chooses the variants that a plan records: location -> variant."""
 
     def __init__(self, plan: Mapping[str, str]) -> None:
         self.plan, self.met = plan, set[str]()
@@ -92,21 +92,21 @@ class Recorded:
                 return form
         forms = ", ".join(form.name for form in place.forms)
         raise BadInput(
-            f"plan: made for another network or version: it has {self.plan.get(place.name)!r} for the place "
-            f"'{place.name}' (forms: {forms}); remove it"
+            f"plan: made for another network or version: it has {self.plan.get(place.name)!r} for the location "
+            f"'{place.name}' (variants: {forms}); remove it"
         )
 
     def check(self) -> None:
-        """Raises BadInput for a plan that has places which the network lacks."""
+        """Raises BadInput if the plan has locations that the network lacks."""
         for name in self.plan:
             if name not in self.met:
-                raise BadInput(f"plan: made for another network or version: there is no place '{name}'; remove it")
+                raise BadInput(f"plan: made for another network or version: there is no location '{name}'; remove it")
 
 
 def choose(places: Sequence[Place], free: int | None) -> list[Form]:
-    """The cheapest form of each place; where they add more than ``free`` bytes, those that gain least per byte go.
+    """Choose the cheapest variants; if they add more than ``free`` bytes, undo those that gain least per byte.
 
-    Greedy: from the cheapest forms of all, the step that loses least time per byte saved is taken until the rest fits.
+    Greedy: starting from the cheapest variants, the change that loses least time per byte saved is made until they fit.
     """
     chosen = [min(place.forms, key=lambda form: (form.cost, form.added)) for place in places]
     while free is not None and sum(form.added for form in chosen) > free:

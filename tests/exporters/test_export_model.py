@@ -45,9 +45,9 @@ class _Branching(nn.Module):
     [
         ("m.pth", {}, r"m\.pth: '\.pth' is not the suffix of a format \(\.mlpackage, \.onnx, \.pt, \.ptl, \.tflite\)"),
         ("m", {}, r"m: '' is not the suffix"),
-        ("m.pt", {"precision": "fp16"}, r"precision: 'fp16' is none of torchscript's \(fp32, w8\)"),
-        ("m.mlpackage", {"precision": "w8a8"}, r"'w8a8' is none of coreml's \(fp32, fp16, w8, p8, p6, p4, w4\)"),
-        ("m.tflite", {"precision": "int8"}, r"'int8' is none of tflite's \(fp32, fp16, w8, w8a32, w8a8\)"),
+        ("m.pt", {"precision": "fp16"}, r"precision: 'fp16' is not supported by torchscript \(fp32, w8\)"),
+        ("m.mlpackage", {"precision": "w8a8"}, r"'w8a8' is not supported by coreml \(fp32, fp16, w8, p8, p6, p4, w4\)"),
+        ("m.tflite", {"precision": "int8"}, r"'int8' is not supported by tflite \(fp32, fp16, w8, w8a32, w8a8\)"),
         (
             "m.tflite",
             {"precision": "w8a8"},

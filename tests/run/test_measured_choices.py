@@ -53,7 +53,7 @@ def test_a_resumed_run_and_the_bundles_recipe(
     manifest = run(load_recipe(recipe), tmp_path / "first")
     assert manifest is not None
     said = capfd.readouterr().err
-    assert "measures latency on the runtime of torchscript" in said and "chooses the forms of fast.fp32.pt" in said
+    assert "measures latency on the runtime of torchscript" in said and "chooses the variants of fast.fp32.pt" in said
     (artifact,) = manifest.artifacts
     assert artifact.plan is not None
     assert any(place.startswith("shuffle:") for place in artifact.plan)
@@ -69,7 +69,7 @@ def test_a_resumed_run_and_the_bundles_recipe(
         again = run(load_recipe(source), tmp_path / folder)
         assert again is not None and again.recipe_sha256 == manifest.recipe_sha256
         said = capfd.readouterr().err
-        assert "measures latency" not in said and "chooses the forms" not in said
+        assert "measures latency" not in said and "chooses the variants" not in said
         for name in ("artifacts/fast.fp32.pt", "checkpoints/1-prune.safetensors", "recipe.yaml", "metrics.jsonl"):
             assert artifact_sha256(tmp_path / folder / name) == artifact_sha256(tmp_path / "first" / name)
 
