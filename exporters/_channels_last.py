@@ -1,4 +1,4 @@
-"""The deployed graph with TFLite's order of axes."""
+"""Wrap the deployed graph to take images in TFLite's order of axes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class ChannelsLast(nn.Module):
-    """forward(image uint8 [N, H, W, 3]) -> {"embedding": float32 [N, D]}; the names become the signature's."""
+    """forward(image uint8 [N, H, W, 3]) -> {"embedding": float32 [N, D]}; the signature has these names."""
 
     def __init__(self, deployed: nn.Module) -> None:
         super().__init__()

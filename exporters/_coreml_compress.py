@@ -17,17 +17,17 @@ _BLOCK = 32
 def add_compression(
     passes: ct.PassPipeline, precision: str, program: torch.export.ExportedProgram, spared: int
 ) -> frozenset[str]:
-    """Append to ``passes`` the one that stores weights as ``precision`` says: w8, p8, p6, p4 or w4.
+    """Append to ``passes`` the pass that stores weights in the precision: w8, p8, p6, p4 or w4.
 
-    Run inside the conversion: applied to a finished model, coremltools converts it a second time with its default
-    passes, of which one changes the normalisation (see CoreML).
+    The pass runs inside the conversion. If it were applied to a finished model, coremltools would convert it again with
+    its default passes, of which one changes the normalisation (see CoreML).
 
     Args:
-        program: what will be converted.
-        spared: weights of at most so many values stay in half precision.
+        program: the program that will be converted.
+        spared: weights of at most this many values stay in half precision.
 
     Returns:
-        Names of larger weights that stay in half precision none the less.
+        Names of larger weights that also stay in half precision.
     """
     config: Any
     own: dict[str, Any] = {}
@@ -51,9 +51,9 @@ def _int4(block: int) -> cto.OpLinearQuantizerConfig:
 
 
 def _blocks(program: torch.export.ExportedProgram) -> dict[str, int]:
-    """The largest divisor of the input channels up to 32, by the name that weights get in half precision.
+    """Find block sizes: name that weights get in half precision -> largest divisor of the input channels up to 32.
 
-    With a block that does not divide them, as in most grouped convolutions, coremltools leaves weights as they are.
+    If the block does not divide the input channels, as in most grouped convolutions, coremltools does not compress.
     """
     return {
         name: max(block for block in range(1, _BLOCK + 1) if weights.shape[1] % block == 0)
@@ -63,9 +63,10 @@ def _blocks(program: torch.export.ExportedProgram) -> dict[str, int]:
 
 
 def _mostly_zero(program: torch.export.ExportedProgram, spared: int) -> list[str]:
-    """Names of weights that are many for the zeros alone which a rewrite wrote between the groups of a small layer.
+    """Names of weights that are large only because a rewrite wrote zeros between the groups of a small layer.
 
-    Rounding the early layers' few weights moves ALNet's embeddings more than that of all others together.
+    They stay in half precision: rounding the few weights of early layers changes ALNet's embeddings more than rounding
+    all others together.
     """
     return [
         name

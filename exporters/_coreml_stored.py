@@ -1,4 +1,4 @@
-"""The types in the program of an .mlpackage."""
+"""Read the types in the program of an .mlpackage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WEIGHTED = frozenset({"conv", "linear", "matmul"})
 
 
 def stored(package: Path) -> list[Weighted]:
-    """Every convolution and fully connected layer with constant weights, in the order of execution."""
+    """List every convolution and fully connected layer with constant weights, in the order of execution."""
     program = ct.utils.load_spec(str(package)).mlProgram
     (block,) = program.functions["main"].block_specializations.values()
     made_by = {output.name: operation for operation in block.operations for output in operation.outputs}

@@ -1,4 +1,4 @@
-"""The deployed graph every format gets: uint8 RGB -> normalise -> network -> (L2) -> embedding."""
+"""Make the graph that every format gets: uint8 RGB -> normalise -> network -> (L2) -> embedding."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from exporters.rewrites.tile_convolution import TileConvolution
 class Deployed(nn.Module):
     """forward(image uint8 [N, 3, H, W], or float32 holding 0-255) -> embedding float32 [N, D].
 
-    Holds a copy of the network without its classifier: its method ``embed`` where the class has one, else ``forward``.
+    Holds a copy of the network without its classifier: its method ``embed`` if there is one, otherwise ``forward``.
     Normalisation is one multiplication and one addition, x / (255 std) - mean / std, so that it means the same in
     every format.
     """
@@ -41,7 +41,7 @@ class Deployed(nn.Module):
     shift: torch.Tensor
 
     def __init__(self, network: nn.Module, preprocess: Preprocess, distance: Distance) -> None:
-        """Raises BadInput when ``network`` cannot be traced."""
+        """Raises BadInput if ``network`` cannot be traced."""
         super().__init__()
         # A method, not a submodule: a layer called `embed` is part of the network.
         method = "embed" if callable(getattr(type(network), "embed", None)) else "forward"
@@ -59,7 +59,7 @@ class Deployed(nn.Module):
 
 
 def embedding_dim(deployed: Deployed, size: tuple[int, int]) -> int:
-    """D, found by running one black image.
+    """Find D by running one black image.
 
     Raises:
         BadInput: the network does not take images of this size, or does not give one vector per image.
@@ -79,7 +79,7 @@ def embedding_dim(deployed: Deployed, size: tuple[int, int]) -> int:
 def describe(
     *, name: str, license: str, architecture: str, preprocess: Preprocess, embedding: EmbeddingSpec
 ) -> dict[str, Any]:
-    """The flat JSON object written into artifacts: enough to feed a photograph and to compare two outputs."""
+    """The flat JSON object written into artifacts: how to prepare a photograph and how to compare two outputs."""
     height, width = preprocess.size
     return {
         "name": name,
@@ -102,12 +102,12 @@ def describe(
 
 
 def as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """For formats whose metadata are strings: sorted by key, other values than strings as JSON."""
+    """Convert metadata for formats that store strings: sorted by key, other values than strings as JSON."""
     return {key: v if isinstance(v, str) else json.dumps(v) for key, v in sorted(metadata.items())}
 
 
 def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | None) -> DeployGraph:
-    """The graph of a trained model, with its metadata."""
+    """Make the graph of a trained model, with its metadata."""
     metadata = describe(
         name=name,
         license=license,
@@ -121,12 +121,12 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
 
 
 def optimized(graph: DeployGraph, exporter: FileExporter) -> DeployGraph:
-    """The graph as the runtime of the exporter's files runs it fast; what it computes stays, to float rounding.
+    """Rewrite the graph to run fast on the runtime of the exporter's files; outputs change by float rounding only.
 
-    The metadata's ``rewrites`` tell which form each changed place was given.
+    The metadata's ``rewrites`` list the variant chosen at each changed location.
 
     Raises:
-        BadInput: a plan that belongs to another network, or none where ``_plan.planned`` must make one before.
+        BadInput: the plan belongs to another network, or is missing because ``_plan.planned`` was not called before.
     """
     if exporter.optimize == "none":
         return graph
@@ -143,12 +143,12 @@ def optimized(graph: DeployGraph, exporter: FileExporter) -> DeployGraph:
 
 
 def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.GraphModule, dict[str, Form]]:
-    """A rewritten copy of the graph's network, and the form of each place."""
+    """Rewrite a copy of the graph's network; also returns the variant at each location."""
     network = fx.GraphModule(graph.module, fx.Tracer().trace(graph.module), "Deployed")
     phases = (
         (FoldNormalisation(estimates), ShareLayer()),
         (PlaceShuffle(estimates), TileConvolution(estimates)),
-        # Groups of the convolutions that no shuffle has made dense.
+        # Only the groups of convolutions that no shuffle has made dense.
         (MergeGroups(estimates), ReduceChannels(estimates)),
         (ActivateInPlace(estimates),),
     )

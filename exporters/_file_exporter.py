@@ -1,4 +1,4 @@
-"""The one way in which every format writes its files: rewrite, convert, read back what is stored, publish."""
+"""The steps by which every format writes its files: rewrite, convert, read back the stored types, publish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporters._stored import Kind, Weighted, require, summary
 
 @dataclass(frozen=True)
 class Inspected:
-    """What a written file says about itself.
+    """What was read back from a written file.
 
     Attributes:
         weighted: every operation with constant weights, in the order of execution.
@@ -28,13 +28,13 @@ class Inspected:
 
 @dataclass(frozen=True, kw_only=True)
 class FileExporter(Exporter):
-    """A format that only has to say how it converts a graph and how it reads a file back.
+    """Base class of formats; a subclass converts a graph and reads a file back.
 
-    No file appears before its stored types were compared with its precision, whatever the format.
+    In every format, a file is only published after its stored types were compared with its precision.
 
     Class attributes:
         stored: by precision, the types of every operation with weights.
-        runtime_costs: what operations cost on the runtime that the files are for.
+        runtime_costs: costs of operations on the runtime that the files are for.
     """
 
     stored: ClassVar[Mapping[str, Kind]]
@@ -42,18 +42,18 @@ class FileExporter(Exporter):
 
     @property
     def costs(self) -> Costs:
-        """Those by which the rewrites choose."""
-        if self.precision in self.calibrated:  # operations that replace others would round once more
+        """The costs by which the rewrites choose."""
+        if self.precision in self.calibrated:  # replacement operations would add a rounding
             return replace(self.runtime_costs, reductions=False)
         return self.runtime_costs
 
     @property
     def spared(self) -> int:
-        """Weights of at most so many values may have any type."""
+        """Weights of at most this many values may have any type."""
         return 0
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
-        """Convert the graph as it is, and write it to ``path``, where nothing is yet.
+        """Convert the graph unchanged, and write it to ``path``, which does not exist yet.
 
         Returns:
             Names of weights that need not have the precision's type.
@@ -79,5 +79,5 @@ class FileExporter(Exporter):
 
 
 def _has_weights(graph: DeployGraph) -> bool:
-    """False for networks that only pool, whose files have no types to compare."""
+    """Whether the network has weights; files of networks that only pool have no types to compare."""
     return any(parameter.ndim > 1 for parameter in graph.module.parameters())

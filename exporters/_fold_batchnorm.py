@@ -1,7 +1,7 @@
-"""Fold batch normalisation into the convolution before it, exactly (Jacob et al., CVPR 2018, section 3.2).
+"""Fold batch normalisation exactly into the convolution before it (Jacob et al., CVPR 2018, section 3.2).
 
-In evaluation mode BN(conv(x)) is a convolution again, with weights scaled by gamma / sqrt(var + eps). Done in eager
-and before tracing: converters that see a separate batch normalisation have been wrong about it (pytorch#76807).
+In evaluation mode BN(conv(x)) is a convolution, with weights scaled by gamma / sqrt(var + eps). It is folded in eager
+mode before tracing, because converters have converted separate batch normalisations wrongly (pytorch#76807).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from compress.contracts import BadInput
 
 
 def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModule:
-    """A float32 copy of ``network`` on the CPU in eval mode whose forward is ``method``, batch normalisation folded.
+    """Copy ``network`` to the CPU in float32 and eval mode, with ``method`` as forward and batch normalisation folded.
 
-    Folded is every BatchNorm2d that reads a Conv2d, of any grouping, which nothing else reads, in any of its calls. One
-    that stands elsewhere stays as it is, and so does anything with hooks or of a derived class, which may compute
+    A BatchNorm2d is folded if it reads a Conv2d, of any grouping, whose output nothing else reads, in all of its calls.
+    Other batch normalisations are not changed, nor are modules with hooks or of a derived class, which may compute
     something else.
     Submodules that ``method`` does not use are dropped.
 
@@ -30,7 +30,7 @@ def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModul
         norm = _called(traced, node)
         if norm is None or not _is_plain(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
-        if not node.all_input_nodes:  # erased, with another call
+        if not node.all_input_nodes:  # erased together with another call
             continue
         source = node.all_input_nodes[0]
         conv = _called(traced, source)
@@ -38,7 +38,7 @@ def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModul
             continue
         sources = [each for each in traced.graph.nodes if each.op == "call_module" and each.target == source.target]
         readers = [reader for each in sources for reader in each.users]
-        # Several calls, as of an image pyramid's scales, are folded together, each being read by this one alone.
+        # Several calls, e.g. for the scales of an image pyramid, are folded together; only this node reads each.
         if len(sources) != _uses(traced, source.target) or any(
             len(each.users) != 1 or next(iter(each.users)).target != node.target for each in sources
         ):
@@ -59,7 +59,7 @@ def _traced(network: nn.Module, method: str) -> fx.GraphModule:
     tracer.traced_func_name = method
     try:
         graph = tracer.trace(network)
-    except Exception as error:  # fx passes on whatever the network's code raises when it meets a symbolic value
+    except Exception as error:  # fx passes on any error that the network's code raises for a symbolic value
         reason = str(error).strip().partition("\n")[0]
         raise BadInput(
             f"{type(network).__name__}: cannot be exported because torch.fx cannot trace its {method} ({reason}); "
@@ -69,7 +69,7 @@ def _traced(network: nn.Module, method: str) -> fx.GraphModule:
 
 
 def _called(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module as it is now: a convolution that was folded once may be followed by another normalisation."""
+    """The module in its current state: a folded convolution may be followed by another normalisation."""
     return traced.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
@@ -78,7 +78,7 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def _uses(traced: fx.GraphModule, target: object) -> int:
-    """How often the graph calls a module or reads its parameters."""
+    """Count how often the graph calls a module or reads its parameters."""
     readers = ("call_module", "get_attr")
     return sum(
         node.op in readers and (node.target == target or str(node.target).startswith(f"{target}."))
@@ -88,7 +88,7 @@ def _uses(traced: fx.GraphModule, target: object) -> int:
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     assert norm.running_mean is not None and norm.running_var is not None
-    # In double precision, so that the only rounding is the one to the stored float32.
+    # In double precision, so that only the final conversion to float32 rounds.
     scale = (norm.running_var.double() + norm.eps).rsqrt() * (norm.weight.double() if norm.affine else 1.0)
     shift = (norm.bias.double() if norm.affine else 0.0) - norm.running_mean.double() * scale
     if conv.bias is not None:

@@ -1,7 +1,7 @@
-"""Which tensors of a converted file hold the values whose ranges were learnt in training, found by the values.
+"""Find the tensors of a converted file that hold the values whose ranges were learnt in training.
 
-Rewrites and converters rename, split and permute, so that no name or shape survives. But they compute the same values,
-in some order, which few images suffice to recognise.
+Rewrites and converters rename, split and permute tensors, so that names and shapes cannot identify them. But the values
+are the same, in some order, and a few images are enough to recognise them.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from compress.model.quantized_values import stored_values, traced
 from exporters._mixed import evenly
 
 PROBES = 4
-"""Calibration images whose values identify a tensor."""
+"""Number of calibration images whose values identify a tensor."""
 
 _QUANTILES = np.linspace(0, 1, 17)
 _SAME = 1e-3
-"""Largest difference between two fingerprints of one value, as a share of its range; rounding makes up to 1e-5."""
+"""Largest difference between two fingerprints of one value, as a share of its range; rounding causes up to 1e-5."""
 
 
 def probes(calibration: np.ndarray) -> np.ndarray:
-    """The images, uint8 [n, H, W, 3], by which tensors are recognised."""
+    """The calibration images, uint8 [n, H, W, 3], by which tensors are recognised."""
     return evenly(calibration, PROBES)
 
 
 def fingerprint(values: np.ndarray) -> np.ndarray:
-    """Of one image's values in any order and shape: how many there are, their quantiles and mean; float64 [19]."""
+    """Summarise one image's values, in any order and shape, by number, quantiles and mean: float64 [19]."""
     flat = np.asarray(values, np.float64).ravel()
     return np.array([flat.size, *np.quantile(flat, _QUANTILES), flat.mean()])
 
 
 def learned_ranges(model: Model, calibration: np.ndarray) -> tuple[LearnedRange, ...]:
-    """The model's ranges with the fingerprints, on ``probes(calibration)``, of the values they were learnt of.
+    """The model's learnt ranges, each with the fingerprint of its value on ``probes(calibration)``.
 
     Raises:
-        CompressError: the ranges are those of another network.
+        CompressError: the ranges belong to another network.
     """
     graph = traced(model.network.eval())
     nodes = {node.name: node for node in stored_values(graph)}
@@ -58,12 +58,12 @@ def learned_ranges(model: Model, calibration: np.ndarray) -> tuple[LearnedRange,
 
 
 def match(learned: Sequence[LearnedRange], tensors: Mapping[str, np.ndarray]) -> dict[str, LearnedRange]:
-    """The learnt range of each tensor that holds one of those values.
+    """Find the learnt range of each tensor that holds one of these values.
 
-    A tensor that is the same everywhere says nothing and gets none.
+    A constant tensor cannot be recognised and gets no range.
 
     Args:
-        tensors: fingerprints float64 [n, 19] by name.
+        tensors: name -> fingerprints, float64 [n, 19].
     """
     found = {}
     for name, own in tensors.items():
@@ -78,15 +78,15 @@ def match(learned: Sequence[LearnedRange], tensors: Mapping[str, np.ndarray]) ->
 def summary(
     learned: Sequence[LearnedRange], matched: Mapping[str, LearnedRange], steps: Mapping[str, float]
 ) -> dict[str, Any]:
-    """For bundle.json: how many learnt ranges the file uses, and the names of the others.
+    """Count the learnt ranges that the file uses, and list the names of the others, for bundle.json.
 
-    A quantizer may give a tensor another range without a word, that of its neighbour for one, so the file is asked.
+    A quantizer may silently give a tensor another range, e.g. that of its neighbour, so the written file is checked.
 
     Args:
-        steps: of the written file's integer activations, by tensor name.
+        steps: tensor name -> quantization step of the written file's integer activations.
 
     Raises:
-        CompressError: it uses none.
+        CompressError: the file uses none of them.
     """
     if not learned:
         return {}
@@ -103,7 +103,7 @@ def summary(
 
 @torch.no_grad()
 def _values(graph: fx.GraphModule, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Every node's output, by name."""
+    """Compute every node's output, by name."""
     interpreter = fx.Interpreter(graph, garbage_collect_values=False)
     interpreter.run(x)
     return {node.name: value for node, value in interpreter.env.items() if isinstance(value, torch.Tensor)}

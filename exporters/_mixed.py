@@ -1,6 +1,6 @@
 """Mixed precision of w8a8 files: kinds of operations without weights that stay in float.
 
-Operations with weights never do: a file some of whose convolutions computed in float would not be w8a8.
+Operations with weights are always quantized: a file with convolutions in float would not be w8a8.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 FloatKind = Literal["sigmoid", "mean", "mul", "add", "concat", "hard_swish"]
 
 TOLERANCE = 0.02
-"""Of ``float_tolerance``, unless given."""
+"""Default of ``float_tolerance``."""
 
 SWEEP_IMAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixedPrecision(FileExporter):
-    """An exporter whose w8a8 files can leave operations without weights in float.
+    """An exporter whose w8a8 files can keep operations without weights in float.
 
-    ONNX is none: its files pair QuantizeLinear and DequantizeLinear around tensors, and an operation that is left out
-    still computes with integers, for ONNX Runtime fuses it with the pairs of its neighbours.
+    ONNX cannot: its files have pairs of QuantizeLinear and DequantizeLinear around tensors, and an operation without
+    pairs still computes with integers, because ONNX Runtime fuses it with the pairs of its neighbours.
 
     Attributes:
-        keep_float: for w8a8, kinds of operations to compute in float; ``auto`` measures, on calibration images, what
-            quantizing each kind alone does to the embeddings, and keeps those whose error is above ``float_tolerance``.
-        float_tolerance: of ``auto``: the root mean square error as a share of the embeddings' spread around their mean.
-            None means 0.02.
+        keep_float: for w8a8, kinds of operations to compute in float; ``auto`` measures, on calibration images, the
+            error of the embeddings from quantizing each kind alone, and keeps the kinds whose error is above
+            ``float_tolerance`` in float.
+        float_tolerance: for ``auto``, the largest root mean square error, as a share of the embeddings' spread around
+            their mean. None means 0.02.
     """
 
     keep_float: Literal["auto", "none"] | tuple[FloatKind, ...] = "none"
@@ -56,12 +57,12 @@ class MixedPrecision(FileExporter):
         alone: Callable[[FloatKind, np.ndarray], np.ndarray],
         calibration: np.ndarray,
     ) -> tuple[list[FloatKind], dict[str, Any]]:
-        """The kinds to keep, and what to write down of the choice.
+        """Choose the kinds to keep in float; also returns the record of the choice.
 
         Args:
-            present: how many operations of each kind the file has.
-            exact: the float file's embeddings, float32 [n, D], of uint8 [n, H, W, 3].
-            alone: the same of a file where this kind alone is quantized.
+            present: number of operations of each kind in the file.
+            exact: computes the float file's embeddings, float32 [n, D], of images uint8 [n, H, W, 3].
+            alone: the same for a file in which only this kind is quantized.
         """
         if self.keep_float == "none":
             return [], {}
@@ -78,7 +79,7 @@ class MixedPrecision(FileExporter):
 
 
 def relative_error(found: np.ndarray, right: np.ndarray) -> float:
-    """Root mean square error of embeddings [n, D] as a share of their spread, or of their length where all are one."""
+    """Root mean square error of embeddings [n, D] as a share of their spread, or of their length if all are equal."""
     import numpy as np
 
     spread = float(np.linalg.norm(right - right.mean(0))) or float(np.linalg.norm(right)) or 1.0
@@ -86,7 +87,7 @@ def relative_error(found: np.ndarray, right: np.ndarray) -> float:
 
 
 def evenly(images: np.ndarray, count: int) -> np.ndarray:
-    """At most ``count`` of the images, at even distances."""
+    """Take at most ``count`` of the images, evenly spaced."""
     import numpy as np
 
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
@@ -94,6 +95,6 @@ def evenly(images: np.ndarray, count: int) -> np.ndarray:
 
 
 def counted(names: Sequence[str], kinds: Mapping[FloatKind, Sequence[str]]) -> dict[FloatKind, int]:
-    """How many of a file's operations are of each kind, for the kinds that it has."""
+    """Count a file's operations of each kind, for the kinds that it has."""
     found = {kind: sum(name in operations for name in names) for kind, operations in kinds.items()}
     return {kind: count for kind, count in found.items() if count}

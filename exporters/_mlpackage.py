@@ -1,4 +1,4 @@
-"""Model packages whose bytes depend on the model alone."""
+"""Write model packages whose bytes depend on the model alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def rewritten(saved: Path, package: Path) -> None:
     """Copy the model package ``saved`` to ``package``, made reproducible.
 
     Only what the manifest lists is copied (coremltools adds a debug file larger than the specification), with ordinary
-    file modes instead of a temporary file's. The specification is serialised in canonical order, as protobuf maps come
-    in the order of a hash. Items are named after their content instead of by random UUIDs.
+    file modes instead of a temporary file's. The specification is serialised in canonical order, because the order of
+    protobuf maps depends on a hash. Items are named after their content instead of by random UUIDs.
     """
     manifest = json.loads((saved / "Manifest.json").read_text(encoding="utf-8"))
     items = manifest["itemInfoEntries"]

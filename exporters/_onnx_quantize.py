@@ -1,4 +1,4 @@
-"""ONNX files with int8 weights and uint8 activations, through ONNX Runtime's static quantization."""
+"""Quantize ONNX models to int8 weights and uint8 activations with ONNX Runtime's static quantization."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _BATCH = 32
 
 
 def integers(model: Any, graph: DeployGraph) -> tuple[Any, dict[str, Any]]:
-    """The float model as w8a8, and what to write down of how.
+    """Quantize the float model to w8a8; also returns the record of how.
 
-    Ranges learnt in training stand in for those of the calibration images wherever the file has a tensor for them.
+    Ranges learnt in training replace those of the calibration images if the file has a tensor for them.
 
     Args:
         model: its input is ``image``, uint8 [N, 3, H, W].
@@ -34,7 +34,7 @@ def integers(model: Any, graph: DeployGraph) -> tuple[Any, dict[str, Any]]:
 
 
 def quantized(model: Any, calibration: np.ndarray, learned: Mapping[str, LearnedRange]) -> Any:
-    """The float model with QuantizeLinear and DequantizeLinear pairs around its operations.
+    """Add pairs of QuantizeLinear and DequantizeLinear around the operations of the float model.
 
     Weights get one scale per output channel. Activations are uint8, as ONNX Runtime advises for x86 and as it can use
     on ARM; int8 ones halved the mAP of a trained ALNet on CIFAR-10 on an x86 processor.
@@ -63,7 +63,7 @@ def quantized(model: Any, calibration: np.ndarray, learned: Mapping[str, Learned
 
 
 def _steps(model: Any) -> dict[str, float]:
-    """Of the quantized activations, by tensor name."""
+    """Quantization steps of the activations, by tensor name."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     return {node.input[0]: float(onnx.numpy_helper.to_array(constants[node.input[1]])) for node in nodes}
@@ -74,7 +74,7 @@ class _Images(CalibrationDataReader):
         self._batches = iter(np.split(images, range(_BATCH, len(images), _BATCH)))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """One feed for the session, None after the last."""
+        """The next input of the session; None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else _feed(batch)
 
@@ -84,7 +84,7 @@ def _feed(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _fingerprints(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    """By which ``_learned_ranges`` recognises the activations: float64 [n, 19] by tensor name."""
+    """Fingerprints of the activations for ``_learned_ranges``: tensor name -> float64 [n, 19]."""
     open_model = onnx.ModelProto()
     open_model.CopyFrom(model)
     names = [name for node in model.graph.node for name in node.output]

@@ -1,4 +1,4 @@
-"""The types in an .onnx file."""
+"""Read the types in an .onnx file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 def stored(model: Any) -> list[Weighted]:
-    """Every convolution and fully connected layer with constant weights, in the order of execution.
+    """List every convolution and fully connected layer with constant weights, in the order of execution.
 
-    Quantized files name their integers in pairs: DequantizeLinear stands before an operation, QuantizeLinear after it,
-    and the runtime computes what lies between with integers. So an input through DequantizeLinear counts as integers.
+    Quantized files have pairs of nodes: DequantizeLinear before an operation and QuantizeLinear after it; the runtime
+    computes the operation between them with integers. So an input from DequantizeLinear counts as integer.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     dequantized = {node.output[0]: node.input for node in model.graph.node if node.op_type == "DequantizeLinear"}
     quantized = {node.output[0]: node.input for node in model.graph.node if node.op_type == "QuantizeLinear"}
 
     def integers(name: str) -> str | None:
-        """The type of the tensor that ``name`` is dequantized from; None where it is not."""
+        """The type of the tensor from which ``name`` is dequantized; None if it is not dequantized."""
         if name not in dequantized:
             return None
         source, _, zero_point, *_ = dequantized[name]

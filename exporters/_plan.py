@@ -1,4 +1,4 @@
-"""The form of every place, chosen by measurement or under a limit in bytes, as a plan that exports can replay."""
+"""Choose the variant at every location, by measurement or under a limit in bytes, as a plan that can be replayed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from exporters.rewrites._choice import Cheapest, Form
 from exporters.rewrites._measure import Measurements
 
 _TRIES = 4
-"""Files that are written in search of the largest growth of the weights that keeps a limit in bytes."""
+"""At most this many files are written to find the largest growth of the weights that keeps a limit in bytes."""
 
 
 def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None) -> Exporter:
-    """The exporter with the plan that ``optimize: measured`` or ``max_bytes`` asks for; itself where nothing does.
+    """Add the plan to an exporter that needs one (``optimize: measured`` or ``max_bytes``); others are not changed.
 
     Raises:
-        BadInput: ``max_bytes`` is less than the smallest file takes, or ``measured`` has no timer.
+        BadInput: ``max_bytes`` is less than the smallest file, or ``measured`` has no timer.
         CompressError: as ``timer``.
     """
     if exporter.plan is not None or (exporter.optimize != "measured" and exporter.max_bytes is None):
@@ -58,7 +58,7 @@ class _Planner:
                 f"max_bytes: {limit:,} is less than the smallest file takes, {least:,} bytes; ask for that or more, or "
                 "prune the network"
             )
-        # Bytes of the file as a line through the growth of the weights.
+        # The file's bytes are modelled as a linear function of the growth of the weights.
         grown = sum(form.added for form in fastest.values())
         growth = grown * (limit - least) // (most - least)
         for _ in range(_TRIES):
@@ -81,6 +81,6 @@ class _Planner:
 
     def _write_part(self, part: nn.Module, size: tuple[int, int], path: Path) -> None:
         images = None
-        if self.graph.calibration is not None:  # ranges change no time
+        if self.graph.calibration is not None:  # ranges do not change times
             images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
         self.plain.write(DeployGraph(part, size, self.graph.metadata, images), path)

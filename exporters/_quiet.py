@@ -1,4 +1,4 @@
-"""Converters and their C++ libraries talk a lot; what they say matters only when they fail."""
+"""Hide the output of converters and their C++ libraries unless they fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back everything the process prints inside the block; it comes out if the block raises an error."""
+    """Hold back everything the process prints inside the block; it is printed if the block raises an error."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with tempfile.TemporaryFile() as held_back, warnings.catch_warnings():
@@ -23,7 +23,7 @@ def quiet() -> Iterator[None]:
         try:
             for number in saved:
                 os.dup2(held_back.fileno(), number)
-            # In a notebook Python's own streams lead elsewhere than the descriptors of the libraries.
+            # In a notebook, Python's streams are not the descriptors to which the libraries write.
             with os.fdopen(os.dup(1), "w") as stream, redirect_stdout(stream), redirect_stderr(stream):
                 yield
         except Exception:

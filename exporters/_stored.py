@@ -1,6 +1,6 @@
-"""What a file really stores and computes with, operation by operation, and whether its precision's name is true.
+"""Compare the types that a file really stores and computes with, operation by operation, with its precision.
 
-Converters fall back to float where they cannot quantize, without a word, so the written file itself is asked.
+Converters silently fall back to float if they cannot quantize, so the written file itself is read.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Kind:
     """The types of one operation that has weights (convolution, fully connected).
 
     Attributes:
-        weights: as the file stores them, e.g. ``int8``, ``palette6``.
-        operand: of the weights when the operation reads them, after a decompression that the file asks for.
-        activations: of the operation's other input.
+        weights: type in which the file stores the weights, e.g. ``int8``, ``palette6``.
+        operand: type of the weights that the operation reads, after any decompression in the file.
+        activations: type of the operation's other input.
     """
 
     weights: str
@@ -31,11 +31,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Weighted:
-    """One operation.
+    """One operation with weights.
 
     Attributes:
-        name: of the weights; operations that share them have the same.
-        values: how many numbers the weights are.
+        name: name of the weights; operations that share weights have the same name.
+        values: number of weights.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Weighted:
 
 
 def summary(found: Sequence[Weighted]) -> dict[str, Any]:
-    """For bundle.json: how many weights have each type, and how many operations read each type of activations."""
+    """Count the weights of each type, and the operations that read each type of activations, for bundle.json."""
     weights: Counter[str] = Counter()
     for each in {each.name: each for each in found}.values():
         weights[each.kind.weights] += each.values
@@ -61,15 +61,15 @@ def require(
     spared: int = 0,
     exempt: Collection[str] = (),
 ) -> None:
-    """Compare the operations with weights of a written file with the name of its precision.
+    """Refuse a written file whose operations with weights do not have the types of its precision.
 
     Args:
-        kinds: by precision, what each of them must be.
-        spared: weights of at most so many values may have any type.
-        exempt: and so may these, by name.
+        kinds: precision -> types that each operation must have.
+        spared: weights of at most this many values may have any type.
+        exempt: names of further weights that may have any type.
 
     Raises:
-        CompressError: an operation has other types, or there is none to judge by.
+        CompressError: an operation has other types, or there is no operation to judge.
     """
     judged = [each for each in found if each.values > spared and each.name not in exempt]
     wrong = [each for each in judged if each.kind != kinds[precision]]

@@ -1,4 +1,4 @@
-"""A .tflite file as the Python objects of its FlatBuffers schema, and back."""
+"""Convert a .tflite file to the Python objects of its FlatBuffers schema, and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
-"""Of constant tensors; the schema demands it, but the generated Python code does not keep it."""
+"""Alignment of constant tensors; the schema requires it, but the generated Python code ignores it."""
 
 
 class _Builder(flatbuffers.Builder):
@@ -19,17 +19,17 @@ class _Builder(flatbuffers.Builder):
 
 
 def read(content: bytes) -> Any:
-    """The ``schema.ModelT``; constants that lie behind the FlatBuffer, where the quantizer puts them, are fetched."""
+    """Read the ``schema.ModelT``, including constants after the FlatBuffer, where the quantizer puts them."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for buffer in model.buffers:
-        if buffer.offset > 1:  # 0 and 1 say that the data are inside
+        if buffer.offset > 1:  # 0 and 1 mean that the data are inside
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
 
 
 def packed(model: Any) -> bytes:
-    """The file of a ``schema.ModelT``, every constant aligned."""
+    """Write a ``schema.ModelT`` as a file, with every constant aligned."""
     builder = _Builder(1 << 20)
     builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
     return bytes(builder.Output())
@@ -38,11 +38,11 @@ def packed(model: Any) -> bytes:
 def builtin(model: Any, operation: Any) -> int:
     """The operation's number in ``schema.BuiltinOperator``."""
     code = model.operatorCodes[operation.opcodeIndex]
-    # Small numbers also stand, or in older files only stand, in the field of the first schema.
+    # Small numbers are also, in older files only, in the field of the first schema.
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def constant(model: Any, tensor: Any) -> np.ndarray | None:
-    """The tensor's bytes, uint8, or None where it is computed."""
+    """The tensor's bytes, uint8; None if the tensor is computed."""
     data: np.ndarray | None = model.buffers[tensor.buffer].data
     return data if data is not None and len(data) else None

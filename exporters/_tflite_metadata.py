@@ -1,4 +1,4 @@
-"""Tensor names and metadata of a .tflite file, edited through the FlatBuffers schema of the runtime itself."""
+"""Edit tensor names and metadata of a .tflite file through the runtime's own FlatBuffers schema."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def with_names(content: bytes) -> bytes:
 def with_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
     """Store ``metadata`` twice.
 
-    As ``TFLITE_METADATA`` (the ModelMetadata table that Android's tools show), which has room for name, version,
-    author and licence, and whole, as the JSON entry ``compress.json``.
+    ``TFLITE_METADATA`` (the ModelMetadata table that Android's tools show) has fields for name, version, author and
+    licence only; the JSON entry ``compress.json`` holds everything.
     """
     model = read(content)
     text = json.dumps(metadata, sort_keys=True).encode()
@@ -43,7 +43,7 @@ def with_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
 
 
 def metadata(content: bytes) -> dict[str, Any]:
-    """What ``with_metadata`` stored."""
+    """Read what ``with_metadata`` stored."""
     model = read(content)
     (entry,) = (entry for entry in model.metadata if entry.name == b"compress.json")
     found: dict[str, Any] = json.loads(bytes(model.buffers[entry.buffer].data))
@@ -51,7 +51,7 @@ def metadata(content: bytes) -> dict[str, Any]:
 
 
 def with_end_names(content: bytes) -> bytes:
-    """Give ``image`` and ``embedding`` their names back, which the quantizer leaves with tensors further inside."""
+    """Restore the names ``image`` and ``embedding``, which the quantizer leaves on inner tensors."""
     model = read(content)
     (graph,) = model.subgraphs
     ends = {*graph.inputs, *graph.outputs}
@@ -69,13 +69,13 @@ def _name_ends(graph: Any) -> None:
 
 
 def _short_name(name: str, index: int) -> str:
-    """``Conv2d_0.17`` of the converter's chain of Python classes; unique, as quantizers find tensors by name."""
+    """Shorten the converter's chain of Python classes, e.g. to ``Conv2d_0.17``; quantizers need unique names."""
     last = name.partition(";")[0].rpartition("/")[2]
     return f"{last.rpartition('.')[2] or 'tensor'}.{index}"
 
 
 def _model_metadata(metadata: Mapping[str, Any]) -> bytes:
-    """The root table of metadata_schema.fbs; all of its fields that are used here are strings."""
+    """Build the root table of metadata_schema.fbs; all fields used here are strings."""
     slots = {
         0: metadata["name"],
         1: f"image: {metadata['input']}, values 0-255; embedding: float32, {metadata['embedding_dim']} values",

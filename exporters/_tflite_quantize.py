@@ -1,4 +1,4 @@
-"""Smaller .tflite files from a float one, through ai-edge-quantizer."""
+"""Make smaller .tflite files from a float one with ai-edge-quantizer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS: Mapping[FloatKind, Sequence[str]] = {
     "concat": ("CONCATENATION",),
     "hard_swish": ("HARD_SWISH",),
 }
-"""The operations, as the file and the quantizer name them, of each kind that can stay in float."""
+"""The names, in the file and in the quantizer, of the operations of each kind that can stay in float."""
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -36,9 +36,9 @@ _NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() 
 
 
 def converted(content: bytes, precision: str) -> bytes:
-    """The float file ``content`` at fp16, w8 or w8a32; weights get one scale per output channel.
+    """Convert the float file ``content`` to fp16, w8 or w8a32; weights get one scale per output channel.
 
-    Input and output keep their types, here and below.
+    Input and output keep their types, here and in the other functions.
     """
     quantizer = Quantizer(content)
     if precision == "fp16":
@@ -56,9 +56,9 @@ def converted(content: bytes, precision: str) -> bytes:
 
 
 def integers(content: bytes, graph: DeployGraph, exporter: MixedPrecision) -> tuple[bytes, dict[str, Any]]:
-    """The float file ``content`` as w8a8, and what to write down of how.
+    """Quantize the float file ``content`` to w8a8; also returns the record of how.
 
-    Ranges learnt in training stand in for those of the calibration images wherever the file has a tensor for them.
+    Ranges learnt in training replace those of the calibration images if the file has a tensor for them.
     """
     images = graph.calibration
     assert images is not None
@@ -79,14 +79,14 @@ def integers(content: bytes, graph: DeployGraph, exporter: MixedPrecision) -> tu
 def quantized(
     content: bytes, ranges: Ranges, *, in_float: Sequence[FloatKind] = (), alone: FloatKind | None = None
 ) -> bytes:
-    """The float file with int8 weights, one scale per output channel, and int8 activations of these ranges.
+    """Quantize the float file to int8 weights, one scale per output channel, and int8 activations of these ranges.
 
-    Quantized is every activation the quantizer can, CBAM's sigmoids and means too: keeping these, or the normalisation,
-    in float changed the mAP of trained ALNets (CIFAR-10, MNIST) by less than 0.001 in either direction, and cost up to
-    a fifth of the time. It cannot quantize a maximum over an axis.
+    Every activation that the quantizer supports is quantized, also CBAM's sigmoids and means: keeping these, or the
+    normalisation, in float changed the mAP of trained ALNets (CIFAR-10, MNIST) by less than 0.001 in either direction,
+    and took up to a fifth more time. The quantizer does not support a maximum over an axis.
 
     Args:
-        ranges: of every float activation, by tensor name.
+        ranges: tensor name -> range, for every float activation.
         in_float: kinds of operations that keep computing in float.
         alone: the only kind of operations to quantize.
     """
@@ -109,8 +109,8 @@ def _written(quantizer: Quantizer, statistics: Any) -> bytes:
 
 
 def _statistics(content: bytes, ranges: Ranges) -> dict[str, Any]:
-    """The ranges as the quantizer wants them: arrays of the activation's rank. Constants stay out, else they would get
-    one scale for all channels."""
+    """Convert the ranges to the quantizer's format, arrays of the activation's rank. Constants are left out, because
+    they would get one scale for all channels."""
     (graph,) = read(content).subgraphs
     rank = {tensor.name.decode(): 0 if tensor.shape is None else len(tensor.shape) for tensor in graph.tensors}
     return {
@@ -120,7 +120,7 @@ def _statistics(content: bytes, ranges: Ranges) -> dict[str, Any]:
 
 
 def _steps(content: bytes) -> dict[str, float]:
-    """Of the int8 activations; the quantizer names those behind an operation that stays in float anew."""
+    """Quantization steps of the int8 activations; the quantizer renames those after an operation in float."""
     (graph,) = read(content).subgraphs
     return {
         tensor.name.decode().removesuffix("_quantized"): float(tensor.quantization.scale[0])
@@ -130,7 +130,7 @@ def _steps(content: bytes) -> dict[str, float]:
 
 
 def _embedded(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Without XNNPACK, which may abort the process for a file that is only quantized to see what it does."""
+    """Run the file without XNNPACK, which may abort the process for files quantized only for measurement."""
     interpreter = Interpreter(
         model_content=content,
         num_threads=1,

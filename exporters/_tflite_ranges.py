@@ -1,4 +1,4 @@
-"""Values of a float .tflite file's activations, and their ranges on calibration images."""
+"""Compute the activations of a float .tflite file, and their ranges on calibration images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporters._tflite_file import builtin, constant, read
 from exporters._tflite_stored import WEIGHTED
 
 LEAST = 1e-3
-"""Of a range. Below it the products with the next weights are so fine that an int32 bias in their unit overflows."""
+"""Smallest range. Below it, the products with the next weights have so small a scale that an int32 bias overflows."""
 
 _LARGEST_RATIO = 64
 
@@ -25,17 +25,17 @@ def activation_ranges(
     learned: Mapping[str, tuple[float, float]] | None = None,
     least: float = LEAST,
 ) -> dict[str, tuple[float, float]]:
-    """Smallest and largest value of every float activation, by tensor name; every range holds 0.
+    """Find the smallest and largest value of every float activation, by tensor name; every range contains 0.
 
-    A ReLU that no calibration image excites has the range [0, 0], and a scale of nearly 0 makes XNNPACK refuse the
-    whole file or abort the process: it needs input scale x weight scale < 256 x output scale. So the range behind an
-    operation with weights is raised to where that ratio is 64.
+    A ReLU that is 0 for all calibration images has the range [0, 0], and with a scale of nearly 0 XNNPACK rejects the
+    whole file or aborts the process: it needs input scale x weight scale < 256 x output scale. So the range after an
+    operation with weights is extended until that ratio is 64.
 
     Args:
-        content: a float file whose constants have no activations' names.
+        content: a float file in which no constant has the name of an activation.
         images: uint8 [N, H, W, 3].
         learned: ranges that replace the measured ones, by tensor name.
-        least: of each range; 0 leaves the ranges as measured.
+        least: smallest width of a range; 0 keeps the ranges as measured.
     """
     model = read(content)
     numbers = _activations(model)
@@ -54,7 +54,7 @@ def activation_ranges(
 
 
 def fingerprints(content: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
-    """By which ``_learned_ranges`` recognises the activations: float64 [N, 19] by tensor name."""
+    """Fingerprints of the activations for ``_learned_ranges``: tensor name -> float64 [N, 19]."""
     model = read(content)
     numbers = _activations(model)
     each = [{n: fingerprint(value) for n, value in values.items()} for values in _values(content, numbers, images)]
@@ -68,7 +68,7 @@ def _activations(model: Any) -> list[int]:
 
 
 def _values(content: bytes, numbers: list[int], images: np.ndarray) -> Iterator[dict[int, np.ndarray]]:
-    """The tensors of these numbers, image by image."""
+    """Yield the tensors with these numbers, image by image."""
     interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     (source,) = interpreter.get_input_details()
@@ -86,7 +86,7 @@ def _raise_to_least(model: Any, low: dict[int, float], high: dict[int, float], l
             data, weights, *_ = operation.inputs
             values = constant(model, graph.tensors[weights])
             if data in high and values is not None:
-                # The input's range has 255 steps, as the output's, and one side of the weights' has 127.
+                # The ranges of input and output have 255 steps, and one side of the weights' range has 127.
                 largest = float(np.abs(values.view(np.float32)).max())
                 limit = max(least, (high[data] - low[data]) * largest / 127 / _LARGEST_RATIO)
         for number in operation.outputs:

@@ -1,4 +1,4 @@
-"""The types in a .tflite file."""
+"""Read the types in a .tflite file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ WEIGHTED = frozenset(
         schema.BuiltinOperator.FULLY_CONNECTED,
     }
 )
-"""Operations whose second input are weights."""
+"""Operations whose second input is their weights."""
 
 _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 
 
 def stored(content: bytes) -> list[Weighted]:
-    """Every operation with constant weights, in the order of execution."""
+    """List every operation with constant weights, in the order of execution."""
     model = read(content)
     (graph,) = model.subgraphs
     made_by = {number: operation for operation in graph.operators for number in operation.outputs}

@@ -1,4 +1,4 @@
-"""What .pt and .ptl share: the frozen trace, and archives whose bytes depend on the model alone."""
+"""The common part of .pt and .ptl: the frozen trace, and archives whose bytes depend on the model alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MANGLED = re.compile(r"\.___torch_mangle_\d+")
 
 
 def frozen_trace(graph: DeployGraph) -> torch.jit.ScriptModule:
-    """Traced and frozen; no ``optimize_for_mobile``, which silently broke traced networks (pytorch#76807)."""
+    """Trace and freeze; without ``optimize_for_mobile``, which silently broke traced networks (pytorch#76807)."""
     example = torch.zeros(2, 3, *graph.input_size, dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is legacy; that is said in the documentation
-        # The check compares the network with itself; the real one, on the written file, is a validator's.
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is legacy, as the documentation says
+        # torch's check compares the network with itself; a validator checks the written file.
         frozen: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.trace(graph.module, example, check_trace=False))
         return frozen
 
@@ -31,17 +31,17 @@ def extra_files(graph: DeployGraph) -> dict[str, str]:
 
 
 def reproducible(saved: bytes) -> bytes:
-    """A TorchScript archive written again, so that its bytes depend on the model alone.
+    """Rewrite a TorchScript archive so that its bytes depend on the model alone.
 
-    Left out are the debug records, which hold this machine's source paths, and the number in the class name, which
-    counts the models this process has traced so far. The archive's inner name, which torch takes from the file name,
-    is the one it has for buffers.
+    The debug records, which hold this machine's source paths, are removed, and so is the number in the class name,
+    which counts the models that this process has traced. The archive's inner name, which torch derives from the file
+    name, is replaced by the name that torch uses for buffers.
     """
     reader = torch._C.PyTorchFileReader(io.BytesIO(saved))
     buffer = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(buffer)
     for name in reader.get_all_records():
-        if not name.endswith(".debug_pkl") and not name.startswith(".data/"):  # .data is the writer's own
+        if not name.endswith(".debug_pkl") and not name.startswith(".data/"):  # .data is written by the writer itself
             record = _unmangled(name, reader.get_record(name))
             writer.write_record(re.sub(r"/___torch_mangle_\d+", "", name), record, len(record))
     writer.write_end_of_file()
@@ -49,7 +49,7 @@ def reproducible(saved: bytes) -> bytes:
 
 
 def _unmangled(name: str, record: bytes) -> bytes:
-    """One record with the plain class name; a frozen model has a single class, so no two can meet."""
+    """Give one record the plain class name; a frozen model has a single class, so names cannot collide."""
     if name.endswith(".py"):
         return _MANGLED.sub("", record.decode()).encode()
     if name not in ("data.pkl", "bytecode.pkl"):

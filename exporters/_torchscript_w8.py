@@ -1,6 +1,6 @@
-"""TorchScript with int8 weights, in operators that every build of PyTorch Mobile 2.1 has.
+"""Store TorchScript with int8 weights, using operators that every build of PyTorch Mobile 2.1 has.
 
-``quantized::`` operators need an engine that a build may lack; so weights are stored as int8 and multiplied out by
+``quantized::`` operators need an engine that a build may lack, so weights are stored as int8 and converted to float by
 ``aten::type_as`` and ``aten::mul`` whenever the network runs.
 """
 
@@ -21,7 +21,7 @@ _WEIGHTED = frozenset({"aten::_convolution", "aten::conv2d", "aten::linear"})
 
 
 def with_int8_weights(graph: DeployGraph) -> DeployGraph:
-    """The graph with every convolution's and linear layer's weights rounded, one scale per output channel."""
+    """Round the weights of every convolution and linear layer in the graph, with one scale per output channel."""
     module = copy.deepcopy(graph.module)
     for name, layer in list(module.named_modules()):
         if type(layer) in (nn.Conv2d, nn.Linear):
@@ -30,7 +30,7 @@ def with_int8_weights(graph: DeployGraph) -> DeployGraph:
 
 
 class _Int8Weights(nn.Module):
-    """A layer whose weights take the type of its input: with a constant type, ``freeze`` would store them as float."""
+    """A layer that converts its weights to its input's type: with a constant type, ``freeze`` would store floats."""
 
     weight: torch.Tensor
     scale: torch.Tensor
@@ -53,7 +53,7 @@ class _Int8Weights(nn.Module):
 
 
 def stored(path: Path) -> list[Weighted]:
-    """Every convolution and linear layer with constant weights of a frozen file, in the order of execution."""
+    """List every convolution and linear layer with constant weights of a frozen file, in the order of execution."""
     found = []
     for node in torch.jit.load(path, map_location="cpu").inlined_graph.nodes():
         if node.kind() in _WEIGHTED:
@@ -62,7 +62,7 @@ def stored(path: Path) -> list[Weighted]:
                 source = next(source.node().inputs())
             weights = source.toIValue()
             if isinstance(weights, torch.Tensor):
-                # What is made of int8 by a multiplication with float32 scales, and every activation, is float32.
+                # int8 weights multiplied with float32 scales, and all activations, are float32.
                 operand_type = _name(weights) if source is operand else "float32"
                 kind = Kind(_name(weights), operand_type, "float32")
                 found.append(Weighted(source.debugName(), weights.numel(), kind))

@@ -1,4 +1,4 @@
-"""What the formats TorchScript (.pt) and TorchScript for the lite interpreter (.ptl) share."""
+"""The common part of the formats TorchScript (.pt) and TorchScript for the lite interpreter (.ptl)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Traced(FileExporter):
-    """A frozen trace, which the format saves in its own way.
+    """Exports a frozen trace, which each format saves in its own way.
 
     Attributes:
-        precision: ``w8`` stores int8 weights, which are multiplied out to float32 each time the network runs.
+        precision: ``w8`` stores int8 weights, which are converted to float32 each time the network runs.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("torch",)
@@ -35,7 +35,7 @@ class Traced(FileExporter):
     precision: Literal["fp32", "w8"] = "fp32"
 
     def saved(self, frozen: torch.jit.ScriptModule, extra_files: Mapping[str, str]) -> bytes:
-        """The archive as the format saves it; ``convert`` then makes its bytes depend on the model alone."""
+        """Save the archive in the format's way; ``convert`` then makes its bytes depend on the model alone."""
         raise NotImplementedError
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:

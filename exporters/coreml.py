@@ -13,26 +13,26 @@ from exporters._file_exporter import FileExporter, Inspected
 from exporters._stored import Kind
 
 SPARED = 2048
-"""Weights of at most so many values stay in half precision: coremltools' default, below which a table costs more."""
+"""Weights of at most this many values stay in half precision: coremltools' default; for fewer, a table is larger."""
 
 _FIRST_IOS = {"float32": 15, "float16": 15, "int4": 18}
-"""That loads weights of a type; 16 loads the others."""
+"""The first iOS that loads weights of a type; iOS 16 loads the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoreML(FileExporter):
-    """Input ``image``, an RGB image; output ``embedding`` float32 [1, D].
+    """Exports with input ``image``, an RGB image, and output ``embedding`` float32 [1, D].
 
-    The image arrives as 0-255 without Core ML's own scale and bias: normalisation is in the graph, as in every format
-    (ImageType has one scale for three channels, which is no exact normalisation).
+    The graph gets values 0-255 without Core ML's own scale and bias, and normalises them, as in every format
+    (ImageType has one scale for three channels, so it cannot normalise exactly).
 
     Attributes:
-        precision: ``fp32`` and ``fp16`` are of weights and computation. The others compute in half precision and store
-            weights as int8 with one scale per channel (``w8``), as indices into a palette of 256, 64 or 16 values
-            (``p8``, ``p6``, ``p4``), or as int4 with one scale for at most 32 input channels (``w4``). The output is
-            float32 in all.
-        minimum_ios: the oldest iOS that must load the file. None takes the first that the precision needs: 18 for
-            ``w4``, else 16, which reaches nearly every iPhone in use.
+        precision: ``fp32`` and ``fp16`` store weights and compute in that type. The others compute in half precision
+            and store weights as int8 with one scale per channel (``w8``), as indices into a palette of 256, 64 or 16
+            values (``p8``, ``p6``, ``p4``), or as int4 with one scale for at most 32 input channels (``w4``). The
+            output is always float32.
+        minimum_ios: the oldest iOS that must load the file. None uses the oldest that supports the precision: 18 for
+            ``w4``, otherwise 16, which runs on nearly every iPhone in use.
 
     Raises:
         BadInput: the precision needs a newer iOS than ``minimum_ios``.
@@ -67,7 +67,7 @@ class CoreML(FileExporter):
 
     @property
     def ios(self) -> int:
-        """The iOS that the file is made for."""
+        """The oldest iOS that loads the file."""
         return self.minimum_ios or max(16, self._first_ios())
 
     def _first_ios(self) -> int:
@@ -98,7 +98,7 @@ class CoreML(FileExporter):
         model.version = metadata["version"]
         model.input_description["image"] = f"{metadata['input']}; normalisation is inside"
         model.output_description["embedding"] = f"float32, {metadata['embedding_dim']} values"
-        model.user_defined_metadata.clear()  # coremltools notes the date of the conversion
+        model.user_defined_metadata.clear()  # coremltools stores the date of the conversion
         model.user_defined_metadata.update(metadata)
         saved = path.with_name(f"saved.{path.name}")
         with quiet():
@@ -114,16 +114,16 @@ class CoreML(FileExporter):
         return Inspected(stored(path), {"minimum_ios": self.ios})
 
     def _converted(self, graph: DeployGraph) -> tuple[Any, frozenset[str]]:
-        """The model, and the names of large weights that it leaves in half precision."""
+        """Convert the graph; also returns the names of large weights that stay in half precision."""
         import coremltools as ct
         import numpy as np
         import torch
 
         height, width = graph.input_size
-        # From torch.jit.trace the conversion fails next to numpy 2.4 (coremltools#2633).
+        # Conversion from torch.jit.trace fails with numpy 2.4 (coremltools#2633).
         program = torch.export.export(graph.module, (torch.zeros(1, 3, height, width),)).run_decompositions({})
         passes = ct.PassPipeline()
-        # It makes a multiplication and an addition a batch normalisation with epsilon 1e-5, so no longer the same.
+        # This pass turns a multiplication and an addition into a batch normalisation with epsilon 1e-5: not exact.
         passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
         exempt: frozenset[str] = frozenset()
         if self.precision not in ("fp32", "fp16"):
@@ -135,7 +135,7 @@ class CoreML(FileExporter):
             program,
             convert_to="mlprogram",
             inputs=[ct.ImageType(name="image", shape=(1, 3, height, width), color_layout=ct.colorlayout.RGB)],
-            # Without a type the output becomes float16 from iOS 16 on.
+            # Without this type, the output would be float16 from iOS 16 on.
             outputs=[ct.TensorType(name="embedding", dtype=np.float32)],
             compute_precision=ct.precision.FLOAT32 if self.precision == "fp32" else ct.precision.FLOAT16,
             minimum_deployment_target=target[self.ios],

@@ -13,19 +13,19 @@ from exporters._costs import ONNXRUNTIME
 from exporters._file_exporter import FileExporter, Inspected
 from exporters._stored import Kind
 
-# ONNX Runtime 1.14 (February 2023) is the first to read opset 18, and reads no newer IR version than 8; torch's
-# exporter writes opset 18 natively.
+# ONNX Runtime 1.14 (February 2023) is the first to read opset 18, and reads IR versions up to 8; torch's exporter
+# writes opset 18 natively.
 _OPSET = 18
 _IR_VERSION = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Onnx(FileExporter):
-    """Input ``image`` uint8 [N, 3, H, W], output ``embedding`` float32 [N, D]; N is free. One file, opset 18.
+    """Exports one file of opset 18: input ``image`` uint8 [N, 3, H, W], output ``embedding`` float32 [N, D], any N.
 
     Attributes:
         precision: ``w8a8`` stores int8 weights and computes with uint8 activations, whose ranges come from calibration
-            images, or from the stage ``qat``.
+            images or from the stage ``qat``.
     """
 
     format: ClassVar[str] = "onnx"
@@ -95,7 +95,7 @@ def _simplified(model: Any, graph: DeployGraph) -> Any:
     import onnxsim
     import torch
 
-    # onnxsim's own random images lie in [0, 1), which as uint8 is black.
+    # onnxsim's own random images are in [0, 1), which is black as uint8.
     shape = (2, 3, *graph.input_size)
     image = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     largest = float(graph.module(image).abs().max())
@@ -108,7 +108,7 @@ def _simplified(model: Any, graph: DeployGraph) -> Any:
 
 
 def _strip(model: Any) -> None:
-    """Remove stack traces and paths of this machine: they say nothing to a user and change the bytes."""
+    """Remove stack traces and paths of this machine: they are useless to a user and change the bytes."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         part.doc_string = ""

@@ -16,7 +16,7 @@ from exporters._stored import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class TFLite(MixedPrecision):
-    """Input ``image`` uint8 [1, H, W, 3], output ``embedding`` float32 [1, D], signature ``serving_default``.
+    """Exports a signature ``serving_default``: input ``image`` uint8 [1, H, W, 3], output ``embedding`` float32 [1, D].
 
     Attributes:
         precision: ``fp16`` and ``w8`` store half-precision or int8 weights and compute in float32, to which the runtime

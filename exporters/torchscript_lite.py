@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchScriptLite(Traced):
-    """Input ``image`` uint8 [N, 3, H, W], output float32 [N, D]; N is free."""
+    """Exports with input ``image`` uint8 [N, 3, H, W] and output float32 [N, D], for any N."""
 
     format: ClassVar[str] = "torchscript-lite"
     suffix: ClassVar[str] = ".ptl"

@@ -1,8 +1,9 @@
-"""Exact rewrites between a trained network and the converters: the same function, written as runtimes run it fast.
+"""Exact rewrites between a trained network and the converters: the same function in operations that runtimes run fast.
 
-One rewrite lives in one file. It finds places in a traced network where it proves that another form computes the same
-but for float rounding; what it does not recognise stays as it was. Which form each place gets follows from estimated
-costs, from times measured on the runtime, or from a plan recorded earlier; the same plan always gives the same file.
+Each rewrite is in one file. It finds locations in a traced network where it proves that another variant computes the
+same, except for float rounding; other parts of the network are not changed. The variant at each location is chosen by
+estimated costs, by times measured on the runtime, or by a plan recorded earlier; the same plan always gives the same
+file. In code, a location is a ``Place`` and a variant a ``Form``.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from torch.fx.passes.shape_prop import ShapeProp
 from exporters.rewrites._choice import Form, Place, Rewrite
 
 Choose = Callable[[fx.GraphModule, Sequence[Rewrite], Sequence[Place]], Sequence[Form]]
-"""Gives one form for each place that these rewrites found in the network, which carries shapes."""
+"""Gives one variant for each location that these rewrites found in the network, whose nodes carry shapes."""
 
 
 def rewrite(
     network: fx.GraphModule, phases: Sequence[Sequence[Rewrite]], example: torch.Tensor, choose: Choose
 ) -> dict[str, Form]:
-    """Rewrite ``network`` in place, phase by phase; the rewrites of one phase compete for the bytes that are left.
+    """Rewrite ``network`` in place, phase by phase; the rewrites of one phase compete for the remaining bytes.
 
     Args:
         network: traced, in eval mode.
-        example: one input of the size that is deployed; the rewritten network takes this size alone, in any batch.
-        choose: is asked once in each phase.
+        example: one input of the deployed size; the rewritten network takes only this size, in any batch.
+        choose: is called once in each phase.
 
     Returns:
-        The form that each place was given, by the place's name.
+        The variant chosen at each location, by the location's name.
     """
     chosen: dict[str, Form] = {}
     for rewrites in phases:

@@ -1,4 +1,4 @@
-"""Convolutions written with fewer groups or another order of channels."""
+"""Rewrite convolutions with fewer groups or another order of channels."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import nn
 
 
 def is_pointwise(conv: nn.Conv2d) -> bool:
-    """1x1 without stride or padding, so that it is a matrix product at each position."""
+    """Whether a convolution is 1x1 without stride or padding, so that it is a matrix product at each position."""
     return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.padding in ((0, 0), "valid", "same")
 
 
 def is_depthwise(conv: nn.Conv2d) -> bool:
-    """Every output channel reads the input channel of its own number."""
+    """Whether every output channel reads only the input channel with its own number."""
     return conv.groups == conv.in_channels == conv.out_channels and conv.padding_mode == "zeros"
 
 
 def with_groups(conv: nn.Conv2d, groups: int) -> nn.Conv2d:
-    """The same convolution in ``groups`` groups, a divisor of those it has: neighbours merge, zeros between them."""
+    """The same convolution in ``groups`` groups, a divisor of its own: neighbours are merged, with zeros between."""
     merged = conv.groups // groups
     outputs, inputs = conv.out_channels // conv.groups, conv.in_channels // conv.groups
     kernel = conv.weight.shape[2:]
@@ -28,12 +28,12 @@ def with_groups(conv: nn.Conv2d, groups: int) -> nn.Conv2d:
 
 
 def with_outputs(conv: nn.Conv2d, order: torch.Tensor) -> nn.Conv2d:
-    """The convolution whose output channel i is ``conv``'s ``order[i]``: of one group, or depthwise, inputs alike."""
+    """Reorder the outputs: channel i becomes ``conv``'s ``order[i]``; for a depthwise convolution the inputs, too."""
     return _like(conv, conv.weight[order], conv.bias[order] if conv.bias is not None else None, conv.groups)
 
 
 def with_inputs(conv: nn.Conv2d, order: torch.Tensor) -> nn.Conv2d:
-    """The convolution of one group that reads at input channel i what ``conv`` reads at ``order[i]``."""
+    """Reorder the inputs of a convolution of one group: input channel i is ``conv``'s ``order[i]``."""
     return _like(conv, conv.weight[:, order], conv.bias, conv.groups)
 
 

@@ -1,4 +1,4 @@
-"""Questions that rewrites ask of a traced network, and the one way to put a new layer into it."""
+"""Query a traced network, and insert new layers into it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import fx, nn
 
 
 def called(network: fx.GraphModule, node: object) -> nn.Module | None:
-    """The layer that a node calls, as it is now: an earlier rewrite may have replaced it."""
+    """The layer that a node calls, in its current state: an earlier rewrite may have replaced it."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return None
     return network.get_submodule(str(node.target))
 
 
 def is_plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
-    """Exactly of this class and without hooks: anything else may compute something else."""
+    """Whether a module is exactly of this class and without hooks; otherwise it may compute something else."""
     return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
 
 
@@ -33,7 +33,7 @@ def is_called(node: object, name: str) -> bool:
 
 
 def uses(network: fx.GraphModule, target: object) -> int:
-    """How often the graph calls a layer or reads its parameters."""
+    """Count how often the graph calls a layer or reads its parameters."""
     readers = ("call_module", "get_attr")
     return sum(
         node.op in readers and (node.target == target or str(node.target).startswith(f"{target}."))
@@ -42,12 +42,12 @@ def uses(network: fx.GraphModule, target: object) -> int:
 
 
 def shape(node: fx.Node) -> tuple[int, ...]:
-    """Of the node's output; empty where that is no tensor."""
+    """The shape of the node's output; empty if the output is not a tensor."""
     return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
-    """An argument however it was passed."""
+    """An argument of a node, passed by position or by name."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
@@ -61,7 +61,7 @@ def constant(network: fx.GraphModule, node: object) -> torch.Tensor | None:
 
 
 def add_layer(network: fx.GraphModule, name: str, layer: nn.Module, *sources: fx.Node) -> fx.Node:
-    """Call ``layer`` on what ``sources`` give, at the graph's insertion point; ``name`` becomes unique."""
+    """Call ``layer`` on the outputs of ``sources``, at the graph's insertion point; ``name`` becomes unique."""
     taken = {existing for existing, _ in network.named_children()}
     unique = next(n for n in (name, *(f"{name}_{number}" for number in range(1, 10_000))) if n not in taken)
     network.add_module(unique, layer.eval().requires_grad_(False))
@@ -69,7 +69,7 @@ def add_layer(network: fx.GraphModule, name: str, layer: nn.Module, *sources: fx
 
 
 def replace(network: fx.GraphModule, old: fx.Node, make: Callable[[], fx.Node]) -> fx.Node:
-    """Let the readers of ``old`` read what ``make`` inserts before it; what nobody reads any more goes."""
+    """Let the readers of ``old`` read the node that ``make`` inserts before it; nodes without readers are removed."""
     with network.graph.inserting_before(old):
         new = make()
     old.replace_all_uses_with(new)

@@ -1,4 +1,4 @@
-"""What the forms of a place take on the runtime itself, instead of what they are estimated to take."""
+"""Measure the time of a location's variants on the runtime itself, to replace the estimates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from exporters.rewrites._choice import Place, Rewrite
 from exporters.rewrites._region import around
 
 Write = Callable[[fx.GraphModule, tuple[int, int], Path], None]
-"""Exports a network [N, 3, H, W] -> [N, D] of this (H, W) as it is."""
+"""Exports a network [N, 3, H, W] -> [N, D] of this (H, W) without rewriting it."""
 
 
 class Measurements:
-    """Milliseconds instead of estimates, measured once for each kind of place; what has one form is not measured."""
+    """Replaces estimates by milliseconds, measured once per kind of location that has more than one variant."""
 
     def __init__(self, write: Write, timer: Timer, folder: Path, suffix: str) -> None:
-        """``folder`` is for the files that are timed."""
+        """``folder`` holds the files that are timed."""
         self.write, self.timer, self.folder, self.suffix = write, timer, folder, suffix
         self.known: dict[str, tuple[float, ...]] = {}
 
@@ -59,7 +59,7 @@ def _priced(place: Place, times: tuple[float, ...]) -> Place:
 
 
 def _kind(network: fx.GraphModule, place: Place) -> str:
-    """The same for places that differ in weights alone: those take the same time."""
+    """A key that is equal for locations that differ only in their weights, because these take the same time."""
     part, size = around(network, place.nodes)
     layers = [str(part.get_submodule(str(n.target))) for n in part.graph.nodes if n.op == "call_module"]
     calls = [f"{n.op} {_function(n)} {len(n.users)}" for n in part.graph.nodes]
@@ -68,5 +68,5 @@ def _kind(network: fx.GraphModule, place: Place) -> str:
 
 
 def _function(node: fx.Node) -> str:
-    """Not a layer's name, which says where it is, nor a function's address."""
+    """A node's function, without the layer's name (its location in the network) or a function's address."""
     return "" if node.op == "call_module" else str(getattr(node.target, "__name__", node.target))

@@ -1,4 +1,4 @@
-"""A place with its surroundings as a network of its own, small enough to be exported and timed in every form."""
+"""Cut a location and its surroundings out as a network small enough to be exported and timed in every variant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporters.rewrites._graph import shape
 
 
 class _Lead(nn.Module):
-    """forward(image uint8 [N, 3, H, W]) -> float32 [N, C, H, W], for next to no time."""
+    """forward(image uint8 [N, 3, H, W]) -> float32 [N, C, H, W], in almost no time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,10 +24,10 @@ class _Lead(nn.Module):
 
 
 def around(network: fx.GraphModule, nodes: Collection[fx.Node]) -> tuple[fx.GraphModule, tuple[int, int]]:
-    """The least part of ``network`` that holds ``nodes`` and lies between two maps through which everything flows.
+    """Find the smallest part of ``network`` that holds ``nodes`` and is between two maps through which all data flow.
 
-    Nodes carry shapes. The part has layers of its own, so that rewriting it leaves ``network`` as it is, and the names
-    of places.
+    Nodes carry shapes. The part has copies of the layers, so that rewriting it does not change ``network``, and the
+    names of locations are kept.
 
     Returns:
         forward(image uint8 [N, 3, H, W]) -> float32 [N, D], and H and W.
@@ -42,7 +42,7 @@ def around(network: fx.GraphModule, nodes: Collection[fx.Node]) -> tuple[fx.Grap
 
 
 def _bottlenecks(order: list[fx.Node], position: dict[fx.Node, int]) -> list[int]:
-    """Positions after which only the value made there is still needed."""
+    """Find the positions after which only the value computed there is still needed."""
     found, needed = [], -1
     for number, node in enumerate(order):
         if needed <= number:

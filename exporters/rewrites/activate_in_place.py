@@ -1,4 +1,4 @@
-"""Let an activation overwrite the result of the layer before it, where nothing else reads that."""
+"""Let an activation overwrite the result of the layer before it, if nothing else reads that result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IN_PLACE: tuple[Activation, ...] = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsig
 
 
 class ActivateInPlace:
-    """Every activation right after a layer that gives a map of its own, on runtimes where memory takes time."""
+    """Applies to activations right after a layer that allocates its output, on runtimes where allocation takes time."""
 
     def __init__(self, costs: Costs) -> None:
         self.costs = costs

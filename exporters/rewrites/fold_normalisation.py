@@ -1,7 +1,7 @@
 """Fold the image's normalisation into the convolution that reads it.
 
-The network normalises, then pads with zeros: a border of the channel's mean. So the scale alone may move into the
-weights; the mean is still subtracted before, and zeros keep their meaning.
+The network normalises, then pads with zeros, which are equal to the channel's mean. So only the scale can move into the
+weights; the mean is still subtracted first, so that padding with zeros remains right.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from exporters.rewrites._graph import called, constant, is_called, is_plain, rep
 
 
 class FoldNormalisation:
-    """conv(x * scale + shift), with one scale and shift per channel, becomes conv'(x - mean).
+    """Replaces conv(x * scale + shift), with one scale and shift per channel, by conv'(x - mean).
 
-    Channels-last, the mean is subtracted from whole rows [N, H, W * C]: a runtime that repeats three values over an
-    image does so one pixel at a time (XNNPACK: 0.15 ms for each such operation at 224 px, 0.03 ms by rows).
+    In channels-last order, the mean is subtracted from whole rows [N, H, W * C], because runtimes broadcast three
+    values over an image one pixel at a time (XNNPACK: 0.15 ms for each such operation at 224 px, 0.03 ms by rows).
     """
 
     def __init__(self, costs: Costs) -> None:
@@ -50,7 +50,7 @@ class FoldNormalisation:
     def _operands(
         self, network: fx.GraphModule, node: object, operation: str
     ) -> tuple[fx.Node | None, torch.Tensor | None]:
-        """x and c of the operation x o c, where c has one value per channel."""
+        """The operands x and c of an operation x o c, if c has one value per channel."""
         if not isinstance(node, fx.Node) or not is_called(node, operation) or len(node.args) != 2:
             return None, None
         x, value = node.args[0], constant(network, node.args[1])
@@ -89,7 +89,7 @@ class FoldNormalisation:
         replace(network, node.all_input_nodes[0], centred)
 
     def _channels_last(self, network: fx.GraphModule, source: fx.Node) -> fx.Node:
-        """Before the image becomes float, so that the converter meets its own permutation there and drops both."""
+        """Permute the image before it becomes float, next to the converter's own permutation, so that both cancel."""
         graph = network.graph
         if is_called(source, "to") and len(source.users) == 1:
             image = graph.call_method("permute", (source.args[0], 0, 2, 3, 1))

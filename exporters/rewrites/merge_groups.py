@@ -1,7 +1,7 @@
-"""Write a grouped pointwise convolution with fewer, wider groups where that is faster, with zeros between the old ones.
+"""Write a grouped pointwise convolution with fewer, wider groups if that is faster, with zeros between the old groups.
 
-A matrix kernel computes 8 or 16 output channels at a time and starts anew for every group and pixel. A runtime that
-computes its groups one after the other may be faster with a batch of matrix products.
+A matrix kernel computes 8 or 16 output channels at a time and starts again for every group and pixel. A runtime that
+computes groups one after the other may be faster with a batch of matrix products.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from exporters.rewrites._graph import called, is_plain, shape, uses
 
 
 class BatchedGroups(nn.Module):
-    """What a grouped pointwise convolution gives, as one product of matrices for each group.
+    """Computes a grouped pointwise convolution as one matrix product per group.
 
     forward(x [N, C, H, W]) -> [N, C', H, W]
     """
@@ -38,7 +38,7 @@ class BatchedGroups(nn.Module):
         groups = x.reshape(-1, self.groups, channels // self.groups, height * width)
         product = torch.matmul(self.weight, groups)
         if self.bias is not None:
-            product = product.add_(self.bias)  # a map less in memory
+            product = product.add_(self.bias)  # in place, to save memory for a map
         return product.reshape(-1, self.groups * self.weight.shape[1], height, width)
 
 

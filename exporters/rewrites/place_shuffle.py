@@ -1,8 +1,9 @@
-"""Fold a channel shuffle into a convolution beside it, or move it where it is cheapest.
+"""Fold a channel shuffle into the convolution before or after it, or move it to where it is cheapest.
 
-A permutation of channels between two convolutions costs nothing once it is the order of the first one's rows or of the
-second one's columns; a grouped convolution must be dense for that (zeros between its groups). Activations do not mind
-the order and depthwise convolutions take it on, so that a shuffle may also wait until a stride has made the map small.
+A permutation of channels between two convolutions costs nothing if it is applied to the first one's rows or the second
+one's columns; a grouped convolution must be made dense for that (zeros between its groups). Activations do not depend
+on the order, and depthwise convolutions can be reordered, so a shuffle can also be moved behind a stride, where the map
+is smaller.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _MOVES = ("view", "reshape", "permute", "transpose", "flatten", "unflatten", "co
 
 
 class Reorder(nn.Module):
-    """forward(x [N, C, H, W]) -> the same with output channel i being input ``order[i]``, in tensors of rank 4 at most.
+    """forward(x [N, C, H, W]) -> output channel i is input channel ``order[i]``; tensors have at most rank 4.
 
-    A table of groups is transposed in the order of axes that the runtime computes in; another order is an index.
+    A transposed table of groups is computed in the runtime's order of axes; any other order is an index operation.
     """
 
     order: torch.Tensor
@@ -49,7 +50,7 @@ class Reorder(nn.Module):
 
 
 class PlaceShuffle:
-    """Every permutation of channels that is written as reshapes, transpositions or an index."""
+    """Applies to permutations of channels that are written as reshapes, transpositions or an index."""
 
     def __init__(self, costs: Costs) -> None:
         self.costs = costs
@@ -74,11 +75,11 @@ class _Shuffle:
         self.passed, self.second = self._after(end)
 
     def place(self) -> Place:
-        # The smallest map on the way, the first of those.
+        # The first of the smallest maps on the way.
         wait = min(range(len(self.passed) + 1), key=lambda n: _values([self.end, *self.passed][n]))
         moved = _values([self.end, *self.passed][wait])
         stays = self._cost(self.first) + self._cost(self.second)
-        # An index is no operation of XNNPACK; a runtime then copies in and out of it.
+        # XNNPACK has no index operation; a runtime then copies tensors out of XNNPACK and back.
         rate = 1 if _groups(self.order) else 4
         forms = [Form("move", stays + rate * self.costs.move(moved), 0, lambda: self._move(wait))]
         for name, conv, fold in (
@@ -92,7 +93,7 @@ class _Shuffle:
         return Place(f"shuffle:{self.end.name}", tuple(forms), (*ends, *self.passed))
 
     def _before(self, node: fx.Node) -> fx.Node | None:
-        """The pointwise convolution whose output reaches the shuffle unmixed and alone."""
+        """Find the pointwise convolution whose output reaches the shuffle unmixed and is read by nothing else."""
         while len(node.users) == 1:
             if _is_foldable(self.network, node):
                 return node
@@ -102,7 +103,7 @@ class _Shuffle:
         return None
 
     def _after(self, node: fx.Node) -> tuple[list[fx.Node], fx.Node | None]:
-        """What the shuffle may be moved past, and the convolution behind that."""
+        """The nodes past which the shuffle can be moved, and the convolution after them."""
         passed: list[fx.Node] = []
         while len(node.users) == 1:
             (reader,) = node.users
@@ -158,18 +159,18 @@ class _Shuffle:
         self._remove()
 
     def _pass(self, nodes: list[fx.Node]) -> None:
-        """Depthwise convolutions before the shuffle see its channels in the old order."""
+        """Reorder depthwise convolutions past which the shuffle is moved: they now get channels in the old order."""
         for node in nodes:
             if _is_depthwise(self.network, node):
                 self._change(node, lambda conv: with_outputs(conv, self.order.argsort()))
 
 
 def _shuffle(network: fx.GraphModule, end: fx.Node) -> tuple[fx.Node, fx.Node, torch.Tensor] | None:
-    """The longest chain of moves that ends here and permutes channels: its source, its end and the order."""
+    """Find the longest chain of moves that ends here and permutes channels: its source, its end and the order."""
     if len(shape(end)) != 4 or not _is_move(network, end):
         return None
     if len(end.users) == 1 and _is_move(network, next(iter(end.users))):
-        return None  # not where the chain ends
+        return None  # the chain ends later
     chain = [end]
     source = _moved(end)
     found = None
@@ -196,7 +197,7 @@ def _moved(node: fx.Node) -> fx.Node:
 
 
 def _order(network: fx.GraphModule, source: fx.Node, chain: list[fx.Node]) -> torch.Tensor | None:
-    """Found by moving numbers: every value must keep its position and stay with its channel."""
+    """The order of channels, found by moving numbers; None unless every value keeps its position and its channel."""
     sizes = shape(source)
     numbers = torch.arange(_values(source)).reshape(sizes)
     interpreter = fx.Interpreter(network)
@@ -211,7 +212,7 @@ def _order(network: fx.GraphModule, source: fx.Node, chain: list[fx.Node]) -> to
 
 
 def _groups(order: torch.Tensor) -> int:
-    """g where ``order`` transposes a table of g x C/g channels; 0 for any other permutation."""
+    """g if ``order`` transposes a table of g x C/g channels; 0 for any other permutation."""
     step = int(order[1]) if len(order) > 1 else 1
     if step < 1 or len(order) % step:
         return 0
@@ -241,7 +242,7 @@ def _is_depthwise(network: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _keeps_channels(network: fx.GraphModule, node: fx.Node) -> bool:
-    """Treats every channel alike and apart."""
+    """Whether an operation treats all channels alike and independently."""
     layer = called(network, node)
     if layer is not None:
         return any(is_plain(layer, kind) for kind in _POINTWISE)

@@ -1,8 +1,8 @@
-"""Reduce over channels in the operations that a runtime has fast kernels for.
+"""Reduce over channels with operations for which a runtime has fast kernels.
 
-CBAM's spatial attention takes the mean and the maximum over the channels of each pixel. Where channels come first,
-kernels that reduce an inner axis walk through memory in long steps; a product with a row of 1/C and a pooling over the
-depth of a volume read it in order.
+CBAM's spatial attention takes the mean and the maximum over the channels of each pixel. In channels-first order,
+reductions read memory in long strides; a product with a row of 1/C and a pooling over the depth of a volume read it in
+order.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from exporters.rewrites._choice import Form, Place, unchanged
 from exporters.rewrites._graph import add_layer, argument, is_called, replace, shape
 
 _POOLED_PIXELS = 500
-"""Maps of fewer are reduced faster as they are: pooling pays per channel."""
+"""Maps with fewer pixels are reduced faster directly, because pooling has a cost per channel."""
 
 
 class ChannelMean(nn.Module):
-    """forward(x [N, C, H, W]) -> the mean over C, [N, 1, H, W], as a product of matrices."""
+    """forward(x [N, C, H, W]) -> the mean over C, [N, 1, H, W], computed as a matrix product."""
 
     weight: torch.Tensor
 
@@ -36,7 +36,7 @@ class ChannelMean(nn.Module):
 
 
 class ChannelMaximum(nn.Module):
-    """forward(x [N, C, H, W]) -> the maximum over C, [N, 1, H, W], as the pooling of a volume of depth C."""
+    """forward(x [N, C, H, W]) -> the maximum over C, [N, 1, H, W], computed as the pooling of a volume of depth C."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class ChannelMaximum(nn.Module):
 
 
 class ReduceChannels:
-    """Every mean and maximum over axis 1 of a map, on runtimes whose reductions are slow."""
+    """Applies to every mean and maximum over axis 1 of a map, on runtimes whose reductions are slow."""
 
     def __init__(self, costs: Costs) -> None:
         self.costs = costs

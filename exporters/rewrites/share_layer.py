@@ -1,4 +1,4 @@
-"""Apply a layer once to a sum instead of twice before it: f(a) + f(b) = g(a + b), with f's bias doubled in g.
+"""Apply a layer once to a sum instead of twice before it: f(a) + f(b) = g(a + b), where g has twice f's bias.
 
 CBAM's channel attention adds the outputs of one two-layer perceptron for the average and the maximum; its second layer
 is linear, so that the sum may come first (Woo et al., ECCV 2018, equation 2).
@@ -17,7 +17,7 @@ from exporters.rewrites._graph import add_layer, called, is_called, is_plain, re
 
 
 class ShareLayer:
-    """Every sum of one convolution's or linear layer's two outputs, where nothing else reads these."""
+    """Applies to sums of two outputs of one convolution or linear layer, if nothing else reads these outputs."""
 
     def places(self, network: fx.GraphModule) -> list[Place]:
         found = []

@@ -1,9 +1,9 @@
 """Compute a convolution to one channel on blocks of positions, which become output channels.
 
-CBAM's spatial attention convolves two channels to one with a 7x7 kernel: a kernel for matrix products that computes 8
-or 16 output channels at a time then wastes all but one. A convolution of stride b whose b x b output channels are the
-positions of a block does the same sums side by side; moving them to their places costs little. Tiles of columns alone,
-which need no moving, were a fifth to a third slower in XNNPACK: they add more products than they save moves.
+CBAM's spatial attention convolves two channels to one with a 7x7 kernel. Kernels for matrix products compute 8 or 16
+output channels at a time and waste all but one of them here. A convolution of stride b whose b x b output channels are
+the positions of a block computes the same sums in parallel; moving them to their positions costs little. Tiles of
+columns alone, which need no moves, were a fifth to a third slower in XNNPACK, because they add more products.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from exporters.rewrites._graph import add_layer, argument, called, is_called, is
 
 
 class Tiled(nn.Module):
-    """What ``conv`` gives, computed for ``block`` x ``block`` positions at a time.
+    """Computes ``conv`` for ``block`` x ``block`` positions at a time.
 
-    forward(parts of x, together [N, C, H, W]) -> [N, 1, H', W']. Each part has a convolution of its own, and the
-    results are added: joining two maps of one channel moves single values.
+    forward(parts of x, together [N, C, H, W]) -> [N, 1, H', W']. Each part has its own convolution, and the results are
+    added, because concatenating two maps of one channel moves single values.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Tiled(nn.Module):
         super().__init__()
         self.block, self.size, self.channels_last = block, size, channels_last
         self.blocks = tuple(math.ceil(side / block) for side in size)
-        # Rows and columns that the last, incomplete blocks read beyond the padding.
+        # Rows and columns beyond the padding that the last, incomplete blocks read.
         self.below, self.right = (-side % block for side in size)
         weights = conv.weight.detach().split(list(parts), dim=1)
         self.convs = nn.ModuleList(self._tiled(conv, weight, number) for number, weight in enumerate(weights))
@@ -68,7 +68,7 @@ class Tiled(nn.Module):
         return placed
 
     def _placed(self, x: torch.Tensor) -> torch.Tensor:
-        """Out of the blocks, as ``pixel_shuffle`` does it, with one transposition in the runtime's order of axes."""
+        """Move values out of the blocks, as ``pixel_shuffle``, with one transposition in the runtime's axis order."""
         rows, columns = self.blocks
         if not self.channels_last:
             return F.pixel_shuffle(x, self.block)
@@ -77,7 +77,7 @@ class Tiled(nn.Module):
 
 
 class TileConvolution:
-    """Every stride-1 convolution to one channel with a kernel of at least 3x3.
+    """Applies to stride-1 convolutions to one channel with a kernel of at least 3x3.
 
     Attributes:
         blocks: sides of blocks to choose from.
@@ -108,7 +108,7 @@ class TileConvolution:
             weights = [cast(nn.Conv2d, each).weight for each in tiled.convs]
             pixels = math.prod(tiled.blocks)
             cost = sum(self.costs.spatial(pixels, weight[0].numel(), len(weight)) for weight in weights)
-            # Values out of their blocks, and a copy each to pad and to cut where blocks do not fit.
+            # The cost of moving values out of blocks, and of one copy each to pad and to crop if blocks do not fit.
             copies = 1 + (conv.in_channels + 1 if tiled.below or tiled.right else 0)
             cost += self.costs.move(copies * pixels * block**2)
             added = (sum(weight.numel() for weight in weights) - conv.weight.numel()) * conv.weight.element_size()
@@ -122,7 +122,7 @@ class TileConvolution:
 
 
 def _parts(node: fx.Node) -> list[fx.Node]:
-    """What the convolution reads: the parts of a concatenation of channels, or the one map."""
+    """The inputs of the convolution: the parts of a concatenation of channels, or the single map."""
     (source,) = node.all_input_nodes
     if is_called(source, "cat") and len(source.users) == 1 and argument(source, 1, "dim", 0) in (1, -3):
         return list(source.all_input_nodes)
