@@ -1,6 +1,6 @@
-"""Runs exported artifacts on their own runtimes and measures how far they are from the PyTorch model.
+"""Run exported artifacts on their own runtimes and measure how far they are from the PyTorch model.
 
-Imports without PyTorch and without any runtime: NumPy is enough until an artifact runs.
+It can be imported without PyTorch and without any runtime: only NumPy is needed until an artifact runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from compress.contracts import BadInput, CompressError, Evidence, MissingTool, R
 from compress.system.child import Lacking
 from validators.isolation import execute
 
-# PyPI has another package named ``validators``; compress.plugins asks which of the two was imported.
+# PyPI has another package named ``validators``; compress.plugins checks which of the two was imported.
 BELONGS_TO = "compress-retrieval"
 
 FORMATS = {
@@ -33,16 +33,16 @@ class ArtifactError(CompressError):
 
 
 class MachineFailed(ArtifactError, MissingTool):
-    """The artifact did not run since the machine lacked memory, disk space, time or a process (exit code 3)."""
+    """The artifact did not run because the machine lacked memory, disk space, time or a process (exit code 3)."""
 
 
 def failure_of(line: str, lacking: Lacking | None) -> ArtifactError:
-    """The error for an artifact that did not run."""
+    """Make the error for an artifact that did not run."""
     return ArtifactError(line) if lacking is None else MachineFailed(line)
 
 
 def format_of(path: Path | str) -> str:
-    """The format that a file's suffix stands for, e.g. ``tflite``.
+    """The format of a file by its suffix, e.g. ``tflite``.
 
     Raises:
         BadInput: no artifact has this suffix.
@@ -54,18 +54,18 @@ def format_of(path: Path | str) -> str:
 
 
 def runtimes_for(format: str) -> list[Runtime]:
-    """Every runtime of a format, installed or not, with default options: native, then older, then reference."""
+    """List every runtime of a format, installed or not, with default options: native, then older, then reference."""
     found = [plugins.find(Runtime, name)() for name in plugins.names(Runtime)]
     able = [runtime for runtime in found if format in runtime.formats]
     return sorted(able, key=lambda runtime: (EVIDENCE_ORDER.index(runtime.evidence), runtime.component_name()))
 
 
 def choose_runtime(format: str, name: str | None = None) -> Runtime:
-    """The runtime of that name, or the best of a format's that is installed here.
+    """Choose the runtime with this name, or the best one of a format that is installed here.
 
     Raises:
         BadInput: no runtime has this name, or it does not run this format.
-        MissingTool: it, or every runtime of the format, cannot run on this machine.
+        MissingTool: the named runtime, or every runtime of the format, cannot run on this machine.
     """
     able = runtimes_for(format)
     if name is not None:
@@ -95,7 +95,7 @@ def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = 
         Embeddings, float32 [N, D], as the artifact gives them (NaN included).
 
     Raises:
-        BadInput: no such file, unknown suffix or runtime, or images of another kind.
+        BadInput: no such file, unknown suffix or runtime, or images of another type or shape.
         MissingTool: the runtime, or every runtime of this format, cannot run on this machine.
         ArtifactError: the artifact did not run; the message says why.
         MachineFailed: an ArtifactError and MissingTool: the machine lacked memory, disk space or time.

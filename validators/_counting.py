@@ -1,12 +1,12 @@
-"""Rankings without sorting the gallery: a metric needs only how many items lie before each relevant one.
+"""Rank without sorting the gallery: a metric only needs the number of items before each relevant one.
 
-The distances of a query are dropped into equal bins. Bins that hold no relevant item are counted and no more; what
-shares a bin with a relevant item is compared with it, and where an approximate distance cannot decide, the exact one
-does. So the ranking is that of the exact distances, at the price of a float32 product.
+The distances of a query are put into equal bins. Items in bins without a relevant item are only counted; items that
+share a bin with a relevant item are compared with it, and if an approximate distance cannot decide, the exact one does.
+So the ranking is that of the exact distances, at the cost of a float32 product.
 
-How far a float32 product may be off is measured: the proven bound, about D * 2**-24, is a hundred times what happens
-and would leave most pairs undecided. The margin is at least twice the largest error among all relevant pairs and
-all pairs that were decided exactly, which are the ones at risk; a larger error widens it, and the query is done again.
+The error of a float32 product is measured: the proven bound, about D * 2**-24, is a hundred times the actual error and
+would leave most pairs undecided. The margin is at least twice the largest error among all relevant pairs and all pairs
+that were decided exactly, which are those at risk; a larger error increases it, and the query is ranked again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _BINS = 2**14
 _FIRST_MARGIN = 2.0**-22
 _SAFETY = 2
 _CROWDED = 1 / 16
-"""Share of the gallery; where more items are undecided, exact distances are sorted."""
+"""Share of the gallery; if more items are undecided, exact distances are sorted instead."""
 
 
 class Counter:
-    """Ranks the gallery for blocks of queries; remembers how far float32 products are off. Threads may share it."""
+    """Ranks the gallery for blocks of queries and keeps the largest error of float32 products. Threads may share it."""
 
     def __init__(self, distances: Distances) -> None:
         self._distances = distances
@@ -42,13 +42,13 @@ class Counter:
         exclude_self: bool,
         junk: Sequence[np.ndarray] | None = None,
     ) -> Rankings:
-        """Rankings of the queries, in their order.
+        """Rank the gallery for the queries, in their order.
 
         Args:
-            queries: int64 [n]. Queries of one class next to each other are faster.
-            relevant: of each query, the relevant gallery items, int64 [R]; the same object for one class.
-            exclude_self: query i is gallery item i, one of its relevant items, and leaves its ranking.
-            junk: of each query, further gallery items that leave its ranking, int64, none of them relevant.
+            queries: int64 [n]. It is faster if queries of one class are next to each other.
+            relevant: the relevant gallery items of each query, int64 [R]; the same object for queries of one class.
+            exclude_self: query i is gallery item i, one of its relevant items, and is removed from its ranking.
+            junk: further gallery items to remove from each query's ranking, int64, none of them relevant.
         """
         ranked = {"hamming": self._from_codes, "local": self._from_sorted}
         count = ranked.get(self._distances.distance, self._from_features)
@@ -62,7 +62,7 @@ class Counter:
         exclude_self: bool,
         junk: Sequence[np.ndarray] | None,
     ) -> list[Groups]:
-        """Bits that differ are small whole numbers: their histogram is the ranking."""
+        """Rank by codes: the number of differing bits is a small integer, so its histogram gives the ranking."""
         found = []
         for number, (query, row, members) in enumerate(
             zip(queries, self._distances.bits(queries), relevant, strict=True)
@@ -71,7 +71,7 @@ class Counter:
             sizes = np.bincount(row, minlength=len(hits))[: len(hits)]
             if junk is not None:
                 sizes -= np.bincount(row[junk[number]], minlength=len(hits))[: len(hits)]
-            # Not always at distance 0: the gallery's code of the image may be another artifact's.
+            # Not always at distance 0, because another artifact may have made the gallery's code of the image.
             if exclude_self and row[query] < len(sizes):
                 sizes[row[query]] -= 1
             values = np.flatnonzero(hits)
@@ -85,7 +85,7 @@ class Counter:
         exclude_self: bool,
         junk: Sequence[np.ndarray] | None,
     ) -> list[Groups]:
-        """Distances that cost far more than sorting them does."""
+        """Rank by sorting, for distances that cost far more to compute than to sort."""
         found = []
         for number, (query, row, members) in enumerate(
             zip(queries, self._distances.block(queries), relevant, strict=True)
@@ -111,7 +111,7 @@ class Counter:
             exact = self._distances.pairs(queries[rows], members)
             error = np.abs(values[rows, members] - exact).max(axis=1, initial=0)
             self._widen(float((error / unit[rows]).max()))
-            # Their ranks among each other are known already; far away, they count nowhere.
+            # Their ranks among each other are already known; at a large distance they are counted nowhere.
             values[rows, members] = np.inf
             if exclude_self:
                 exact[members == queries[rows, None]] = np.inf
@@ -139,12 +139,12 @@ class Counter:
             self._margin = max(self._margin, _SAFETY * error)
 
     def _count(self, values: np.ndarray, relevant: np.ndarray, unit: float, query: int) -> Groups | None:
-        """One query's groups of ties, or None if its distances lie too close together.
+        """Count one query's groups of ties; None if its distances are too close together.
 
         Args:
             values: float32 [G], approximate; infinite for relevant items, junk and the query itself.
             relevant: float32 [R], exact and sorted.
-            unit: what the margin is relative to.
+            unit: the unit of the margin.
         """
         limits, hits = _unique(relevant.astype(np.float64))
         if not len(limits):
@@ -184,12 +184,12 @@ def _unique(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _with_hits(before: np.ndarray, ties: np.ndarray, hits: np.ndarray) -> Groups:
-    """Groups from the irrelevant items before each of them and in it."""
+    """Make groups from the number of irrelevant items before and in each of them."""
     return before + np.cumsum(hits) - hits, ties + hits, hits
 
 
 def _before_and_ties(ordered: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of the sorted values lie before each limit, and how many equal it."""
+    """Count the sorted values that are before each limit, and those equal to it."""
     before, through = (np.searchsorted(ordered, limits, side) for side in ("left", "right"))
     return before, through - before
 
@@ -215,7 +215,7 @@ def _binned(values: np.ndarray, limits: np.ndarray, margin: float) -> tuple[np.n
 
 
 def _rounded(values: np.ndarray, direction: float) -> np.ndarray:
-    """The next float32 or the one after it, downwards where ``direction`` is negative, else upwards."""
+    """The next float32 or the one after it, downwards if ``direction`` is negative, otherwise upwards."""
     return np.asarray(np.nextafter(values.astype(np.float32), np.float32(np.copysign(np.inf, direction))))
 
 

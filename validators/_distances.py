@@ -1,4 +1,4 @@
-"""Distances between many queries and a gallery: exact where items tie, in blocks of bounded size."""
+"""Compute distances between many queries and a gallery, exact for ties, in blocks of bounded size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from validators.local_matching import LocalDistances
 _BLOCK_ITEMS = 2**23
 _TILE_ITEMS = 2**21
 _ROUNDING = 2.0**-42
-"""Relative error a float64 product over a few thousand dimensions stays below."""
+"""Upper bound of the relative error of a float64 product over a few thousand dimensions."""
 
 _LEAST_UNIT = 2.0**-60
-"""Keeps what is divided by a unit inside float32 where all features are equal."""
+"""Keeps quotients by a unit inside float32 if all features are equal."""
 
 Index = slice | np.ndarray
 
@@ -25,11 +25,11 @@ Index = slice | np.ndarray
 class Distances:
     """Distances of Q queries to G gallery items, a block of queries at a time.
 
-    Exact ones come from products in float64: in float32 the last bit depends on where an item lies in memory, so that
-    two copies of one image would not tie, and the ranking would change with the block size. Approximate ones, from
-    products in float32, take half the time and tell which pairs need no exact one.
+    Exact distances come from products in float64: in float32 the last bit depends on an item's position in memory, so
+    that two copies of one image would not tie, and the ranking would change with the block size. Approximate distances,
+    from products in float32, take half the time and show which pairs need no exact distance.
 
-    Besides the caller's arrays, a float32 copy of each is held; float64 rows are made where they are needed.
+    In addition to the caller's arrays, a float32 copy of each is kept; float64 rows are made when they are needed.
 
     Args:
         queries: [Q, D], any real dtype.
@@ -38,7 +38,7 @@ class Distances:
             activation > 0.5, activations in [0, 1]; ``local``, see ``local_matching``.
 
     Raises:
-        ValueError: the shapes do not match, a value is not finite, or an activation lies outside [0, 1].
+        ValueError: the shapes do not match, a value is not finite, or an activation is outside [0, 1].
         BadInput: unknown distance.
     """
 
@@ -70,14 +70,14 @@ class Distances:
         self._queries = self._gallery if same else _Rows(queries, make)
 
     def block_rows(self) -> Iterator[slice]:
-        """The queries in blocks that keep one block of distances near 8 million items."""
+        """Divide the queries into blocks of about 8 million distances."""
         count, items = self.shape
         size = max(32, _BLOCK_ITEMS // items)
         for start in range(0, count, size):
             yield slice(start, min(start + size, count))
 
     def block(self, queries: Index) -> np.ndarray:
-        """float32 [n, G], exact, never negative, in the order of the distance (l2: squared and scaled)."""
+        """Compute exact distances: float32 [n, G], never negative, in the distance's order (l2: squared, scaled)."""
         if self.distance == "hamming":
             return self.bits(queries).astype(np.float32)
         if self.distance == "local":
@@ -92,15 +92,15 @@ class Distances:
         return found
 
     def pairs(self, queries: Index, items: Index) -> np.ndarray:
-        """float32 [n, m], what ``block`` has for these gallery items; for l2 and cosine alone."""
+        """Compute the values of ``block`` for these gallery items: float32 [n, m]; for l2 and cosine only."""
         return self._exact(self._queries.exact(queries), self._queries.norms[queries], items)
 
     def approximate(self, queries: Index) -> tuple[np.ndarray, np.ndarray]:
-        """``block`` by products in float32, and the unit of their error; for l2 and cosine alone.
+        """Compute ``block`` by products in float32, and the unit of their error; for l2 and cosine only.
 
         Returns:
-            float32 [n, G], and float64 [n], what rounding errors are proportional to: an exact distance is a multiple
-            of 2**-24 of it away, which multiple depending on D and on the order in which the products are summed.
+            float32 [n, G], and float64 [n], a unit to which rounding errors are proportional: the error is a multiple
+            of 2**-24 of the unit; the multiple depends on D and on the order in which the products are summed.
         """
         l2 = self.distance == "l2"
         found: np.ndarray = (self._queries.rounded[queries] * (-2 if l2 else -1)) @ self._gallery.rounded.T
@@ -116,7 +116,7 @@ class Distances:
         return found, np.maximum(norms + self._gallery.norms.max(), _LEAST_UNIT)
 
     def bits(self, queries: Index) -> np.ndarray:
-        """uint16 [n, G], bits that differ; for hamming alone."""
+        """Count the bits that differ: uint16 [n, G]; for hamming only."""
         words = self._query_words[queries]
         found = np.zeros((len(words), self.shape[1]), dtype=np.uint16)
         # Row by row: one code against the gallery stays in the processor's cache.
@@ -140,7 +140,7 @@ class Distances:
 
 
 class _Rows:
-    """Features as the products need them.
+    """Features in the types that the products need.
 
     Attributes:
         rounded: float32 [N, D].
@@ -160,12 +160,12 @@ class _Rows:
             self.norms[rows] = np.einsum("nd,nd->n", exact, exact)
 
     def exact(self, index: Index) -> np.ndarray:
-        """float64 [n, D]."""
+        """The exact rows, float64 [n, D]."""
         return self._make(self._features[index])
 
 
 def _centred_rows(queries: np.ndarray, gallery: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Subtracts the gallery's mean and divides by one number for all."""
+    """Make a function that subtracts the gallery's mean and divides by one number for all."""
     centre = gallery.mean(axis=0, dtype=np.float64)
     reach = max(
         max((each.max(axis=0) - centre).max(), (centre - each.min(axis=0)).max()) for each in (queries, gallery)
@@ -182,7 +182,7 @@ def _centred_rows(queries: np.ndarray, gallery: np.ndarray) -> Callable[[np.ndar
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; zero rows stay zero."""
+    """Scale rows to length 1; zero rows stay zero."""
     largest = np.abs(rows).max(axis=1, keepdims=True).astype(np.float64)
     scaled = rows / np.where(largest > 0, largest, 1)
     norms = np.linalg.norm(scaled, axis=1, keepdims=True)
@@ -190,17 +190,17 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def _words(activations: np.ndarray) -> np.ndarray:
-    """Bits activation > 0.5 as uint64 [N, ceil(K / 64)]."""
+    """Pack the bits activation > 0.5 into uint64 [N, ceil(K / 64)]."""
     packed = np.packbits(activations > 0.5, axis=1)
     return np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
 
 
 def _popcount(words: np.ndarray) -> np.ndarray:
-    """uint8 [n], set bits of uint64 [n]."""
+    """Count the set bits of uint64 [n]: uint8 [n]."""
     if hasattr(np, "bitwise_count"):
         counts: np.ndarray = np.bitwise_count(words)
         return counts
-    # NumPy 1 cannot count bits; a table of all 16-bit numbers can.
+    # NumPy 1 cannot count bits, so a table of all 16-bit numbers is used.
     return np.asarray(_BITS_OF[words.view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8))
 
 

@@ -1,8 +1,8 @@
-"""Ranking metrics as exact expectations over the orders inside ties, for many rankings at once.
+"""Compute ranking metrics as exact expectations over the orders inside ties, for many rankings at once.
 
-Items with equal distance have no order of their own. Every function here gives the average over all orders of each
-tie group, in closed form: for n tied items of which r are relevant, behind N items with H hits, position j holds a
-relevant item with probability r/n, and then (r-1)/(n-1) of the j-1 positions before it are expected to be hits.
+Items with equal distance have no defined order. Every function here gives the average over all orders of each tie
+group, in closed form: for n tied items of which r are relevant, after N items with H hits, position j holds a relevant
+item with probability r/n, and then (r-1)/(n-1) of the j-1 positions before it are expected to be hits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Rankings:
     An item that ties with no other is a group of one.
 
     Attributes:
-        length: L; where junk has left some rankings, the longest they could be.
+        length: L; if junk was removed from some rankings, the largest possible length.
         relevant: int64 [Q], relevant items of each ranking.
         row: int64 [T], the ranking a group belongs to.
         before: int64 [T], items ranked before the group.
@@ -46,21 +46,21 @@ class Rankings:
     hits: np.ndarray
 
     def positions_within(self, k: int) -> np.ndarray:
-        """int64 [T], positions of each group among the first k."""
+        """Count the positions of each group among the first k: int64 [T]."""
         return np.asarray(np.clip(k - self.before, 0, self.size))
 
     def cut_by_chance(self, k: int) -> np.ndarray:
-        """bool [T], groups (at most one a ranking) of which a random number of hits falls among the first k."""
+        """The groups, at most one per ranking, cut by k so that their hits among the first k are random: bool [T]."""
         inside = self.positions_within(k)
         return (inside > 0) & (inside < self.size) & (self.hits < self.size)
 
     def per_ranking(self, group_values: np.ndarray) -> np.ndarray:
-        """float64 [Q], the sum over each ranking's groups."""
+        """Sum over each ranking's groups: float64 [Q]."""
         return np.bincount(self.row, group_values, minlength=len(self.relevant))
 
 
 def from_sorted(values: np.ndarray, relevant: np.ndarray) -> Rankings:
-    """Rankings from best to worst: ``values`` [Q, L], equal where items tie, and ``relevant`` bool [Q, L]."""
+    """Make rankings from ``values`` [Q, L], sorted from best to worst, equal for ties, and ``relevant`` bool [Q, L]."""
     count, length = values.shape
     last = np.ones((count, length), dtype=bool)
     last[:, :-1] = values[:, 1:] != values[:, :-1]
@@ -83,7 +83,7 @@ def from_sorted(values: np.ndarray, relevant: np.ndarray) -> Rankings:
 
 
 def from_groups(length: int, groups: Sequence[Groups]) -> Rankings:
-    """Rankings of ``length`` items each from their tie groups."""
+    """Make rankings of ``length`` items each from their tie groups."""
     counts = np.array([len(hits) for _, _, hits in groups], dtype=np.int64)
     before, size, hits = (np.concatenate(column).astype(np.int64) for column in zip(*groups, strict=True))
     row = np.repeat(np.arange(len(groups)), counts)
@@ -101,7 +101,7 @@ def from_groups(length: int, groups: Sequence[Groups]) -> Rankings:
 
 
 def settle_ties(rankings: Rankings, ties: Ties) -> Rankings:
-    """The relevant items of a tie first (``best``), last (``worst``), or in every order alike (``expected``)."""
+    """Put the relevant items of a tie first (``best``), last (``worst``), or average all orders (``expected``)."""
     if ties == "expected":
         return rankings
     others = rankings.size - rankings.hits
@@ -110,7 +110,7 @@ def settle_ties(rankings: Rankings, ties: Ties) -> Rankings:
 
 
 def average_precision(rankings: Rankings, k: int, denominator: Denominator, form: Form) -> np.ndarray:
-    """float64 [Q]: sum of the precision at each hit among the first k, over the denominator; NaN where R is 0."""
+    """Sum the precision at each hit among the first k and divide by the denominator: float64 [Q], NaN if R is 0."""
     inside = rankings.positions_within(k)
     gain = _precision_sum(rankings.before, rankings.size, rankings.hits_before, rankings.hits, inside, form)
     if denominator == "hits":
@@ -122,7 +122,7 @@ def average_precision(rankings: Rankings, k: int, denominator: Denominator, form
 
 
 def _average_over_hits(rankings: Rankings, k: int, gain: np.ndarray, form: Form) -> np.ndarray:
-    """The number of hits among the first k is itself random where k cuts a tie, so the ratio is averaged over it."""
+    """Average the ratio over the number of hits among the first k, which is random if k cuts a tie."""
     inside, chance = rankings.positions_within(k), rankings.cut_by_chance(k)
     gains = rankings.per_ranking(np.where(chance, 0.0, gain))
     hits = rankings.per_ranking(np.where(chance, 0.0, rankings.hits * inside / rankings.size))
@@ -136,12 +136,12 @@ def _average_over_hits(rankings: Rankings, k: int, gain: np.ndarray, form: Form)
 
 
 def hits_within(rankings: Rankings, k: int) -> np.ndarray:
-    """float64 [Q]: expected number of relevant items among the first k."""
+    """Expected number of relevant items among the first k: float64 [Q]."""
     return rankings.per_ranking(rankings.hits * rankings.positions_within(k) / rankings.size)
 
 
 def any_hit_within(rankings: Rankings, k: int) -> np.ndarray:
-    """float64 [Q]: probability that a relevant item is among the first k."""
+    """Probability that a relevant item is among the first k: float64 [Q]."""
     inside, chance = rankings.positions_within(k), rankings.cut_by_chance(k)
     result = (rankings.per_ranking(np.where(chance, 0, inside)) > 0).astype(np.float64)
     for group in np.flatnonzero(chance):
@@ -153,7 +153,7 @@ def any_hit_within(rankings: Rankings, k: int) -> np.ndarray:
 
 
 def mean_precision(rankings: Rankings, k: int) -> np.ndarray:
-    """float64 [Q]: mean over k' = 1..k of the expected precision of the first k' items."""
+    """Mean over k' = 1..k of the expected precision of the first k' items: float64 [Q]."""
     # A hit at position i adds 1/k' to the precision at every k' from i to k.
     harmonic = _harmonic(k)
     below = np.concatenate(([0.0], np.cumsum(harmonic)))
@@ -182,7 +182,7 @@ def _precision_sum(
 
 
 def _hypergeometric(size: int, hits: int, drawn: int) -> tuple[np.ndarray, np.ndarray]:
-    """How many of ``drawn`` items out of ``size`` are among its ``hits``: the counts and their probabilities."""
+    """Distribution of the hits among ``drawn`` of ``size`` items with ``hits`` hits: counts and their probabilities."""
     counts = np.arange(max(0, drawn - (size - hits)), min(drawn, hits) + 1)
     low = counts[:-1]
     ratios = (hits - low) * (drawn - low) / ((low + 1) * (size - hits - drawn + low + 1))
@@ -192,5 +192,5 @@ def _hypergeometric(size: int, hits: int, drawn: int) -> tuple[np.ndarray, np.nd
 
 
 def _harmonic(n: int) -> np.ndarray:
-    """float64 [n + 1], the harmonic numbers H_0 = 0, H_1 = 1, H_2 = 1 + 1/2, …"""
+    """The harmonic numbers H_0 = 0, H_1 = 1, H_2 = 1 + 1/2, … to H_n: float64 [n + 1]."""
     return np.concatenate(([0.0], np.cumsum(1 / np.arange(1, n + 1))))

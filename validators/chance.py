@@ -1,4 +1,4 @@
-"""What a random order of the gallery would score: below this, a network has learnt nothing that search can use."""
+"""The score of a random order of the gallery: a network below it has learnt nothing that search can use."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from compress.contracts import HeldOut
 
 
 def chance_average_precision(relevant: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """The mean average precision over all orders of a gallery, float64 [Q].
+    """Compute the mean average precision over all orders of a gallery: float64 [Q].
 
     An item at rank k is relevant with probability R / N, and then (k - 1)(R - 1) / (N - 1) of those before it are, so
     that the mean is (H_N + (R - 1)(N - H_N) / (N - 1)) / N, with the harmonic number H_N.
 
     Args:
-        relevant: int64 [Q], R of each query; NaN stands where it is 0.
-        total: int64 [Q], N, the images that are ranked.
+        relevant: int64 [Q], R of each query; if it is 0, the result is NaN.
+        total: int64 [Q], N, the number of images that are ranked.
     """
     harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, int(total.max(initial=0)) + 1))))[total]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -25,7 +25,7 @@ def chance_average_precision(relevant: np.ndarray, total: np.ndarray) -> np.ndar
 
 
 def counts(held_out: HeldOut, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many relevant images the queries ``rows`` have, and among how many, int64 each."""
+    """The number of relevant images of the queries ``rows``, and the number of ranked images, int64 each."""
     gallery, itself = len(held_out.gallery), int(held_out.leave_one_out)
     truth = held_out.ground_truth
     if truth is not None:

@@ -1,6 +1,6 @@
-"""What a child process does with an artifact: open it on its runtime, embed, time.
+"""The child process's part: open an artifact on its runtime, embed images and time them.
 
-Needs NumPy, the runtime's library and nothing else, so that an old runtime's interpreter can run it as well.
+It needs only NumPy and the runtime's library, so that an old runtime's interpreter can run it, too.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from compress.system import sandbox
 
 
 def job_for(runtime: Runtime, **more: Any) -> dict[str, Any]:
-    """A job, as JSON values, from which ``runtime_of`` makes the same runtime in the child."""
+    """Make a job, as JSON values, from which ``runtime_of`` makes the same runtime in the child."""
     name = f"{type(runtime).__module__}:{type(runtime).__qualname__}"
     return {"runtime": name, "options": runtime.options(), **more}
 
 
 def runtime_of(job: Mapping[str, Any]) -> Runtime:
-    """The runtime that a job names."""
+    """Make the runtime that a job names."""
     module, _, name = job["runtime"].partition(":")
     runtime = getattr(importlib.import_module(module), name)(**job["options"])
     assert isinstance(runtime, Runtime)
@@ -45,7 +45,7 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
     Returns:
         ``outputs`` by name, each a .npy file in ``scratch``, float32 [N, D]; ``version``, ``latency``, ``peak_bytes``,
-        ``notes``; ``sandbox``, what the child was denied.
+        ``notes``; ``sandbox``, the restrictions of the child.
     """
     runtime = runtime_of(job)
     embed = runtime.open(Path(job["artifact"]), job["threads"])
@@ -68,13 +68,13 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def embeddings(embed: Embedder, images: np.ndarray) -> np.ndarray:
-    """float32 [N, D] for N images, also for N = 0.
+    """Embed N images, also for N = 0: float32 [N, D].
 
     Raises:
         ValueError: the artifact gave another shape or type.
     """
     if len(images) == 0:
-        # No runtime takes an empty batch; one black image tells D.
+        # No runtime takes an empty batch; D is found with one black image.
         return embeddings(embed, np.zeros((1, *images.shape[1:]), np.uint8))[:0]
     found: Any = embed(images)
     kind = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else str(found)
@@ -84,7 +84,7 @@ def embeddings(embed: Embedder, images: np.ndarray) -> np.ndarray:
 
 
 def measure(embed: Embedder, images: Mapping[str, np.ndarray], warmup: int, repeats: int, threads: int) -> Latency:
-    """Time single-image runs on the given images in turn, each read from disk and copied beforehand."""
+    """Time single-image runs on the given images in turn; each is read from disk and copied before it is timed."""
     singles = [np.array(array[i : i + 1]) for array in images.values() for i in range(min(len(array), 16))]
     if not singles:
         raise ValueError("latency needs at least one image")
@@ -103,10 +103,10 @@ def measure(embed: Embedder, images: Mapping[str, np.ndarray], warmup: int, repe
 
 
 def peak_bytes() -> int:
-    """The most memory this process ever held."""
+    """The peak memory of this process."""
     status = Path("/proc/self/status")
     if status.exists():
-        # On Linux ru_maxrss begins with what the parent held when it started this process.
+        # On Linux ru_maxrss starts with the memory of the parent when it started this process.
         (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

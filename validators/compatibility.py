@@ -1,4 +1,4 @@
-"""mAP when one artifact made the gallery and another makes the query, as a server and its phones do."""
+"""Measure mAP if one artifact makes the gallery and another the queries, e.g. a server and its phones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from validators._sampling import affordable, evenly
 from validators.metrics import evaluate_retrieval, retrieve_listed
 
 MAX_QUERIES, MAX_GALLERY = 500, 2000
-"""Pairs grow with the square of the artifacts; evenly spaced images of the held-out set stand for all of it."""
+"""The number of pairs grows with the square of the artifacts, so evenly spaced held-out images are used as a sample."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """One model's embeddings of the sampled images: queries float32 [q, D], gallery float32 [g, D].
 
-    With leave-one-out the queries are the gallery.
+    With leave-one-out, queries and gallery are the same.
     """
 
     queries: np.ndarray
@@ -28,13 +28,13 @@ class Sample:
 
 
 def sample(observation: Observation, held_out: HeldOut) -> Sample:
-    """The embeddings that ``compatibility`` needs, few enough to keep on disk."""
+    """Select the embeddings that ``compatibility`` needs, few enough to keep on disk."""
     queries, gallery = _chosen(held_out)
     return Sample(observation.queries[queries], observation.gallery[gallery])
 
 
 def sample_of(embedder: Callable[[ImageArray], np.ndarray], held_out: HeldOut) -> Sample:
-    """The same of a model that has embedded nothing yet; ``embedder`` takes images, gives float32 [N, D]."""
+    """As ``sample``, for a model that has embedded nothing yet; ``embedder`` takes images and gives float32 [N, D]."""
     queries, gallery = _chosen(held_out)
     asking = embedder(held_out.queries.images[queries])
     return Sample(asking, asking if held_out.leave_one_out else embedder(held_out.gallery.images[gallery]))
@@ -43,7 +43,7 @@ def sample_of(embedder: Callable[[ImageArray], np.ndarray], held_out: HeldOut) -
 def compatibility(
     samples: Mapping[str, Sample], held_out: HeldOut, embedding: EmbeddingSpec
 ) -> dict[str, dict[str, float]]:
-    """mAP by gallery's artifact, then query's artifact; the diagonal is each artifact with itself."""
+    """Compute mAP by the gallery's artifact, then by the query's; the diagonal is each artifact with itself."""
     queries, gallery = _chosen(held_out)
     asked = evenly(len(queries), affordable(len(queries), embedding))
     searched = asked if held_out.leave_one_out else np.arange(len(gallery))
@@ -62,6 +62,6 @@ def compatibility(
 
 
 def _chosen(held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the sampled queries and gallery images, the same ones where the queries are the gallery."""
+    """Indices of the sampled queries and gallery images; the same indices if the queries are the gallery."""
     queries = evenly(len(held_out.queries), MAX_QUERIES)
     return queries, queries if held_out.leave_one_out else evenly(len(held_out.gallery), MAX_GALLERY)

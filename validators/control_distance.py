@@ -1,8 +1,8 @@
-"""Is an artifact nearer to the right output than to what broken exports give?
+"""Check whether an artifact is nearer to the right output than to the outputs of broken exports.
 
-Limits on single images cannot tell a coarse precision from a small mistake, such as swapped colours in a network for
-nearly grey images. All golden images together can: rounding moves embeddings in directions of its own, a mistake moves
-them to where the broken model's are.
+Limits on single images cannot distinguish a coarse precision from a small mistake, such as swapped colours in a network
+for nearly grey images. All golden images together can: rounding moves embeddings in arbitrary directions, but a mistake
+moves them to the embeddings of the broken model.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def separation(
 
     Args:
         right: float32 [P, D], the PyTorch model's.
-        given: the artifact's; of another shape or with NaN nothing is measured.
-        broken: by name, what broken models give. One that gives exactly the right output is left out.
+        given: the artifact's; with another shape or NaN nothing is measured.
+        broken: name -> output of a broken model. Models that give exactly the right output are left out.
     """
     if given.shape != right.shape or not np.isfinite(given).all():
         return Separation(control_ratio=None, nearest_control=None)

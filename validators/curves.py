@@ -1,4 +1,4 @@
-"""Precision over recall, and average precision query by query: what a mean hides. Exact under ties, as the metrics."""
+"""Compute precision over recall, and average precision by query; both are exact under ties, as the metrics."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from validators._rankings import Rankings
 from validators._sampling import evenly
 
 RECALL = tuple(step / 20 for step in range(21))
-"""Recall levels of a curve; at 0 stands the precision at the first hit."""
+"""Recall levels of a curve; the value at 0 is the precision at the first hit."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Attributes:
-    precision: float64 [21], at each of ``RECALL``, the mean over the queries that have a relevant item: the precision
-        where max(1, ceil(recall * R)) of the R relevant items have been found. Not interpolated. NaN without a query.
-    average_precision: float64 [q], by the rule of ``mAP``; NaN for a query without a relevant item.
+    """Precision over recall and average precision of q queries.
+
+    Attributes:
+        precision: float64 [21], at each of ``RECALL``, the mean over the queries that have a relevant item: the
+            precision at which max(1, ceil(recall * R)) of the R relevant items have been found. Not interpolated. NaN
+            without a query.
+        average_precision: float64 [q], by the rule of ``mAP``; NaN for a query without a relevant item.
     """
 
     precision: np.ndarray
@@ -29,7 +32,7 @@ class Curves:
 
 
 def spread(labels: np.ndarray, per_class: int, rows: np.ndarray | None = None) -> np.ndarray:
-    """At most ``per_class`` indices of each class, evenly spaced in it: int64, increasing.
+    """Choose at most ``per_class`` indices of each class, evenly spaced in it: int64, increasing.
 
     Args:
         labels: int64 [N].
@@ -71,7 +74,7 @@ def curves(observation: Observation, rows: np.ndarray, held_out: HeldOut, embedd
 
 
 def _listed(values: np.ndarray, rows: np.ndarray, truth: GroundTruth) -> np.ndarray:
-    """What is relevant, bool like the distances ``values``, in which junk is moved behind everything."""
+    """Mark the relevant items, bool of the shape of ``values``; in these distances, junk is moved to the end."""
     relevant = np.zeros(values.shape, dtype=bool)
     for place, query in enumerate(rows):
         relevant[place, truth.relevant[query]] = True
@@ -80,7 +83,7 @@ def _listed(values: np.ndarray, rows: np.ndarray, truth: GroundTruth) -> np.ndar
 
 
 def _precision_at(rankings: Rankings) -> np.ndarray:
-    """float64 [Q, 21]; inside a tie the hits are spread evenly, as they are on average over its orders."""
+    """Precision at each recall: float64 [Q, 21]; in a tie the hits are spread evenly, the average over its orders."""
     # Rounded first, because 0.15 * 20 is a little above 3.
     wanted = np.ceil(np.round(np.outer(rankings.relevant, RECALL), 9)).astype(np.int64).clip(min=1)
     result = np.full(wanted.shape, np.nan)

@@ -1,4 +1,4 @@
-"""The metadata inside an exported file, read from its bytes: no converter, no runtime and no code of the file runs."""
+"""Read the metadata inside an exported file from its bytes, without converter, runtime or code of the file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TFLITE_BUFFERS, _TFLITE_METADATA, _TFLITE_NAME, _TFLITE_BUFFER, _TFLITE_DATA = 
 _COREML_DESCRIPTION, _COREML_METADATA, _COREML_USER_DEFINED = 2, 100, 100
 
 _MAX_BYTES = 1 << 20
-"""Of one metadata record; those of exports take about a kilobyte."""
+"""Largest size of one metadata record; those of exports have about a kilobyte."""
 
 
 def read_metadata(path: Path, file_format: str) -> dict[str, Any]:
-    """What the exporter wrote into an artifact about its input and output, as ``exporters._deploy.describe`` has it.
+    """Read what the exporter wrote into an artifact about its input and output (``exporters._deploy.describe``).
 
     Raises:
         ValueError: the file holds no such metadata, or is damaged.
@@ -57,7 +57,7 @@ def _object(content: bytes) -> dict[str, Any]:
 
 
 def _tflite(path: Path) -> dict[str, Any]:
-    """The buffer that the entry ``compress.json`` of the model's metadata names."""
+    """Read the buffer that the entry ``compress.json`` of the model's metadata names."""
     content = path.read_bytes()
     model = _uint32(content, 0)
     for entry in _tables(content, model, _TFLITE_METADATA):
@@ -77,7 +77,7 @@ def _uint32(content: bytes, position: int) -> int:
 
 
 def _field(content: bytes, table: int, number: int) -> int | None:
-    """Where the value of a FlatBuffers table's field lies; None where the table has none."""
+    """The position of a field's value in a FlatBuffers table; None if the table does not have the field."""
     slots = table - struct.unpack_from("<i", content, table)[0]
     slot = 4 + 2 * number
     if slot >= struct.unpack_from("<H", content, slots)[0]:
@@ -93,7 +93,7 @@ def _vector(content: bytes, field: int) -> bytes:
 
 
 def _tables(content: bytes, table: int, number: int) -> Iterator[int]:
-    """Where the tables of a field that is a vector of tables lie."""
+    """The positions of the tables in a field that is a vector of tables."""
     field = _field(content, table, number)
     if field is None:
         return
@@ -114,7 +114,7 @@ def _coreml(path: Path) -> dict[str, Any]:
 
 
 def _pairs(entries: Iterator[bytes]) -> dict[str, str]:
-    """Protocol-buffer messages of a key and a value."""
+    """Decode protocol-buffer messages of a key and a value."""
     found = {}
     for entry in entries:
         (key,), (value,) = _fields(entry, _KEY), _fields(entry, _VALUE)
@@ -123,7 +123,7 @@ def _pairs(entries: Iterator[bytes]) -> dict[str, str]:
 
 
 def _from_text(values: Mapping[str, str]) -> dict[str, Any]:
-    """The reverse of ``exporters._deploy.as_text``: what is no JSON is a string."""
+    """The reverse of ``exporters._deploy.as_text``: text that is not JSON is a string."""
     found: dict[str, Any] = {}
     for key, text in values.items():
         try:
@@ -136,7 +136,7 @@ def _from_text(values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    """The length-delimited fields of this number in an encoded protocol-buffer message."""
+    """Yield the length-delimited fields with this number in an encoded protocol-buffer message."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)

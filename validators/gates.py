@@ -1,4 +1,4 @@
-"""Limits that decide whether an artifact may ship, and the values held against them."""
+"""Limits that decide whether an artifact may ship, and the values that are compared with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from validators.results import Gate, Measurement, Part
 
 @dataclass(frozen=True)
 class Rule:
-    """What a gate limits: ``value`` of ``section``; a value equal to the limit passes."""
+    """The value that a gate limits: ``value`` of ``section``; a value equal to the limit passes."""
 
     section: str
     value: str
@@ -44,12 +44,12 @@ RULES = {
     "mobile_problems": Rule("file", "mobile_problems", "at most"),
     "index_recall": Rule("gallery", "recall@10", "at least"),
 }
-"""Gate -> what it limits.
+"""Gate -> the value that it limits.
 
 control_ratio is how far an artifact is from the PyTorch model, in units of its distance from the nearest broken model;
 latency_ms is one image on one thread, latency_ratio the same divided by the PyTorch model's in the same run, which
-depends less on the machine; mobile_problems counts what PyTorch Mobile would refuse in a TorchScript file; index_recall
-is the recall@10 of the gallery's index, and belongs to no artifact.
+depends less on the machine; mobile_problems counts the reasons for which PyTorch Mobile would refuse a TorchScript
+file; index_recall is the recall@10 of the gallery's index, and belongs to no artifact.
 """
 
 INDEX_RECALL = "index_recall"
@@ -82,28 +82,28 @@ _FORMAT_LIMITS = {"torchscript": {"mobile_problems": 0.0}, "torchscript-lite": {
 
 
 def default_limits(precision: str, file_format: str | None = None, kind: EmbeddingKind = "float") -> dict[str, float]:
-    """The gates an artifact of this precision, format and kind of embedding has unless the recipe says otherwise.
+    """The default limits for an artifact of this precision, format and kind of embedding; a recipe may change them.
 
-    fp32 may differ from PyTorch by rounding alone: trained networks gave max_rel_error 1e-6 to 5e-6 on every runtime,
-    and one weight of a million made 10 % larger gave more than 1e-4 in two cases of three. fp16 may differ by
+    fp32 may differ from PyTorch by rounding alone: trained networks had max_rel_error 1e-6 to 5e-6 on every runtime,
+    and making one weight of a million 10 % larger gave more than 1e-4 in two of three cases. fp16 may differ by
     half-precision rounding of every activation.
 
-    The others leave something to what ALNet lost, trained on Fashion-MNIST and on CIFAR-10 (10,000 test images each):
-    for min_cosine a factor of about three from 6-bit weights on, less where weights have 4 bits or activations are
-    rounded. Worst of min_cosine, mAP_drop and golden_neighbours over both data sets and all formats:
+    The other limits have a margin over the losses of ALNet trained on Fashion-MNIST and on CIFAR-10 (10,000 test images
+    each): for min_cosine a factor of about three for weights of 6 bits or more, less for 4-bit weights or rounded
+    activations. Worst values of min_cosine, mAP_drop and golden_neighbours over both data sets and all formats:
 
         w8 0.9982 0.0003 0.975 · p8 0.9997 0.0001 0.981 · p6 0.9927 0.0003 0.933 · w8a32 0.936 0.0005 0.933
         w8a8 0.929 0.0005 0.878 · w4 0.918 0.0033 0.844 · p4 0.922 0.0014 0.745
 
-    Where activations are rounded, too, single images are much further off than all others: w8a32's mean is 0.9994.
+    If activations are rounded, too, single images differ much more than all others: the mean cosine of w8a32 is 0.9994.
 
     Of the bits of codes (a narrow ALNet's 16 on 500 digits) fp32 flipped none, fp16 0.01 %, w8 0.34 % and w8a8 1.4 %.
 
     golden_neighbours, measured with ALNet on the digits (1,280 values, 1,000 gallery images) and on ten classes of
     tinted digits (64 values, 60 images): rounding of fp32 1.0 and 1.0; fp16 0.997 and 0.997; weights of 8 bits 0.95
-    and 0.98, of 6 bits 0.87 and 0.94, of 5 bits 0.75 and 0.79. Swapped channels on the digits give 0.94. Of local
-    features, too, rounding of fp32 changes some: 0.92 with DELF on clothing, where it decides which of the many equal
-    features of a plain background are each other's nearest.
+    and 0.98, of 6 bits 0.87 and 0.94, of 5 bits 0.75 and 0.79. Swapped channels on the digits give 0.94. With local
+    features, rounding of fp32 also changes some neighbours: 0.92 with DELF on clothing, because it decides which of the
+    many equal features of a plain background are each other's nearest.
 
     Raises:
         BadInput: a precision that has no limits.
@@ -128,12 +128,12 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def short_name(name: str) -> str:
-    """The gate's own name for ``section.value`` as well, such as ``parity.min_cosine``; any other text unchanged."""
+    """The gate's name, also if given with its section, such as ``parity.min_cosine``; any other text unchanged."""
     return next((gate for gate, rule in RULES.items() if rule.location == name), name)
 
 
 def located(section: str, result: Part | None) -> dict[str, float | None]:
-    """The numbers of one section of a result by location, as ``evaluate_gates`` looks them up."""
+    """The numbers of one section of a result, by location, as ``evaluate_gates`` expects them."""
     values = {} if result is None else dict(result)
     return {
         f"{section}.{name}": value
@@ -153,13 +153,13 @@ def located_all(measurement: Measurement) -> dict[str, float | None]:
 
 
 def evaluate_gates(limits: Mapping[str, float], values: Mapping[str, float | None]) -> tuple[Gate, ...]:
-    """One gate per limit, in the order of the limits.
+    """Compare values with limits: one gate per limit, in the order of the limits.
 
-    A value that is missing, None or NaN fails: what was not measured is not proved. Its gate holds None.
+    A value that is missing, None or NaN fails, because what was not measured is not proved. Its gate holds None.
 
     Args:
-        limits: by gate.
-        values: by location, such as ``parity.min_cosine``, so that no section can answer for another.
+        limits: gate -> limit.
+        values: location, such as ``parity.min_cosine``, -> value; so values of different sections are not mixed up.
 
     Raises:
         BadInput: an unknown gate, or a limit that is NaN.

@@ -1,4 +1,4 @@
-"""Runs an artifact in a child process, so that a runtime that aborts or hangs is a result and not the end of us."""
+"""Run an artifact in a child process, so that a runtime that aborts or hangs is reported and does not end the run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SLICE_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Execution:
-    """What became of one artifact on one runtime: either outputs or a failure.
+    """The result of executing one artifact on one runtime: either outputs or a failure.
 
     Attributes:
         outputs: float32 [N, D] for every name in ``images``; None when the run failed.
         version: the library that executed, with its version; empty when the run failed.
-        peak_bytes: the most memory the child process held, interpreter and libraries included.
-        failure: one line that says what went wrong; None when nothing did.
-        lacking: what the machine lacked where that is why it failed; such a failure is no result of the artifact's.
+        peak_bytes: peak memory of the child process, interpreter and libraries included.
+        failure: one line that says what went wrong; None if nothing did.
+        lacking: what the machine lacked, if that is why it failed; such a failure says nothing about the artifact.
         notes: what the runtime noticed while executing, one line each.
-        sandbox: what the child was denied: to write outside a folder of its own ("filesystem"), to open any socket
-            ("network"); empty where the system cannot (``docs/security.md``).
+        sandbox: the restrictions of the child: no writing outside its own folder ("filesystem"), no sockets
+            ("network"); empty if the system does not support them (``docs/security.md``).
     """
 
     outputs: dict[str, np.ndarray] | None = None
@@ -52,8 +52,8 @@ def execute(
 ) -> Execution:
     """Embed ``images`` with ``artifact`` in a child process.
 
-    Nothing the artifact or its runtime does raises here: a Python error, an abort, a hang and a wrong output
-    all come back as ``failure``. Needs as much room in the system's temporary folder as the images take.
+    The artifact and its runtime cannot raise an error here: a Python error, an abort, a hang and a wrong output all are
+    returned as ``failure``. The system's temporary folder needs as much space as the images.
 
     Args:
         runtime: an instance of a class that can be imported by name.
@@ -61,13 +61,13 @@ def execute(
         images: uint8 [N, H, W, 3] by name; N may be 0.
         threads: how many threads the runtime may use.
         latency: (warm-up runs, measured runs) of single images, or None to measure nothing.
-        timeout_s: after so many seconds the child and all its children are killed.
+        timeout_s: after this many seconds the child and all its children are killed.
     """
     files = {name: f"images{i}.npy" for i, name in enumerate(images)}
     path = str(artifact.absolute())
     job = job_for(runtime, artifact=path, threads=threads, images=files, latency=latency)
     try:
-        # The child starts first: it removes the images also when this process is killed while writing them.
+        # The child starts first, because it removes the images even if this process is killed while writing them.
         with child(run, job, interpreter=runtime.interpreter(), threads=threads) as started:
             for name, array in images.items():
                 _save_images(started.scratch / files[name], array)
@@ -96,7 +96,7 @@ def _save_images(path: Path, images: ImageArray) -> None:
     first = np.asarray(images[:1])
     step = max(1, SLICE_BYTES // max(1, first.nbytes))
     with path.open("wb") as file:
-        # Plain writes: on a full disk a memory map would kill this process with SIGBUS.
+        # Plain writes, because with a memory map a full disk would kill this process with SIGBUS.
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *first.shape[1:])}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(images), step):

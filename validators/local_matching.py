@@ -1,7 +1,7 @@
 """Compare images by local features: nearest neighbours, then geometric verification (DELF, ICCV 2017, section 3.4).
 
-A packed embedding holds L features of one image, one after the other: 40 values of unit length, the place (y, x) as
-shares of the image's height and width, and the attention score. NumPy alone, so that an app can copy it.
+A packed embedding holds L features of one image, one after the other: 40 values of unit length, the location (y, x) as
+shares of the image's height and width, and the attention score. It needs only NumPy, so that an app can copy it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import numpy as np
 from compress.contracts import LOCAL_DIM
 
 STRONGEST = 64
-"""Features of an image that are matched, those with the highest scores."""
+"""Number of features per image that are matched, those with the highest scores."""
 RERANK = 100
-"""Gallery images of a query that are verified: the nearest by ``global_vectors``."""
+"""Number of gallery images per query that are verified: the nearest by ``global_vectors``."""
 HYPOTHESES = 128
-"""Pairs of matches that RANSAC tries; with a third of the matches right, 1 in 10^6 searches finds no right pair."""
+"""Number of pairs that RANSAC tries; if a third of the matches is right, 1 in 10^6 searches finds no right pair."""
 TOLERANCE = 0.15
-"""How far a match may lie from where the similarity puts it, as a share of the image, in either of the two images.
+"""Largest distance of a match from its location by the similarity, as a share of the image, in both images.
 
-A little more than the step of an 8 x 8 map, and no distance of two of its places, so that rounding decides nothing.
+A little more than the step of an 8 x 8 map, and not a distance between two of its locations, so that rounding does not
+decide.
 """
 FEWEST = 8
-"""Fewer verified matches than these happen by chance and count as none."""
+"""Fewer verified matches than this occur by chance and count as none."""
 
 RULE = (
     f"of each image's {STRONGEST} strongest features, those without a verified match, plus half the cosine distance of "
     f"their weighted mean; a query's {RERANK} nearest by that mean are verified by RANSAC, fewer than {FEWEST} matches "
     "being none"
 )
-"""The distance in words."""
+"""The definition of the distance in words."""
 
 _SCALES = (1 / 3, 3.0)
 _PACKED = LOCAL_DIM + 3
@@ -40,11 +41,11 @@ _DRAWS = np.random.Generator(np.random.PCG64(0)).random((HYPOTHESES, 2))
 
 @dataclass(frozen=True)
 class LocalFeatures:
-    """Features of N images, L each.
+    """L local features of each of N images.
 
     Attributes:
         features: [N, L, 40], of unit length.
-        locations: [N, L, 2], (y, x) of the centre of what a feature describes, in [0, 1] from the upper left corner.
+        locations: [N, L, 2], (y, x) of the centre of the described area, in [0, 1] from the upper left corner.
         scores: [N, L], at least 0; higher is more important.
     """
 
@@ -53,7 +54,7 @@ class LocalFeatures:
     scores: np.ndarray
 
     def strongest(self, count: int) -> LocalFeatures:
-        """The ``count`` features of each image with the highest scores, equal scores in the order they had."""
+        """Select each image's ``count`` features with the highest scores; equal scores keep their order."""
         order = np.argsort(-self.scores, axis=1, kind="stable")[:, :count]
         return LocalFeatures(
             np.take_along_axis(self.features, order[..., None], 1),
@@ -63,7 +64,7 @@ class LocalFeatures:
 
 
 def unpack(embeddings: np.ndarray) -> LocalFeatures:
-    """What the packed embeddings [N, L * 43] of artifacts hold.
+    """Unpack the embeddings [N, L * 43] of artifacts.
 
     Raises:
         ValueError: the length is not a multiple of 43.
@@ -75,7 +76,7 @@ def unpack(embeddings: np.ndarray) -> LocalFeatures:
 
 
 def global_vectors(embeddings: np.ndarray) -> np.ndarray:
-    """float64 [N, 40] of unit length: the mean of each image's features, weighted with their scores."""
+    """Average each image's features, weighted with their scores: float64 [N, 40] of unit length."""
     local = unpack(embeddings)
     sums = np.einsum("nl,nld->nd", local.scores, local.features, dtype=np.float64)
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
@@ -84,11 +85,11 @@ def global_vectors(embeddings: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Matches:
-    """What two images have in common, m matches.
+    """The m matches between two images.
 
     Attributes:
         first, second: [m, 2], (y, x) of each match in both images, as shares of height and width.
-        verified: bool [m], whether the match agrees with the similarity (turn, zoom and shift) that most agree with.
+        verified: bool [m], whether the match agrees with the similarity (turn, zoom, shift) on which most agree.
     """
 
     first: np.ndarray
@@ -107,24 +108,24 @@ def match(first: np.ndarray, second: np.ndarray) -> Matches:
 
 
 def verified_matches(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """int64 [n], verified matches of one packed embedding [D] with each of [n, D]; 0 where fewer than ``FEWEST``."""
+    """Count verified matches of one packed embedding [D] with each of [n, D]: int64 [n]; 0 if below ``FEWEST``."""
     one, others = (unpack(packed).strongest(STRONGEST) for packed in (query[None], gallery))
     counts = _agreeing(_paired(one, others)).sum(axis=1)
     return np.asarray(np.where(counts < FEWEST, 0, counts))
 
 
 def pair_distances(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """float64 [n], the distance of one packed embedding [D] to each of [n, D], all of them verified.
+    """Compute the distance of one packed embedding [D] to each of [n, D], all of them verified: float64 [n].
 
-    It is the number of features that found no verified match, of ``STRONGEST``, plus half the cosine distance of the
-    global vectors, which lies in [0, 1].
+    It is the number of features without a verified match, of ``STRONGEST``, plus half the cosine distance of the global
+    vectors, which is in [0, 1].
     """
     found = _unverified(global_vectors(query[None]), global_vectors(gallery))[0]
     return np.asarray(found - verified_matches(query, gallery))
 
 
 class LocalDistances:
-    """``pair_distances`` of Q queries to G gallery images, of which a query's ``RERANK`` nearest are verified.
+    """Computes ``pair_distances`` of Q queries to G gallery images; a query's ``RERANK`` nearest are verified.
 
     Args:
         queries: packed, [Q, D].
@@ -145,13 +146,13 @@ class LocalDistances:
 
 
 def _unverified(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """float64 [Q, G], distances by the global vectors alone."""
+    """Compute distances by the global vectors alone: float64 [Q, G]."""
     return np.asarray(STRONGEST + (1 - queries @ gallery.T).clip(0, 2) / 2)
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Matched places of n pairs of images, complex x + iy [n, m]; those of a pair are its first ``count``, [n]."""
+    """Matched locations of n pairs of images, complex x + iy [n, m]; a pair has its first ``count``, [n], of them."""
 
     first: np.ndarray
     second: np.ndarray
@@ -159,8 +160,8 @@ class _Pairs:
 
 
 def _paired(one: LocalFeatures, others: LocalFeatures) -> _Pairs:
-    """Each feature of one image with its nearest of another, if that has it as its own nearest."""
-    # Rounded from float64, equal features are equally alike wherever they lie in memory, and the first one is taken.
+    """Pair each feature of one image with its nearest of another, if each is the other's nearest."""
+    # After rounding from float64, equal features have equal similarity wherever they are in memory; the first is taken.
     alike = (others.features.astype(np.float64) @ one.features[0].astype(np.float64).T).astype(np.float32)
     there, back = alike.argmax(axis=1), alike.argmax(axis=2)
     mutual = np.take_along_axis(back, there, axis=1) == np.arange(there.shape[1])
@@ -180,7 +181,7 @@ def _agreeing(pairs: _Pairs) -> np.ndarray:
     first, second = pairs.first, pairs.second
     count = pairs.count[:, None]
     among = np.arange(first.shape[1]) < count
-    # Two different matches of each draw; where there are fewer, their span below is 0.
+    # Each draw has two different matches; if a pair has fewer, their span below is 0.
     here = np.minimum((_DRAWS[:, 0] * count).astype(np.int64), np.maximum(count - 1, 0))
     there = (here + 1 + (_DRAWS[:, 1] * (count - 1)).astype(np.int64)) % np.maximum(count, 1)
     start, end, to_start, to_end = (

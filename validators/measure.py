@@ -1,4 +1,4 @@
-"""One artifact on one runtime: execute it in a child process, then run every check on what it gave."""
+"""Measure one artifact on one runtime: execute it in a child process, then run every check on its embeddings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from validators.isolation import execute
 from validators.results import Execution, Gate, LatencyResult, Measurement
 
 WARM_UP, TIMED = 10, 100
-"""Single-image runs behind a latency."""
+"""Number of single-image runs for a latency: warm-up, measured."""
 
 
 def static_values(size: int, mobile_problems: Sequence[str] | None) -> dict[str, float]:
-    """What gates may limit of a file without executing it, by location.
+    """The values of a file that gates can limit without executing it, by location.
 
     Args:
-        size: in bytes.
+        size: size of the file in bytes.
         mobile_problems: why PyTorch Mobile would refuse a TorchScript file; None for another format.
     """
     problems = {} if mobile_problems is None else {"file.mobile_problems": len(mobile_problems)}
@@ -29,12 +29,12 @@ def static_values(size: int, mobile_problems: Sequence[str] | None) -> dict[str,
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of executing an artifact.
+    """The result of executing an artifact.
 
     Attributes:
-        measurement: empty where the artifact failed.
-        failure: why nothing ran, or None.
-        observation: the artifact's own embeddings; None where it failed.
+        measurement: the measurements; empty if the artifact failed.
+        failure: why the artifact did not run, or None.
+        observation: the artifact's own embeddings; None if it failed.
     """
 
     measurement: Measurement
@@ -76,7 +76,7 @@ def measure(
 
 
 def _latency(found: Latency | None, pytorch: Latency | None) -> LatencyResult | None:
-    """``ratio`` is None in verify, which has no PyTorch model."""
+    """Compute the latency and its ratio to PyTorch's; the ratio is None in verify, which has no PyTorch model."""
     if found is None:
         return None
     return LatencyResult(**asdict(found), ratio=found.median / pytorch.median if pytorch else None)
@@ -89,11 +89,11 @@ def executed(
     limits: Mapping[str, float],
     static: Mapping[str, float],
 ) -> Execution:
-    """A measurement judged.
+    """Judge a measurement.
 
     Args:
-        limits: by gate.
-        static: what is known without executing anything, by location: the file's bytes, the model's sizes.
+        limits: gate -> limit.
+        static: values known without executing anything, by location: the file's bytes, the model's sizes.
     """
     if runtime.evidence == "reference":
         limits = {name: limit for name, limit in limits.items() if name not in ("latency_ms", "latency_ratio")}
@@ -108,7 +108,7 @@ def executed(
 
 
 def unexecuted(runtime: Runtime, reason: str, limits: Mapping[str, float], static: Mapping[str, float]) -> Execution:
-    """An artifact whose runtime is not here; only what needs no execution is compared with its limit."""
+    """The entry of an artifact whose runtime is not installed; only values that need no execution are judged."""
     known = {name: limit for name, limit in limits.items() if name in STATIC}
     return Execution(
         runtime=runtime.title(),
@@ -122,9 +122,9 @@ def unexecuted(runtime: Runtime, reason: str, limits: Mapping[str, float], stati
 def judge(
     limits: Mapping[str, float], measurement: Measurement, failure: str | None, static: Mapping[str, float]
 ) -> tuple[Gate, ...]:
-    """Compare what was measured, and ``static`` values, with the limits.
+    """Compare the measured and the ``static`` values with the limits.
 
-    An artifact that did not run fails the gate ``runs`` and no other: nothing else was measured.
+    An artifact that did not run fails only the gate ``runs``, because nothing else was measured.
     """
     if failure is not None:
         known = {name: limit for name, limit in limits.items() if name in STATIC}

@@ -1,8 +1,8 @@
-"""Retrieval metrics, each with its rule: denominator, ties, empty queries, self-match.
+"""Compute retrieval metrics, each with its rule: denominator, ties, empty queries, self-match.
 
-A ranking sorts the gallery by distance to the query. Items at equal distance have no order of their own, so every
-score is the exact average over the orders inside ties unless its name says best or worst. Hash codes tie all the
-time: six tied items of which three are relevant score between .383 and 1 by luck, and .645 on average.
+A ranking sorts the gallery by distance to the query. Items at equal distance have no defined order, so every score is
+the exact average over the orders inside ties, unless its name says best or worst. Hash codes often tie: six tied items
+of which three are relevant score between .383 and 1, depending on their order, and .645 on average.
 
 Sources: average precision as in Manning et al., Introduction to Information Retrieval, 2008, 8.4, and its trapezoid
 form as in Philbin et al., CVPR 2007 (the Oxford Buildings evaluation code); ties as in McSherry and Najork, ECIR 2008;
@@ -41,22 +41,22 @@ def average_precision(
     form: Form = "step",
     ties: Ties = "expected",
 ) -> float:
-    """Average precision of one query.
+    """Compute the average precision of one query.
 
     Args:
         scores: [N] real numbers, higher ranks first; for distances pass their negatives. Infinities are ranked.
         relevant: [N] bool, or 0 and 1.
-        junk: [N] bool, or 0 and 1. Junk leaves the ranking before anything is counted, relevant or not.
+        junk: [N] bool, or 0 and 1. Junk is removed from the ranking before anything is counted, relevant or not.
         k: only hits among the first k count; None, or more than there are items, means all.
         denominator: what the sum of precisions is divided by: ``relevant``, all relevant items R (trec_eval); ``min``,
             min(k, R) (Google Landmarks); ``hits``, the relevant items among the first k (deep-hashing code: [1, 0, 0]
-            scores 1 however many relevant items are missed), 0 when there is none. Without k the three agree.
+            scores 1 however many relevant items are missed), 0 if there is none. Without k the three are equal.
         form: ``step``, precision at each hit; ``trapezoid``, mean of it and the precision one rank earlier, which is 1
             before the first rank (the Oxford and ROxford code).
-        ties: equal scores give the exact average over their orders, or that of the ``best`` or ``worst`` order.
+        ties: for equal scores, the exact average over their orders, or the value of the ``best`` or ``worst`` order.
 
     Returns:
-        A value in [0, 1]; NaN when no item is relevant, where average precision has no value.
+        A value in [0, 1]; NaN if no item is relevant, because average precision is then undefined.
 
     Raises:
         ValueError: shapes differ, a score is NaN, a flag is not 0 or 1, or k is not a positive whole number.
@@ -110,7 +110,7 @@ def _positive(k: int) -> int:
 
 @dataclass(frozen=True)
 class _Metric:
-    """``score`` gives float64 [Q] from rankings, k (their length where the name has none) and AP's form."""
+    """``score`` computes float64 [Q] from rankings, k (their length if the name has no k) and AP's form."""
 
     rule: str
     score: Callable[[Rankings, int, Form], np.ndarray]
@@ -166,7 +166,7 @@ _NAME = re.compile(r"(?P<head>[A-Za-z]+)(@(?P<k>[0-9]+))?(?P<variant>/[a-z]+)?",
 
 
 def list_metrics() -> dict[str, str]:
-    """Name pattern, with k for any whole number from 1, -> the rule in one line."""
+    """List the metrics: name pattern, with k for any whole number from 1, -> the rule in one line."""
     return {pattern: metric.rule for pattern, metric in _METRICS.items()}
 
 
@@ -197,14 +197,14 @@ def _parse(name: str) -> tuple[_Metric, int | None]:
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """Scores of a retrieval run, and how they were counted.
+    """The scores of a retrieval run, and the rules by which they were counted.
 
     Attributes:
-        scores: metric name -> value in [0, 1]; NaN when every query is empty.
+        scores: metric name -> value in [0, 1]; NaN if every query is empty.
         per_query_ap: float64 [Q], average precision by the rule of ``mAP``; NaN for an empty query.
         queries: Q, empty ones included.
         empty_queries: queries without a relevant item in their gallery.
-        rules: what the numbers mean, in words: relevant items, ties, empty queries, self-match, and each metric.
+        rules: the rules in words: relevant items, ties, empty queries, self-match, and each metric.
     """
 
     scores: dict[str, float]
@@ -224,7 +224,7 @@ def evaluate_retrieval(
     metrics: Sequence[str] = ("mAP", "P@1"),
     exclude_self: bool = False,
 ) -> dict[str, float]:
-    """The scores of ``retrieve``: metric name -> value in [0, 1]."""
+    """Return the scores of ``retrieve``: metric name -> value in [0, 1]."""
     return retrieve(
         queries,
         gallery,
@@ -248,7 +248,7 @@ def retrieve(
 ) -> RetrievalResult:
     """Rank the gallery for every query, exhaustively, and score the rankings.
 
-    Distances are compared at float32 precision: closer than that is a tie.
+    Distances are compared at float32 precision: smaller differences are ties.
 
     Args:
         queries: [Q, D] features; for ``hamming``, activations in [0, 1] (or bits), bit i = activation i > 0.5.
@@ -256,7 +256,7 @@ def retrieve(
         query_labels: [Q]; an item is relevant when its label equals the query's.
         gallery_labels: [G].
         metrics: names as ``list_metrics`` gives them, with a number for k.
-        exclude_self: query i is gallery item i, and is taken out of its own ranking (leave-one-out).
+        exclude_self: query i is gallery item i, and is removed from its own ranking (leave-one-out).
 
     Raises:
         ValueError: shapes do not match, a feature is NaN or infinite, or there is nothing to rank.
@@ -294,14 +294,14 @@ def retrieve_listed(
     distance: Distance = "l2",
     metrics: Sequence[str] = ("mAP", "P@1"),
 ) -> RetrievalResult:
-    """As ``retrieve``, where ``truth`` and no label says what is relevant to each query, and what is junk.
+    """As ``retrieve``, but ``truth`` instead of labels lists the relevant items of each query, and the junk.
 
     Args:
         queries: [Q, D] features, as many as ``truth`` has.
-        gallery: [G, D], what its indices count.
+        gallery: [G, D], to which its indices refer.
 
     Raises:
-        ValueError: as ``retrieve``, or ``truth`` is not of these queries and this gallery.
+        ValueError: as ``retrieve``, or ``truth`` does not fit these queries and this gallery.
         BadInput: an unknown metric or distance.
     """
     distances = Distances(queries, gallery, distance)
@@ -338,8 +338,8 @@ def _scored(
     """Rank the queries in ``order``, block by block, and score the rankings.
 
     Args:
-        rank: gives the rankings of some queries, int64 [n]; threads call it.
-        rules: what "relevant" and the like mean here.
+        rank: gives the rankings of some queries, int64 [n]; it is called from several threads.
+        rules: the meaning of "relevant" and the like.
     """
     parsed = {name: _parse(name) for name in metrics}
     average = np.empty(len(order))
@@ -374,7 +374,7 @@ def _scored(
 
 
 def _classes(query_labels: Any, gallery_labels: Any, queries: int, gallery: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of any dtype as int64 class numbers."""
+    """Convert labels of any dtype to int64 class numbers."""
     first, second = np.asarray(query_labels), np.asarray(gallery_labels)
     if first.shape != (queries,) or second.shape != (gallery,):
         raise ValueError(
@@ -388,7 +388,7 @@ def _classes(query_labels: Any, gallery_labels: Any, queries: int, gallery: int)
 
 
 def _members(query_classes: np.ndarray, gallery_classes: np.ndarray) -> list[np.ndarray]:
-    """The gallery items of every class, int64, ascending."""
+    """List the gallery items of every class, int64, ascending."""
     order = np.argsort(gallery_classes, kind="stable")
     last = max(int(query_classes.max()), int(gallery_classes.max()))
     return np.split(order, np.searchsorted(gallery_classes[order], np.arange(1, last + 1)))
@@ -397,13 +397,13 @@ def _members(query_classes: np.ndarray, gallery_classes: np.ndarray) -> list[np.
 def nearest_neighbours(
     queries: Any, gallery: Any, k: int, *, distance: Distance = "l2", itself: Any = None
 ) -> np.ndarray:
-    """The k nearest gallery items of every query, nearest first; ties go to the lower index.
+    """Find the k nearest gallery items of every query, nearest first; of ties, the lower index comes first.
 
     Args:
         queries: [Q, D] features, as in ``retrieve``.
         gallery: [G, D].
         k: at most G items are returned (G - 1 with ``itself``).
-        itself: int [Q], the gallery item that is the query itself and is left out; None where there is none.
+        itself: int [Q], the gallery item that is the query itself and is left out; None if nothing is left out.
 
     Returns:
         int64 [Q, min(k, G)].
@@ -416,7 +416,7 @@ def nearest_neighbours(
     numbers = np.arange(len(gallery), dtype=np.uint64)
     result = np.empty((len(queries), count), dtype=np.int64)
     for rows in distances.block_rows():
-        # Distance above, index below: all keys differ, so the selection does not depend on the algorithm.
+        # High bits: distance, low bits: index. All keys differ, so the selection does not depend on the algorithm.
         keys = (distances.block(rows).view(np.uint32).astype(np.uint64) << 32) | numbers
         if itself is not None:
             keys[np.arange(len(keys)), np.asarray(itself)[rows]] = np.iinfo(np.uint64).max
@@ -427,7 +427,7 @@ def nearest_neighbours(
 
 
 def binarize(activations: Any) -> np.ndarray:
-    """Hash codes: bit i is activation i > 0.5, most significant bit of the first byte first.
+    """Make hash codes: bit i is activation i > 0.5, most significant bit of the first byte first.
 
     Args:
         activations: [N, K] in [0, 1].

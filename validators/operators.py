@@ -1,4 +1,4 @@
-"""Where an artifact's time goes, operator by operator."""
+"""Profile an artifact: its time by operator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IMAGE = "image.npy"
 
 
 def operators(runtime: Runtime, artifact: Path, image: np.ndarray, threads: int) -> list[OperatorTime] | str:
-    """The operators that ran, the slowest first, or in one line why there are none.
+    """Profile one run: the operators, the slowest first, or one line that says why there is no profile.
 
     Args:
         image: uint8 [1, H, W, 3].

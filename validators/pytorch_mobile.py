@@ -1,7 +1,7 @@
-"""Would PyTorch Mobile load this TorchScript file? Read from the archive itself, without PyTorch.
+"""Check, from the archive alone and without PyTorch, whether PyTorch Mobile would load a TorchScript file.
 
-PyTorch Mobile's last release is 2.1 (2023). A newer PyTorch can write files that it refuses: a higher file or
-bytecode version, or operators that its libraries do not hold. Nothing here executes; it is no evidence of a run.
+PyTorch Mobile's last release is 2.1 (2023). A newer PyTorch can write files that it refuses: a higher file or bytecode
+version, or operators that its libraries do not have. Nothing is executed here, so this does not prove that it runs.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ BYTECODE_VERSIONS = range(4, 10)
 
 # ``prepacked::`` comes from optimize_for_mobile and differs between builds; ``quantized::`` needs an engine built in.
 _MOST_TEXT = 64 * 1024 * 1024
-"""Unpacked; a network's program has some 100 kB. A few bytes of zip can unpack to any size."""
+"""Largest unpacked size; a network's program has about 100 kB. A few bytes of zip can unpack to any size."""
 _NAMESPACES = frozenset({"aten", "prim"})
 
 
 @dataclass(frozen=True)
 class MobileFile:
-    """Attributes.
+    """What a TorchScript archive needs from PyTorch Mobile.
 
-    file_version: of the archive.
-    bytecode_version: of the lite interpreter's program; None where the file has none (``.pt``).
-    operators: every operator the program calls, e.g. ``aten::conv2d``, sorted.
-    problems: why PyTorch Mobile 2.1 would refuse the file, one line each.
+    Attributes:
+        file_version: version of the archive.
+        bytecode_version: version of the lite interpreter's program; None if the file has none (``.pt``).
+        operators: every operator the program calls, e.g. ``aten::conv2d``, sorted.
+        problems: why PyTorch Mobile 2.1 would refuse the file, one line each.
     """
 
     file_version: int | None
@@ -48,9 +49,9 @@ class MobileFile:
 
 
 def described(path: Path, file_format: str) -> dict[str, Any]:
-    """The key ``pytorch_mobile`` of an artifact's entry in bundle.json; empty for other formats than TorchScript.
+    """The entry ``pytorch_mobile`` of an artifact in bundle.json; empty for other formats than TorchScript.
 
-    A child process reads the archive: it may have come from a stranger.
+    A child process reads the archive, because it may be untrusted.
 
     Raises:
         MissingTool: the machine lacked memory, disk space or time.
@@ -72,10 +73,10 @@ def _inspected(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def inspect(path: Path, *, lite: bool) -> MobileFile:
-    """Read a TorchScript archive; a damaged one is a problem, never an exception.
+    """Read a TorchScript archive; a damaged one is reported as a problem, not raised as an exception.
 
     Args:
-        lite: the file is for the lite interpreter, so that it must hold bytecode.
+        lite: whether the file is for the lite interpreter, so that it must hold bytecode.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -89,7 +90,7 @@ def inspect(path: Path, *, lite: bool) -> MobileFile:
             else:
                 code = [archive.read(name).decode() for name in records.values() if name.endswith(".py")]
                 bytecode_version, operators = None, _called("\n".join(code))
-    except Exception as error:  # zipfile and pickle leak errors of every kind from damaged files
+    except Exception as error:  # zipfile and pickle raise errors of every kind for damaged files
         return MobileFile(None, None, (), (f"no readable TorchScript archive ({error})",))
     found = tuple(sorted(operators))
     return MobileFile(file_version, bytecode_version, found, _problems(file_version, bytecode_version, found, lite))
@@ -124,7 +125,7 @@ def _called(code: str) -> set[str]:
 
 
 class _Plain(pickle.Unpickler):
-    """Lists, tuples, strings and numbers; anything else becomes a placeholder, and no code runs."""
+    """Reads lists, tuples, strings and numbers; anything else becomes a placeholder, and no code runs."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         return lambda *arguments: arguments

@@ -1,4 +1,4 @@
-"""Keeps an artifact loaded in a child process, for a server: its runtime starts once, not for every image."""
+"""Keep an artifact loaded in a child process for a server, so that its runtime starts once and not for every image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from validators.resident_child import serve
 
 
 class Resident:
-    """One artifact on one runtime, in a process that stays.
+    """One artifact on one runtime, loaded in a process that keeps running.
 
-    It starts with the first image, and again with the next one after it died. Safe to use from several threads:
-    one image runs at a time.
+    The process starts with the first image; if it dies, it is started again with the next image. Several threads may
+    use it; one image runs at a time.
     """
 
     def __init__(self, runtime: Runtime, artifact: Path, *, threads: int = 1, timeout_s: float = 120) -> None:
@@ -57,7 +57,7 @@ class Resident:
                 raise self._error(failed) from failed
 
     def close(self) -> None:
-        """End the child; an image that is being embedded ends first."""
+        """End the child after the image that is being embedded."""
         with self._turn:
             self._stop()
 
@@ -85,11 +85,10 @@ class Resident:
         return np.frombuffer(embedding, np.float32).reshape(1, -1), reply["milliseconds"]
 
     def _exchange(self, image: np.ndarray) -> tuple[dict[str, Any], bytes]:
-        """The child's answer.
+        """Send an image and receive the child's answer.
 
         Raises:
-            EOFError: the child has gone.
-            ConnectionError: the same.
+            EOFError, ConnectionError: the child has ended.
         """
         self._requests.sendall(json.dumps(image.shape).encode() + b"\n" + image.tobytes())
         line = self._replies.readline()

@@ -1,8 +1,8 @@
-"""Embeds images that come over a socket until the other end closes it; ``validators.resident`` has that end.
+"""Embed images that arrive on a socket until ``validators.resident``, at the other end, closes it.
 
-Each request is the image's shape as a line of JSON, then its bytes. Each answer is a line of JSON,
-``{"milliseconds", "bytes"}`` followed by so many bytes of float32, or ``{"failure"}`` alone. Like ``validators.child``
-it needs NumPy, the runtime's library and nothing else.
+Each request is the image's shape as a line of JSON, then its bytes. Each answer is a line of JSON, either
+``{"milliseconds", "bytes"}`` followed by this many bytes of float32, or ``{"failure"}`` alone. Like
+``validators.child`` it needs only NumPy and the runtime's library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from validators.child import embeddings, runtime_of
 
 
 def serve(job: Mapping[str, Any], scratch: Path) -> None:
-    """Answer for ever.
+    """Answer requests until the parent ends this process.
 
     Args:
         job: ``artifact``, ``threads``, and ``socket``, the number of the open file.
@@ -34,11 +34,11 @@ def serve(job: Mapping[str, Any], scratch: Path) -> None:
             head, body = _answer(embed, image, warm)
             warm = True
             connection.sendall(json.dumps(head).encode() + b"\n" + body)
-        signal.pause()  # the parent has gone; the thread that watches it removes ``scratch`` and ends this process
+        signal.pause()  # the parent has ended; the thread that watches it removes ``scratch`` and ends this process
 
 
 def _requests(stream: BinaryIO) -> Iterator[np.ndarray]:
-    """uint8 [1, H, W, 3] as they come."""
+    """Yield images uint8 [1, H, W, 3] as they arrive."""
     while line := stream.readline():
         shape = json.loads(line)
         pixels = stream.read(int(np.prod(shape)))
@@ -46,7 +46,7 @@ def _requests(stream: BinaryIO) -> Iterator[np.ndarray]:
 
 
 def _answer(embed: Embedder, image: np.ndarray, warm: bool) -> tuple[dict[str, Any], bytes]:
-    """Embed ``image``, once more where the first run warmed the runtime up."""
+    """Embed ``image``; the first image is embedded twice, because the first run warms the runtime up."""
     try:
         if not warm:
             embeddings(embed, image)

@@ -1,7 +1,7 @@
-"""What was measured on an artifact: one type per section of its entry in bundle.json.
+"""Types of an artifact's measurements: one per section of its entry in bundle.json.
 
-Every type is strict and frozen: a renamed or missing value fails where it is made, and a changed file fails where it is
-read. A number that is not finite is no measurement and becomes None, which no gate accepts.
+Every type is strict and frozen: a renamed or missing value raises an error when an object is made, and a changed file
+when it is read. A number that is not finite is not a measurement and becomes None, which no gate accepts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _finite(value: Any) -> Any:
 
 
 Measured = Annotated[float | None, BeforeValidator(_finite)]
-"""A measured number; None where nothing could be measured."""
+"""A measured number; None if nothing could be measured."""
 
 
 class Part(BaseModel):
@@ -38,7 +38,7 @@ class Part(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     left_out: ClassVar[frozenset[str]] = frozenset()
-    """Keys that bundle.json lacks where their value is None."""
+    """Keys that are left out of bundle.json if their value is None."""
 
     @model_serializer(mode="wrap")
     def _without_absent_keys(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Part(BaseModel):
 
     @classmethod
     def unmeasured(cls, problem: str | None) -> Self:
-        """Every required value None, because of ``problem``."""
+        """Make an object with None for every required value, because of ``problem``."""
         nothing = {name: None for name, field in cls.model_fields.items() if field.is_required()}
         return cls.model_validate({**nothing, "problem": problem})
 
@@ -67,7 +67,7 @@ class Margins(Part):
     The activations are the PyTorch model's, so that an artifact that gives bare codes has the same intervals.
 
     Attributes:
-        edges: of a histogram of an activation's distance from the threshold.
+        edges: edges of a histogram of activations' distances from the threshold.
         bits: number of bits in each interval, its upper edge included.
         flips: number of those bits that flipped.
     """
@@ -78,9 +78,9 @@ class Margins(Part):
 
 
 class Parity(Part):
-    """Embeddings compared with the PyTorch model's, over the queries and the probes.
+    """The artifact's embeddings compared with the PyTorch model's, over the queries and the probes.
 
-    Hash activations are taken from the bits' threshold, 0.5, and local features weighted with their scores.
+    The bits' threshold, 0.5, is subtracted from hash activations, and local features are weighted with their scores.
 
     Attributes:
         min_cosine: lowest cosine between the two embeddings of an image.
@@ -97,8 +97,8 @@ class Parity(Part):
         margins: how far the bits are from flipping; None if the embedding is not binary.
         worst_image: id of the query, or ``probe N``, with the lowest cosine.
         worst_image_file: its picture in the bundle.
-        problem: why the output is no embedding (wrong shape, NaN or infinity, a zero vector); every other value is then
-            None, which no gate passes.
+        problem: why the output is not an embedding (wrong shape, NaN or infinity, a zero vector); every other value is
+            then None, which no gate passes.
     """
 
     left_out = frozenset({"problem"})
@@ -125,11 +125,11 @@ class Ranking(Part):
         kendall_tau: mean over up to 100 queries of Kendall's tau-a between the two orders of up to 400 gallery images;
             1 is the same order, 0 an unrelated one.
         mean_ap_change: mean absolute change of a query's average precision.
-        largest_ap_drop: by how much the average precision of the query that lost most fell.
+        largest_ap_drop: largest drop of a single query's average precision.
         largest_ap_drop_query: id of that query.
         mAP_drop_low, mAP_drop_high: 95 % confidence interval of the mAP drop, by a paired bootstrap over the queries
-            (Sakai, SIGIR 2006): what other queries of the same kind would show.
-        problem: why the output is no embedding; every other value is then None.
+            (Sakai, SIGIR 2006): the range to expect with other queries of the same kind.
+        problem: why the output is not an embedding; every other value is then None.
     """
 
     left_out = frozenset({"problem"})
@@ -144,7 +144,7 @@ class Ranking(Part):
 
 
 class Scores(Part):
-    """Retrieval metrics of one model; every metric beside mAP has its own name as key, such as ``P@1``.
+    """Retrieval metrics of one model; every metric except mAP has its own name as key, such as ``P@1``.
 
     Attributes:
         mAP: mean average precision, 0 to 1.
@@ -171,14 +171,14 @@ class Scores(Part):
         return self
 
     def metrics(self) -> Iterator[tuple[str, float]]:
-        """Every metric that was measured, mAP first; values lie in [0, 1]."""
+        """Yield every metric that was measured, mAP first; values are in [0, 1]."""
         for name, value in (("mAP", self.mAP), *(self.__pydantic_extra__ or {}).items()):
             if isinstance(value, float):
                 yield name, value
 
 
 class Retrieval(Scores):
-    """One artifact's metrics.
+    """The metrics of one artifact.
 
     Attributes:
         mAP_drop: the PyTorch model's mAP minus the artifact's.
@@ -188,10 +188,10 @@ class Retrieval(Scores):
 
 
 class SourceScores(Scores):
-    """The PyTorch model's metrics.
+    """The metrics of the PyTorch model.
 
     Attributes:
-        rules: in words how each metric is counted.
+        rules: how each metric is counted, in words.
     """
 
     rules: dict[str, str] = {}
@@ -208,7 +208,7 @@ class Neighbours(Part):
 
 
 class Separation(Part):
-    """Is an artifact nearer to the PyTorch model than to any broken export?
+    """Whether an artifact is nearer to the PyTorch model than to any broken export.
 
     Attributes:
         control_ratio: its distance from the PyTorch model divided by that from the nearest broken model, over all
@@ -224,8 +224,8 @@ class LatencyResult(Part):
     """The time for one image.
 
     Attributes:
-        median, p95: milliseconds.
-        threads: of the runtime.
+        median, p95: median and 95th percentile in milliseconds.
+        threads: number of threads of the runtime.
         ratio: the median over the PyTorch model's on one thread of the same machine; None if that was not timed.
     """
 
@@ -239,9 +239,9 @@ class Gate(Part):
     """A limit and the value compared with it.
 
     Attributes:
-        name: of the gate.
-        limit: the value it requires, itself included.
-        value: what was measured; None fails.
+        name: name of the gate.
+        limit: the limit; a value equal to it passes.
+        value: the measured value; None fails.
         passed: whether the value keeps the limit.
     """
 
@@ -252,15 +252,15 @@ class Gate(Part):
 
 
 class Measurement(Part):
-    """What one artifact gave on one runtime; every part is None where nothing ran.
+    """The measurements of one artifact on one runtime; every part is None if nothing was executed.
 
     Attributes:
         parity: its embeddings compared with the PyTorch model's.
         ranking: its order of the gallery compared with the PyTorch model's.
-        retrieval: its metrics.
-        latency_ms: its time; None for evidence ``reference``, whose time says nothing about a device.
-        notes: what the runtime noticed, one line each.
-        neighbours: the golden images searched in the bundle's gallery.
+        retrieval: its retrieval metrics.
+        latency_ms: its latency; None for evidence ``reference``, whose time says nothing about a device.
+        notes: notes of the runtime, one line each.
+        neighbours: result of searching the bundle's gallery with the golden images.
         separation: its distance from the PyTorch model compared with that from broken models.
     """
 
@@ -280,7 +280,7 @@ class Execution(Measurement):
 
     Attributes:
         runtime: the component that executed the file.
-        runtime_version: the library with its version; None where it is not installed.
+        runtime_version: the library with its version; None if it is not installed.
         evidence: ``native``, ``older-runtime``, ``reference`` (executed operation by operation) or ``not-run``.
         reason: why nothing was executed, or None.
         gates: every limit with its value.

@@ -1,4 +1,4 @@
-"""Files side by side in processor time."""
+"""Compare the processor time of files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from validators import runtimes_for
 from validators.child import job_for, runtime_of
 
 ROUNDS, CALLS, TIMEOUT_S = 40, 3, 3600
-"""Calls in a row, since the first of them warms the caches that the files share."""
+"""Consecutive calls per file, because the first of them warms the caches that the files share."""
 
 
 def timer(format: str) -> Timer:
-    """Times files on the format's own runtime, on one thread.
+    """Make a timer that times files on the format's own runtime, on one thread.
 
-    Processor time and not that of the clock: what other programs do to a shared machine counts little.
+    It measures processor time instead of wall-clock time, which other programs on a shared machine affect less.
 
     Raises:
-        MissingTool: no runtime that may be timed is installed here.
+        MissingTool: no runtime that can be timed is installed here.
     """
     reasons = []
     for runtime in runtimes_for(format):
@@ -48,7 +48,7 @@ def _timed(runtime: Runtime, groups: Sequence[Candidates]) -> list[list[float]]:
 
 
 def _times(job: Mapping[str, Any], scratch: Path) -> list[list[float]]:
-    """The milliseconds of each file, by group."""
+    """Time each file: milliseconds, by group."""
     runtime, found = runtime_of(job), []
     for (height, width), files in job["groups"]:
         image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
@@ -57,7 +57,7 @@ def _times(job: Mapping[str, Any], scratch: Path) -> list[list[float]]:
 
 
 def _side_by_side(embedders: Sequence[Embedder], image: np.ndarray) -> list[float]:
-    """Milliseconds of one call each: the median over the rounds; the first, warming round is left out."""
+    """Milliseconds of one call of each: the median over the rounds without the first, which warms up."""
     times: list[list[float]] = [[] for _ in embedders]
     for _ in range(ROUNDS + 1):
         for embed, own in zip(embedders, times, strict=True):

@@ -1,4 +1,4 @@
-"""What makes an artifact's output no embedding at all."""
+"""Detect outputs that are not embeddings at all."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from compress.contracts import EmbeddingSpec, Observation
 from validators.local_matching import unpack
 
 _PLACES = 0.01
-"""Places of local features, as shares of the image: what 8 bits for all outputs round by, twice."""
+"""Tolerance for locations of local features, as a share of the image: twice the rounding of 8 bits for all outputs."""
 
 
 def directions(features: np.ndarray, embedding: EmbeddingSpec) -> np.ndarray:
-    """float64 [N, D'], the vectors whose angles matter.
+    """The vectors whose angles are compared, float64 [N, D'].
 
-    Hash activations count from the bits' threshold of 0.5. Local features are weighted with their scores, since many a
-    background's feature is noise, and go without their places, which are the same for all images.
+    The bits' threshold of 0.5 is subtracted from hash activations. Local features are weighted with their scores,
+    because many background features are noise, and used without their locations, which are the same for all images.
     """
     if embedding.kind == "local":
         local = unpack(features.astype(np.float64))
@@ -24,7 +24,7 @@ def directions(features: np.ndarray, embedding: EmbeddingSpec) -> np.ndarray:
 
 
 def defect(reference: Observation, candidate: Observation, embedding: EmbeddingSpec) -> str | None:
-    """Why no measurement of ``candidate`` means anything, or None."""
+    """Why measurements of ``candidate`` would be meaningless, or None."""
     for part in ("queries", "gallery", "probes"):
         expected, given = getattr(reference, part), getattr(candidate, part)
         if given.shape != expected.shape:
@@ -35,7 +35,7 @@ def defect(reference: Observation, candidate: Observation, embedding: EmbeddingS
         if embedding.kind == "local":
             away = np.abs(unpack(given).locations - unpack(expected).locations).max(initial=0)
             if away > _PLACES:
-                return f"{part}: a local feature's place is {away:.3f} of the image away from the PyTorch model's"
+                return f"{part}: a local feature's location is {away:.3f} of the image away from the PyTorch model's"
         zero = np.count_nonzero(~directions(given, embedding).any(axis=1))
         if zero:
             return f"{part}: {zero} of {len(given)} outputs are zero and have no direction"

@@ -1,4 +1,4 @@
-"""Does the artifact give the PyTorch model's embeddings? Angles, errors and neighbours, image by image."""
+"""Compare the artifact's embeddings with the PyTorch model's: angles, errors and neighbours, image by image."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ _NEIGHBOURS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureParity(Check):
-    """Compares the embeddings of the queries and the probes with the PyTorch model's.
-
-    What it measures: ``validators.results.Parity``.
+    """Compares the embeddings of queries and probes with the PyTorch model's; measures ``validators.results.Parity``.
 
     Attributes:
-        neighbour_queries: at most this many queries, evenly spaced, for ``top10_overlap``.
+        neighbour_queries: at most this many queries, evenly spaced, are used for ``top10_overlap``.
     """
 
     section: ClassVar[str] = "parity"
@@ -82,11 +80,11 @@ class FeatureParity(Check):
 
 
 _MARGINS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 0.5)
-"""A factor of ten each: rounding in fp32 moves activations by 1e-7 to 1e-6, in fp16 by 1e-4 to 1e-2."""
+"""Edges with a factor of ten: rounding in fp32 changes activations by 1e-7 to 1e-6, in fp16 by 1e-4 to 1e-2."""
 
 
 def _margins(expected: np.ndarray, given: np.ndarray) -> Margins:
-    """From activations minus the threshold."""
+    """Count bits and flipped bits by distance from the threshold, from activations minus the threshold."""
     flipped = (expected > 0) != (given > 0)
     interval = np.digitize(np.abs(expected), _MARGINS[1:-1], right=True)
     bits, flips = (np.bincount(part.ravel(), minlength=len(_MARGINS) - 1) for part in (interval, interval[flipped]))
@@ -94,7 +92,7 @@ def _margins(expected: np.ndarray, given: np.ndarray) -> Margins:
 
 
 def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """float64 [N]; NaN where a row is zero."""
+    """The cosine of each pair of rows, float64 [N]; NaN if a row is zero."""
     with np.errstate(invalid="ignore"):
         products = np.einsum("nd,nd->n", first, second)
         return np.asarray(products / (np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1))).clip(-1, 1)

@@ -1,4 +1,4 @@
-"""Does the artifact rank the gallery as the PyTorch model does? Order, single queries, and how sure the mAP drop is."""
+"""Compare the artifact's ranking of the gallery with the PyTorch model's: order, single queries, interval of mAP drop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TAU_QUERIES, _TAU_GALLERY = 100, 400
 
 @dataclass(frozen=True, kw_only=True)
 class RankAgreement(Check):
-    """Compares rankings, each model searching its own gallery. What it measures: ``validators.results.Ranking``.
+    """Compares rankings, each model searching its own gallery; measures ``validators.results.Ranking``.
 
     Attributes:
         queries: at most this many queries, evenly spaced; 100 if the distance is local.
@@ -68,7 +68,7 @@ class RankAgreement(Check):
     def _precisions(
         self, observation: Observation, chosen: np.ndarray, held_out: HeldOut, embedding: EmbeddingSpec
     ) -> np.ndarray:
-        """Average precision of the chosen queries, float64; NaN for an empty one. Leave-one-out among themselves."""
+        """Average precision of the chosen queries, float64; NaN for empty ones. With leave-one-out among themselves."""
         if held_out.ground_truth is not None:
             truth = held_out.ground_truth.among(chosen, np.arange(len(observation.gallery)))
             return retrieve_listed(
@@ -107,7 +107,7 @@ def _kendall_tau(
     taus = []
     for row, query in enumerate(queries):
         agree = np.sign(expected[row, first] - expected[row, second]) * np.sign(given[row, first] - given[row, second])
-        if leave_one_out:  # the query itself is first for both, which proves nothing
+        if leave_one_out:  # the query itself is always first in both rankings
             agree = agree[(gallery[first] != query) & (gallery[second] != query)]
         taus.append(agree.mean() if len(agree) else 1.0)
     return float(np.mean(taus))

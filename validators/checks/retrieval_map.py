@@ -1,4 +1,4 @@
-"""Does search still work with the artifact? mAP with its own features, against the PyTorch model's mAP."""
+"""Check that search works with the artifact: mAP with its own features, compared with the PyTorch model's mAP."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class RetrievalMap(Check):
     """Searches the held-out gallery with every query; gallery and queries are the artifact's own embeddings.
 
     Values: each metric, by the rule ``validators.metrics.list_metrics`` gives; ``mAP_drop``, the PyTorch model's mAP
-    minus the artifact's; ``queries`` and ``empty_queries``; ``problem`` says why the output is no embedding, and then
-    every metric is None, which no gate passes. Where the data set lists what is relevant in several settings, the plain
-    name of a metric means the first, and each setting has its own: mAP/easy, mAP/hard, empty_queries/easy, …
+    minus the artifact's; ``queries`` and ``empty_queries``; ``problem`` says why the output is not an embedding, and
+    then every metric is None, which no gate passes. If the data set has several settings of relevant images, the plain
+    name of a metric means the first, and each setting has its own values: mAP/easy, mAP/hard, empty_queries/easy, …
 
     Attributes:
         metrics: names such as mAP, mAP@5, P@1; mAP is always measured.
-        local_queries: at most this many queries, evenly spaced, if the distance is local: each is verified
+        local_queries: at most this many queries, evenly spaced, if the distance is local, because each is verified
             geometrically with a hundred images. Without a separate gallery they search one another.
     """
 
@@ -42,7 +42,7 @@ class RetrievalMap(Check):
             check_metric(name)
 
     def measure(self, observation: Observation, held_out: HeldOut, embedding: EmbeddingSpec) -> SourceScores:
-        """One model's metrics with the rule of each; ``problem`` says why, if it cannot be ranked.
+        """Measure one model's metrics, each with its rule; ``problem`` says why if its output cannot be ranked.
 
         Put the PyTorch model's mAP into ``Observation.mean_ap``, so that it is not ranked again for every artifact.
         """

@@ -26,7 +26,7 @@ _HELD_AS = {
     "int16": torch.int16,
     "int32": torch.int32,
     "int64": torch.int64,
-    # PyTorch computes little with the wide unsigned types.
+    # PyTorch supports few operations on the wide unsigned types.
     "uint16": torch.int32,
     "uint32": torch.int64,
     **dict.fromkeys(("uint8", "uint6", "uint4", "uint3", "uint2", "uint1"), torch.uint8),
@@ -34,7 +34,7 @@ _HELD_AS = {
 
 
 class Executor:
-    """A program ready to run: constants and compressed weights are evaluated, arguments bound.
+    """Runs a program whose constants and compressed weights are evaluated and whose arguments are bound.
 
     Raises:
         ValueError: the program holds operations that are not in ``ops``; the message names all of them.
@@ -47,13 +47,13 @@ class Executor:
         with torch.inference_mode():
             self._steps = tuple(self._bound())
         self._ranges = [Range(_title(step.operation), step.half) for step in self._steps]
-        # A share needs a sample only, and counting takes as long as many a network: the first batch tells.
+        # Counting can take as long as the network, so the share is estimated with the first batch.
         self._counted_zeros = False
-        # Where sizes or indices depend on the image, one image cannot be like the next.
+        # If sizes or indices depend on the image, images cannot be batched.
         self._alike = all(step.alike for step in self._steps)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 RGB [N, H, W, 3] -> float32 [N, D].
+        """Embed images uint8 RGB [N, H, W, 3]: float32 [N, D].
 
         Raises:
             ValueError: images of another size, or an operation that does not give the declared shape.
@@ -66,11 +66,11 @@ class Executor:
         return np.concatenate([self._batch(images[i : i + step]) for i in range(0, len(images), step)])
 
     def ranges(self) -> tuple[Range, ...]:
-        """For every operation that gives floating-point numbers, in the order they run, over all images so far."""
+        """The range of every operation with floating-point results, in order of execution, over all images so far."""
         return tuple(self._ranges)
 
     def notes(self) -> tuple[str, ...]:
-        """Overflow and underflow of half precision in what ran so far; empty when all is well."""
+        """Notes on overflow and underflow of half precision in all images so far; empty if there was none."""
         return notes(self._ranges)
 
     def _batch(self, images: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ class Executor:
         return found
 
     def _one(self, pixels: Tensor, count_zeros: bool) -> tuple[Tensor, Tensor]:
-        """[3, H, W] -> the output, and (largest, non-zero, underflowed) [operations, 3]."""
+        """Run one image [3, H, W]: the output, and (largest, non-zero, underflowed) [operations, 3]."""
         values: dict[str, Held] = {self._program.image.value.name: pixels[None]}
         measured = []
         for step in self._steps:
@@ -104,14 +104,14 @@ class Executor:
         return output, torch.stack(measured)
 
     def _note(self, measured: np.ndarray) -> None:
-        """Take in (largest, non-zero, underflowed) [images, operations, 3]."""
+        """Add (largest, non-zero, underflowed) [images, operations, 3] to the ranges."""
         for number, per_image in enumerate(measured.transpose(1, 0, 2)):
             self._ranges[number] = self._ranges[number].joined(
                 float(per_image[:, 0].max()), int(per_image[:, 1].sum()), int(per_image[:, 2].sum())
             )
 
     def _bound(self) -> list[_Step]:
-        """The operations that depend on the image; the others are evaluated now and their results are constants."""
+        """Collect the operations that depend on the image; the others are evaluated now and become constants."""
         steps = []
         for operation in self._program.operations:
             step = _Step.bind(operation, self._constants)
@@ -128,10 +128,10 @@ class _Step:
     """An operation whose constant arguments are converted.
 
     Attributes:
-        needs: parameter -> (names of its values, what makes its kind of them), for those that depend on the image.
-        constants: those of the values in ``needs`` that do not.
-        last_use_of: values that no later operation takes.
-        alike: whether only tensors depend on the image.
+        needs: parameter -> (names of its values, function that converts them), for those that depend on the image.
+        constants: the values in ``needs`` that do not depend on the image.
+        last_use_of: values that no later operation uses.
+        alike: whether only tensors, no sizes or indices, depend on the image.
         half: whether the program declares the first result as half precision.
     """
 
@@ -164,7 +164,7 @@ class _Step:
         return cls(operation, op.compute, fixed, needs, known, alike, half)
 
     def run(self, values: Mapping[str, Held]) -> tuple[Tensor, ...]:
-        """The results as computed, not rounded yet."""
+        """Compute the results, without rounding them."""
         arguments = {
             parameter: convert([self.constants[n] if n in self.constants else values[n] for n in names])
             for parameter, (names, convert) in self.needs.items()
@@ -217,20 +217,20 @@ def _rounded(result: Tensor, declared: Value) -> Tensor:
 
 
 def _measure(result: Tensor, half: Tensor | None) -> Tensor:
-    """(largest absolute value, non-zero results, those that are zero in ``half``), float32 [3]; without it, zeros."""
+    """Measure (largest absolute value, non-zero results, those that are 0 in ``half``): float32 [3]; 0 without it."""
     if result.numel() == 0 or not result.is_floating_point():
         return torch.zeros(3)
     axes = tuple(range(result.ndim))
     largest = torch.maximum(result.amax(axes), -result.amin(axes))
     if half is None:
         return torch.stack([largest, torch.zeros_like(largest), torch.zeros_like(largest)])
-    # Sums of signs: several times as fast as counting, and exact up to 2²⁴ elements.
+    # Sums of signs are several times as fast as counting, and exact up to 2²⁴ elements.
     nonzero = result.abs().sign().sum()
     return torch.stack([largest, nonzero, nonzero - half.abs().sign().sum()])
 
 
 def _with_last_uses(steps: list[_Step], output: str) -> list[_Step]:
-    """Say after which step each value can be forgotten: activations of a batch are large."""
+    """Record after which step each value can be freed, because activations of a batch are large."""
     seen = {output}
     annotated = []
     for step in reversed(steps):

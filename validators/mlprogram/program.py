@@ -1,4 +1,4 @@
-"""An .mlpackage as operations, types and constants, exactly as stored; nothing is computed or simplified."""
+"""Read an .mlpackage as operations, types and constants, exactly as stored; nothing is computed or simplified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Constant = np.ndarray | str
 
 @dataclass(frozen=True)
 class Value:
-    """A named tensor: ``shape`` has None where the program leaves a size open."""
+    """A named tensor; ``shape`` has None for a size that the program does not fix."""
 
     name: str
     dtype: ElementType
@@ -25,7 +25,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Operation:
-    """Attributes: type: MIL's name, e.g. ``conv``; arguments: parameter -> names of the values it gets."""
+    """One operation of the program.
+
+    Attributes:
+        type: MIL's name, e.g. ``conv``.
+        arguments: parameter -> names of the values it gets.
+    """
 
     type: str
     name: str
@@ -35,7 +40,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class ImageInput:
-    """Core ML scales and shifts no image here: the value handed to the program is the pixel, 0-255."""
+    """The image input; Core ML does not scale or shift it, so the program gets pixel values 0-255."""
 
     value: Value
     height: int
@@ -45,7 +50,11 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Program:
-    """Attributes: operations: in the order they run, without ``const``, whose values are in ``constants``."""
+    """An ML Program.
+
+    Attributes:
+        operations: in order of execution, without ``const``, whose values are in ``constants``.
+    """
 
     image: ImageInput
     output: str
@@ -100,7 +109,7 @@ def _output(spec: Any) -> str:
 
 
 def _description(spec: Any) -> Any:
-    """The features of the model, which lie with the function in a package of several functions."""
+    """The model's inputs and outputs; in a package of several functions, they are stored with the function."""
     described = spec.description
     return described.functions[0] if described.functions else described
 
@@ -128,7 +137,7 @@ class _Reader:
         self._blobs: dict[str, Any] = {}
 
     def operation(self, stored: Any) -> Operation | None:
-        """None for ``const``."""
+        """Read one operation; None for ``const``, whose value is stored as a constant."""
         if stored.type == "const":
             self.constants[stored.outputs[0].name] = self._constant(stored.attributes["val"])
             return None
@@ -140,7 +149,7 @@ class _Reader:
                 binding.name if binding.WhichOneof("binding") == "name" else self._inline(name, parameter, binding)
                 for binding in argument.arguments
             )
-        # iOS 16 stores what constexpr operations take as attributes.
+        # iOS 16 stores the arguments of constexpr operations as attributes.
         for parameter, value in stored.attributes.items():
             if parameter != "name":
                 arguments[parameter] = (self._register(f"{name}.{parameter}", self._constant(value)),)
@@ -181,5 +190,5 @@ class _Reader:
         if path.name not in self._blobs:
             self._blobs[path.name] = _BlobStorageReader(str(path))
         values = np.asarray(getattr(self._blobs[path.name], dtype.blob_reader)(stored.offset))
-        # Half-precision values arrive as the 16-bit integers that hold them.
+        # Half-precision values are read as 16-bit integers with the same bits.
         return values.view(dtype.storage) if dtype.name == "fp16" else values.astype(dtype.storage)

@@ -1,4 +1,4 @@
-"""What value ranges say about half precision: overflow, nearly overflow, underflow."""
+"""Detect problems of half precision from value ranges: overflow, near overflow, underflow."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass, replace
 
 HALF_MAX = 65504.0
 OVERFLOW = 65520.0
-"""From here on a number rounds to infinity: halfway between the largest half-precision number and the next step."""
+"""From this value on, numbers round to infinity: halfway between the largest half-precision number and the next."""
 
 NEAR = HALF_MAX / 4
-"""Twice a photograph's contrast and twice an unlucky scale would overflow."""
+"""Near overflow: twice the photograph's contrast and twice the scale would overflow."""
 
 UNDERFLOW_SHARE = 0.1
-"""Share of an operation's non-zero results that may round to zero without a word."""
+"""Share of an operation's non-zero results that may round to zero without a note."""
 
 SMALLEST_NORMAL = 2.0**-14
-"""Beside a result larger than this, what rounds to zero is below one rounding step: a saturated sigmoid is no loss."""
+"""If a result is larger than this, values that round to zero are below one rounding step, e.g. a saturated sigmoid."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What one operation gave over all images so far, before rounding to the declared type.
+    """The results of one operation over all images so far, before rounding to the declared type.
 
     Attributes:
         operation: ``type 'name'``.
         half: whether the program declares the result as half precision.
-        largest: the largest absolute value; NaN if there was one.
-        nonzero: how many results were not zero, over the images of the first batch.
-        underflowed: how many of those are zero in half precision.
+        largest: the largest absolute value; NaN if any result was NaN.
+        nonzero: number of results that were not zero, over the images of the first batch.
+        underflowed: number of these that are zero in half precision.
     """
 
     operation: str
@@ -39,20 +39,20 @@ class Range:
     underflowed: int = 0
 
     def joined(self, largest: float, nonzero: int, underflowed: int) -> Range:
-        """With further images."""
+        """The range after further images."""
         worst = largest if math.isnan(largest) else max(self.largest, largest)
         return replace(self, largest=worst, nonzero=self.nonzero + nonzero, underflowed=self.underflowed + underflowed)
 
     @property
     def lost_share(self) -> float:
-        """Share of the non-zero results that half precision loses, 0 where their size does not matter."""
+        """Share of the non-zero results that half precision loses; 0 if these are too small to matter."""
         return self.underflowed / self.nonzero if self.nonzero and self.largest < SMALLEST_NORMAL else 0.0
 
 
 def notes(ranges: Iterable[Range]) -> tuple[str, ...]:
-    """At most one line per kind of trouble, about one operation, and how many others there are.
+    """Describe each kind of problem in at most one line: one operation, and the number of others.
 
-    Of overflows the first is told, which the later ones may follow from; of the others the worst.
+    For overflows this is the first operation, which may have caused the later ones; otherwise the worst.
     """
     half = [each for each in ranges if each.half]
     over = [each for each in half if OVERFLOW <= each.largest < math.inf]

@@ -9,7 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ElementType:
-    """Attributes: name: as MIL writes it; storage: NumPy's type of one element; bits: in the file, if under 8."""
+    """An element type.
+
+    Attributes:
+        name: the name in MIL.
+        storage: NumPy's type of one element.
+        bits: number of bits in the file, if less than 8.
+    """
 
     name: str
     storage: type[np.generic]
@@ -39,10 +45,10 @@ _TYPES = {
 
 
 def element_type(proto_name: str) -> ElementType:
-    """The type that ``MIL.proto`` calls ``proto_name``.
+    """Find the type with the name ``proto_name`` in ``MIL.proto``.
 
     Raises:
-        ValueError: a type this executor does not know, e.g. FLOAT8E5M2.
+        ValueError: this executor does not support the type, e.g. FLOAT8E5M2.
     """
     if proto_name not in _TYPES:
         raise ValueError(f"the reference executor has no element type {proto_name} (there are: {', '.join(_TYPES)})")
@@ -50,7 +56,7 @@ def element_type(proto_name: str) -> ElementType:
 
 
 def unpack(packed: np.ndarray, bits: int, count: int, signed: bool = False) -> np.ndarray:
-    """``count`` integers of ``bits`` bits each from bytes, least significant bit first; an index may cross bytes."""
+    """Unpack ``count`` integers of ``bits`` bits each, least significant bit first; an integer may cross bytes."""
     ones = np.unpackbits(packed.view(np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
     values = (ones.astype(np.int16) << np.arange(bits, dtype=np.int16)).sum(1)
     if signed:

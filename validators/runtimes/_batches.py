@@ -1,4 +1,4 @@
-"""Feeding many images to a runtime without holding all of them, or their activations, in memory."""
+"""Feed many images to a runtime without holding all of them, or their activations, in memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from compress.contracts import Embedder
 
 WARM_UP = 5
-"""Runs before a profile: the first ones choose kernels and allocate."""
+"""Number of runs before a profile, because the first runs choose kernels and allocate memory."""
 
 MAX_IMAGES = 64
 MAX_PIXELS = 1 << 22  # 83 images of 224 x 224, 4 of 1024 x 1024
 
 
 def in_batches(embed: Embedder, max_images: int = MAX_IMAGES) -> Embedder:
-    """``embed`` called on slices of at most ``max_images`` images and ``MAX_PIXELS`` pixels, results joined."""
+    """Call ``embed`` on slices of at most ``max_images`` images and ``MAX_PIXELS`` pixels, and join the results."""
 
     def embed_all(images: np.ndarray) -> np.ndarray:
         step = max(1, min(max_images, MAX_PIXELS // (images.shape[1] * images.shape[2])))
@@ -24,5 +24,5 @@ def in_batches(embed: Embedder, max_images: int = MAX_IMAGES) -> Embedder:
 
 
 def channels_first(images: np.ndarray) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> a writable C-ordered copy [N, 3, H, W]."""
+    """Copy uint8 [N, H, W, 3] to a writable C-ordered array [N, 3, H, W]."""
     return np.array(images.transpose(0, 3, 1, 2), order="C")

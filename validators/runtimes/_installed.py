@@ -1,4 +1,4 @@
-"""Is a runtime's library installed here, and at which version? Answered without importing it."""
+"""Find whether a runtime's library is installed here, and its version, without importing it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import metadata
 
 
 def missing(module: str, requirement: str) -> str | None:
-    """None when ``module`` can be imported, else a line with the command that installs it."""
+    """None if ``module`` can be imported, otherwise a line with the command that installs it."""
     if importlib.util.find_spec(module) is not None:
         return None
     return f"the Python package '{module}' is not installed; install it with: pip install \"{requirement}\""

@@ -1,4 +1,4 @@
-"""Driving a TFLite interpreter; LiteRT, tflite-runtime and TensorFlow publish the same Python class."""
+"""Run a TFLite interpreter; LiteRT, tflite-runtime and TensorFlow publish the same Python class."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DYNAMIC = -1  # of a dimension in ``shape_signature``
 
 
 def open_tflite(interpreter_class: Callable[..., Any], path: Path, threads: int, own_kernels: Any = None) -> Embedder:
-    """Load ``path``; XNNPACK is applied, as these interpreters do by default and apps on phones do too.
+    """Load ``path`` with XNNPACK, the default of these interpreters and of apps on phones.
 
-    A file with a fixed batch of 1 is run image by image: resizing it would change shapes that the converter
-    has written into reshape operations.
+    A file with a fixed batch of 1 is run image by image, because resizing the input would contradict the shapes that
+    the converter has written into reshape operations.
 
     Args:
-        own_kernels: the library's ``OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES``, to leave XNNPACK out.
+        own_kernels: the library's ``OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES``, to run without XNNPACK.
 
     Raises:
         ValueError: the file does not take one uint8 [N, H, W, 3] or the images have another size.
@@ -55,7 +55,7 @@ def open_tflite(interpreter_class: Callable[..., Any], path: Path, threads: int,
 
 
 def _ends(interpreter: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The details of the input and the output tensor, by signature where the file has one."""
+    """The details of the input and the output tensor, from the signature if the file has one."""
     signatures = interpreter.get_signature_list()
     if len(signatures) > 1:
         raise ValueError(f"expected one signature, found: {', '.join(signatures)}")

@@ -16,7 +16,7 @@ from validators.runtimes._installed import missing, version_of
 
 @dataclass(frozen=True, kw_only=True)
 class CoreML(Runtime):
-    """Core ML chooses its own number of threads.
+    """Executes packages with Core ML, which chooses its own number of threads.
 
     Attributes:
         compute_units: the processors Core ML may use; ``cpu_and_ne`` is CPU and Neural Engine.

@@ -12,7 +12,7 @@ from validators.runtimes._installed import missing, version_of
 
 @dataclass(frozen=True, kw_only=True)
 class CoreMLReference(Runtime):
-    """Proves the graph, the weights and the declared rounding as stored; its speed says nothing about any device."""
+    """Executes the graph, weights and declared rounding as stored; its speed says nothing about any device."""
 
     formats: ClassVar[frozenset[str]] = frozenset({"coreml"})
     evidence: ClassVar[Evidence] = "reference"

@@ -50,7 +50,7 @@ class OnnxRuntime(Runtime):
 
 
 def _session(path: Path, threads: int, profile: str | None = None) -> Any:
-    """``profile``: the beginning of the path of a profile to write."""
+    """Open a session; ``profile`` is the beginning of the path of a profile to write."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

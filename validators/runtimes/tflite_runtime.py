@@ -21,11 +21,12 @@ INSTALL = "pip install tflite-runtime==2.14.0 'numpy<2' annotated-types"
 
 @dataclass(frozen=True, kw_only=True)
 class TFLiteRuntime(Runtime):
-    """Needs Python 3.11 or older and NumPy 1, so it usually lives in an environment of its own.
+    """Executes files with tflite-runtime, which needs Python 3.11 or older and NumPy 1, usually a separate environment.
 
     Attributes:
         python: the interpreter of that environment; null takes the environment variable COMPRESS_LEGACY_PYTHON, then
-            this interpreter. Nothing in the working folder is tried: it may have come with a stranger's bundle.
+            this interpreter. Interpreters in the working folder are not tried, because they may be part of an
+            untrusted bundle.
         xnnpack: false runs TFLite's own kernels instead of XNNPACK's.
     """
 
@@ -66,9 +67,9 @@ class TFLiteRuntime(Runtime):
 
 @functools.cache
 def _probe(interpreter: str) -> tuple[bool, str]:
-    """Whether ``interpreter`` can load tflite-runtime, and its version or the reason.
+    """Test whether ``interpreter`` can load tflite-runtime; also returns its version or the reason.
 
-    Imports it for real and in a process of its own: next to NumPy 2 it is found but its import fails.
+    The package is really imported, in a separate process, because with NumPy 2 it is found but cannot be imported.
     """
     try:
         return True, call(_installed_version, {}, interpreter=interpreter, timeout_s=60)

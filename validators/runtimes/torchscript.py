@@ -30,7 +30,7 @@ class TorchScript(Runtime):
         import torch
 
         torch.set_num_threads(threads)
-        if torch.get_num_interop_threads() > 1:  # which torch lets set once
+        if torch.get_num_interop_threads() > 1:  # torch allows setting it only once
             torch.set_num_interop_threads(1)
         module = torch.jit.load(str(path), map_location="cpu").eval()
 
@@ -50,6 +50,6 @@ class TorchScript(Runtime):
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             for _ in range(runs):
                 embed(image)
-        # An operator's own time: aten::conv2d only calls what does the work.
+        # An operator's own time, because e.g. aten::conv2d only calls other operators.
         found = [(e.key, e.count, e.self_cpu_time_total) for e in profiler.key_averages() if e.key.startswith("aten::")]
         return [OperatorTime(name, count // runs, total / runs / 1000) for name, count, total in found]

@@ -30,7 +30,7 @@ class TorchScriptLite(Runtime):
         from torch.jit.mobile import _load_for_lite_interpreter
 
         torch.set_num_threads(threads)
-        if torch.get_num_interop_threads() > 1:  # which torch lets set once
+        if torch.get_num_interop_threads() > 1:  # torch allows setting it only once
             torch.set_num_interop_threads(1)
         module = _load_for_lite_interpreter(str(path), map_location="cpu")
 

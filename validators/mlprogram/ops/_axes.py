@@ -8,21 +8,21 @@ from torch import Tensor
 
 
 def normalised(axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Axes counted from the front, ascending."""
+    """Convert axes to non-negative numbers, ascending."""
     return tuple(sorted(axis % rank for axis in axes))
 
 
 def per_channel(vector: Tensor, rank: int, axis: int = 1) -> Tensor:
-    """A vector [C], or a scalar, so that it broadcasts along ``axis`` of a tensor of that rank."""
+    """Reshape a vector [C], or a scalar, so that it broadcasts along ``axis`` of a tensor of this rank."""
     shape = [1] * rank
     shape[axis] = -1
     return vector.reshape(shape)
 
 
 def same_padding(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], lower: bool) -> tuple[int, ...]:
-    """(before, after) per spatial axis so that the output has ceil(size / stride).
+    """Compute the padding (before, after) per spatial axis for outputs of size ceil(size / stride).
 
-    An odd total gives the extra element to the end, or to the beginning if ``lower``.
+    If the total is odd, the extra element is at the end, or at the beginning if ``lower``.
     """
     pads: list[int] = []
     for size, extent, stride in zip(sizes, kernel, strides, strict=True):
@@ -33,5 +33,5 @@ def same_padding(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[
 
 
 def torch_order(pads: Sequence[int]) -> list[int]:
-    """(before, after) of the first axis first, as MIL has it, into ``F.pad``'s order: the last axis first."""
+    """Convert padding from MIL's order, the first axis first, to ``F.pad``'s order, the last axis first."""
     return [pads[2 * axis + side] for axis in reversed(range(len(pads) // 2)) for side in (0, 1)]

@@ -1,11 +1,11 @@
-"""MIL operation name -> the function that computes it, and how its arguments are handed over.
+"""Map MIL operation names to the functions that compute them, and convert their arguments.
 
-A function takes MIL's parameter names; what it wants is in its annotations:
+A function has MIL's parameter names; its annotations say how arguments are passed:
     Tensor                  float32, bool or integer tensor (half-precision values are held exactly in float32)
     tuple[Tensor, ...]      an argument of several values, e.g. of ``concat``
     int, float, bool, str   a scalar
     Ints, Bools             a vector
-A default is MIL's own default. What it returns is rounded to the declared type by the caller.
+Defaults are MIL's own. The caller rounds the result to the declared type.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Op:
-    """Attributes: convert: parameter -> what makes the annotated kind of its held values; required: no default."""
+    """A registered function.
+
+    Attributes:
+        convert: parameter -> function that converts its held values to the annotated type.
+        required: parameters without a default.
+    """
 
     compute: Callable[..., Any]
     convert: Mapping[str, Callable[[Sequence[Held]], Any]]
@@ -73,7 +78,7 @@ def _only(values: Sequence[Held]) -> Any:
 
 
 def _scalar(values: Sequence[Held]) -> Any:
-    """The one element, also of a vector of length 1, which coremltools writes for some scalars."""
+    """The single element, also of a vector of length 1, which coremltools writes for some scalars."""
     return _only(values).item()
 
 

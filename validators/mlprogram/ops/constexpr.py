@@ -1,7 +1,7 @@
 """Compressed weights: operations that Core ML evaluates when it loads the model.
 
-Two families share some names: iOS 16 packs indices and masks into bytes beside a ``shape``; iOS 18 types them as
-integers under 8 bits and adds blocks, groups and vectors.
+Two families share some names: iOS 16 packs indices and masks into bytes and adds a ``shape``; iOS 18 stores them as
+integers of less than 8 bits and adds blocks, groups and vectors.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def constexpr_lut_to_dense(
 
 @operation("constexpr_sparse_to_dense")
 def constexpr_sparse_to_dense(nonzero_data: Tensor, mask: Tensor, shape: Ints | None = None) -> Tensor:
-    """Zero where the mask is; the other values in row-major order. iOS 16 packs the mask in bits."""
+    """Zero where the mask is 0; the other values are in row-major order. iOS 16 packs the mask in bits."""
     if shape is not None:
         mask = torch.from_numpy(unpack(mask.numpy(), 1, math.prod(shape))).reshape(shape)
     return _scattered(nonzero_data, mask)
@@ -98,7 +98,7 @@ def _per_element(parameter: Tensor, data: Tensor) -> Tensor:
 def _from_palettes(indices: Tensor, lut: Tensor, vector_axis: int | None) -> Tensor:
     """``lut`` [*groups, palette, V] for ``indices`` [*sizes]: element i is row indices[i] of its group's palette.
 
-    Vectors longer than 1 lie along ``vector_axis``.
+    Vectors longer than 1 are along ``vector_axis``.
     """
     *groups, palette, length = lut.shape
     table = torch.zeros(indices.shape, dtype=torch.long)

@@ -50,7 +50,7 @@ def conv_transpose(
     dilations: Ints | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """``weight`` [C, O / groups, *K]. The full result is cut, or extended with zeros, to the size that is asked for."""
+    """``weight`` [C, O / groups, *K]. The full result is cropped, or padded with zeros, to the requested size."""
     axes = x.ndim - 2
     strides, dilations = strides or (1,) * axes, dilations or (1,) * axes
     full = _CONV_TRANSPOSE[axes](x, weight, None, strides, 0, 0, groups, dilations)

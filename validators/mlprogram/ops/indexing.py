@@ -39,7 +39,7 @@ def slice_by_index(
 
 @operation("slice_by_size")
 def slice_by_size(x: Tensor, begin: Ints, size: Ints) -> Tensor:
-    """``size`` elements from ``begin`` on each axis; -1 takes the rest."""
+    """Take ``size`` elements from ``begin`` on each axis; -1 takes the rest."""
     for axis, (start, count) in enumerate(zip(begin, size, strict=True)):
         start %= x.shape[axis]
         x = x.narrow(axis, start, x.shape[axis] - start if count == -1 else count)
@@ -48,9 +48,9 @@ def slice_by_size(x: Tensor, begin: Ints, size: Ints) -> Tensor:
 
 @operation("gather")
 def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
-    """Slices of ``x`` along ``axis``, in the order of ``indices``, whose shape takes the place of that axis.
+    """Slices of ``x`` along ``axis``, in the order of ``indices``, whose shape replaces that axis.
 
-    The first ``batch_dims`` axes of both are walked through together. Negative indices count from the end.
+    The first ``batch_dims`` axes of both are batch axes. Negative indices count from the end.
     """
     axis %= x.ndim
     if batch_dims:
@@ -68,7 +68,7 @@ def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0, validate_indice
 
 @operation("gather_nd")
 def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
-    """The last axis of ``indices`` addresses the first axes of ``x`` behind the ``batch_dims`` they share."""
+    """The last axis of ``indices`` addresses the first axes of ``x`` after the ``batch_dims`` they share."""
     if batch_dims:
         pairs = zip(x.unbind(0), indices.unbind(0), strict=True)
         return torch.stack([gather_nd(one, index, batch_dims - 1) for one, index in pairs])
@@ -91,7 +91,7 @@ def one_hot(
 
 @operation("sliding_windows")
 def sliding_windows(x: Tensor, axis: int, size: int, stride: int = 1) -> Tensor:
-    """All windows along ``axis``; a new axis behind it runs within the window."""
+    """All windows along ``axis``; a new axis after it holds the elements of a window."""
     return x.unfold(axis, size, stride).movedim(-1, axis % x.ndim + 1)
 
 

@@ -17,7 +17,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @operation("matmul")
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
-    """Over the last two axes, the others broadcast. Transposing has no effect on a vector."""
+    """Matrix product over the last two axes, the others broadcast. Transposing has no effect on a vector."""
     x = x.mT if transpose_x and x.ndim > 1 else x
     y = y.mT if transpose_y and y.ndim > 1 else y
     return x @ y

@@ -26,7 +26,7 @@ def batch_norm(
 
 @operation("instance_norm")
 def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5) -> Tensor:
-    """Every channel of every sample over its own spatial axes."""
+    """Normalise every channel of every sample over its spatial axes."""
     return _affine(_standardised(x, tuple(range(2, x.ndim)), epsilon), gamma, beta)
 
 
@@ -38,7 +38,7 @@ def layer_norm(
     beta: Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    """Over ``axes``, by default all; gamma and beta have the shape of those axes."""
+    """Normalise over ``axes``, by default all; gamma and beta have the shape of those axes."""
     chosen = normalised(axes, x.ndim) if axes is not None else tuple(range(x.ndim))
     shape = [size if axis in chosen else 1 for axis, size in enumerate(x.shape)]
     result = _standardised(x, chosen, epsilon)

@@ -23,7 +23,7 @@ def max_pool(
     pad: Ints | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """Padding never wins."""
+    """The maximum of each window; padding is never the maximum."""
     strides = strides or (1,) * len(kernel_sizes)
     pads, extra = _padding(x.shape[2:], kernel_sizes, strides, pad_type, pad, ceil_mode)
     padded = F.pad(F.pad(x, torch_order(pads), value=-math.inf), torch_order(extra), value=-math.inf)
@@ -40,7 +40,7 @@ def avg_pool(
     exclude_padding_from_average: bool = False,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """Padding counts as zeros unless excluded; what ``ceil_mode`` adds beyond it is never counted, as in PyTorch."""
+    """The mean of each window; padding counts as zeros unless excluded, padding by ``ceil_mode`` never counts."""
     strides = strides or (1,) * len(kernel_sizes)
     pads, extra = _padding(x.shape[2:], kernel_sizes, strides, pad_type, pad, ceil_mode)
     pool, added = _AVERAGE[len(kernel_sizes)], torch_order([a + b for a, b in zip(pads, extra, strict=True)])
@@ -71,7 +71,7 @@ def l2_pool(
 def _padding(
     sizes: Ints, kernel: Ints, strides: Ints, pad_type: str, pad: Ints | None, ceil_mode: bool
 ) -> tuple[Ints, Ints]:
-    """(before, after) per axis: what the operation pads, and what ``ceil_mode`` adds behind it."""
+    """The padding (before, after) per axis: that of the operation, and that which ``ceil_mode`` adds after it."""
     pads = (0,) * 2 * len(kernel)
     if pad_type in ("same", "same_lower"):
         return same_padding(sizes, kernel, strides, pad_type == "same_lower"), pads

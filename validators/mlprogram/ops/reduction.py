@@ -56,7 +56,7 @@ def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dty
 
 @operation("cumsum")
 def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
-    """Running sums; ``exclusive`` leaves the element itself out, ``reverse`` runs from the end."""
+    """Running sums; ``exclusive`` leaves the element itself out, ``reverse`` starts from the end."""
     turned = x.flip(axis) if reverse else x
     sums = turned.cumsum(axis)
     if exclusive:

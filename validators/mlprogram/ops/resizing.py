@@ -26,7 +26,7 @@ def upsample_bilinear(
     align_corners: bool = True,
     half_pixel_centers: bool | None = None,
 ) -> Tensor:
-    """The scale is that of the rounded output size. ``half_pixel_centers`` defaults to not ``align_corners``."""
+    """The scale is computed from the rounded output size; ``half_pixel_centers`` defaults to not ``align_corners``."""
     half = not align_corners if half_pixel_centers is None else half_pixel_centers
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half else "DEFAULT"
     return _bilinear(x, int(x.shape[-2] * scale_factor_height), int(x.shape[-1] * scale_factor_width), mode)
@@ -43,7 +43,7 @@ def resize_bilinear(
 def resize(
     x: Tensor, shape: Ints, resized_dims: int, interpolation_mode: str = "LINEAR", sampling_mode: str = "DEFAULT"
 ) -> Tensor:
-    """The last ``resized_dims`` axes take the last sizes of ``shape``; 0 leaves an axis as it is."""
+    """The last ``resized_dims`` axes get the last sizes of ``shape``; 0 does not change an axis."""
     if resized_dims > 2:
         raise ValueError(f"resize of {resized_dims} axes is not defined here, only of the last two")
     width = shape[-1] or x.shape[-1]
@@ -56,7 +56,7 @@ def resize(
 
 
 def _nearest(x: Tensor, height: int, width: int) -> Tensor:
-    """Output i takes input floor(i · size_in / size_out)."""
+    """Output i is input floor(i · size_in / size_out)."""
     for axis, size in ((-2, height), (-1, width)):
         x = x.index_select(axis, torch.arange(size) * x.shape[axis] // size)
     return x
@@ -75,7 +75,7 @@ def _bilinear(x: Tensor, height: int, width: int, sampling_mode: str) -> Tensor:
 
 
 def _grid(source: int, target: int, sampling_mode: str) -> Tensor:
-    """Where each output element lies on the input, float64; MIL's table under ``resize_bilinear``."""
+    """The position of each output element on the input, float64; MIL's table under ``resize_bilinear``."""
     i = torch.arange(target, dtype=torch.float64)
     if sampling_mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
         if target == 1:

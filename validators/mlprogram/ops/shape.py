@@ -1,4 +1,4 @@
-"""Operations that move, repeat or name elements and compute nothing."""
+"""Operations that move, repeat or name elements without computing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from validators.mlprogram.ops._registry import Ints, operation
 
 @operation("reshape")
 def reshape(x: Tensor, shape: Ints) -> Tensor:
-    """0 takes the size of ``x`` on the same axis counted from the end (1 where there is none), -1 what is left over."""
+    """0 is the size of ``x`` on the same axis counted from the end (1 if there is none), -1 the remaining size."""
     sizes = [
         (x.shape[position] if position >= -x.ndim else 1) if size == 0 else size
         for position, size in zip(range(-len(shape), 0), shape, strict=True)
@@ -37,7 +37,7 @@ def expand_dims(x: Tensor, axes: Ints) -> Tensor:
 
 @operation("squeeze")
 def squeeze(x: Tensor, axes: Ints | None = None) -> Tensor:
-    """Axes longer than 1 stay."""
+    """Remove axes of length 1; longer axes are kept."""
     return x.squeeze() if axes is None else x.squeeze(normalised(axes, x.ndim))
 
 
