@@ -21,7 +21,7 @@ from validators.results import SourceScores
 
 @dataclass(frozen=True)
 class CheckContext:
-    """One model, and all that its checks need.
+    """One trained model with everything that is needed to check its artifacts.
 
     Attributes:
         work: the run's folder, which stores finished checks.

@@ -1,4 +1,4 @@
-"""Compare the artifact's ranking of the gallery with the PyTorch model's: order, single queries, interval of mAP drop."""
+"""Compare the artifact's ranking of the gallery with the PyTorch model's: order, single queries, mAP drop."""
 
 from __future__ import annotations
 
