@@ -1,4 +1,4 @@
-"""Every value and base class that crosses a folder.
+"""The values and base classes that are shared between folders.
 
 These files import no project code and no heavy library, so that ``compress --help``, a recipe check and the
 child process of an old runtime can all load it; ``networks`` alone needs PyTorch, and is not loaded with the others.

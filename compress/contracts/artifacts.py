@@ -1,4 +1,4 @@
-"""Exported files and what writes them."""
+"""Exported files and the base class of exporters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Artifact:
     """An exported file or folder.
 
     Attributes:
-        details: further keys of its entry in bundle.json: what ``Exporter.details`` gave, and ``calibration``.
+        details: further keys of its entry in bundle.json: the result of ``Exporter.details``, and ``calibration``.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class LearnedRange:
-    """One of ``Model.ranges``.
+    """One range of ``Model.ranges``, with the fingerprint of its value.
 
     Attributes:
         fingerprint: float64 [n, 19], by which the exporters recognise the value in a converted file.
@@ -50,13 +50,13 @@ class LearnedRange:
 
 @dataclass(frozen=True)
 class DeployGraph:
-    """What exporters write: uint8 RGB -> normalise -> network -> (L2) -> embedding.
+    """The graph that exporters write: uint8 RGB -> normalise -> network -> (L2) -> embedding.
 
     Attributes:
         module: forward(image uint8 [N, 3, H, W], or float32 holding 0-255) -> embedding float32 [N, D]; eval
             mode, batch normalisation folded, classifier removed.
         input_size: (H, W).
-        metadata: flat JSON object written into the file where the format has room.
+        metadata: flat JSON object written into the file if the format can store it.
         calibration: uint8 [N, H, W, 3], for the precisions that measure activation ranges; None for the others.
         learned: ranges that replace measured ones.
     """
@@ -77,9 +77,9 @@ class Candidates:
 
 
 Timer = Callable[[Sequence[Candidates]], list[list[float]]]
-"""Milliseconds of processor time that each file takes for one image on one thread of its format's runtime, those of one
-``Candidates`` measured in turn. Raises MissingTool where no runtime executes the format, CompressError for a file that
-fails."""
+"""Measures the processor time in milliseconds of each file for one image on one thread of its format's runtime; the
+files of one ``Candidates`` are measured in turn. Raises MissingTool if no runtime executes the format, CompressError if
+a file fails."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +87,18 @@ class Exporter(Component):
     """One file format.
 
     Class attributes:
-        format: the name artifacts carry in bundle.json.
-        suffix: the file suffix, by which ``exporters.export_model`` finds the class.
+        format: name of the format in bundle.json.
+        suffix: file suffix by which ``exporters.export_model`` finds the class.
         requires: distributions the conversion needs, as ``pip`` names them.
         extras: extras of this package that install them.
         calibrated: the precisions that need calibration images.
-    Subclasses declare ``precision`` as a field whose Literal lists what the format can store.
+    Subclasses declare ``precision`` as a field whose Literal lists the precisions that the format can store.
 
     Attributes:
         calibration_images: at most this many training images measure the ranges of a calibrated precision; they are
             chosen by the recipe's seed, the same number from each class. None means 256.
         optimize: ``speed`` rewrites the graph for the format's runtime, ``size`` does so without adding weights,
-            ``none`` converts it as it is; ``measured`` times the variants at each location on the runtime and keeps
+            ``none`` converts it unchanged; ``measured`` times the variants at each location on the runtime and keeps
             the fastest. All compute the same, to float rounding.
         max_bytes: largest size of the file, for ``speed`` and ``measured``.
         plan: the variant at each location, as an earlier export recorded it; nothing is estimated or measured then.
@@ -128,7 +128,7 @@ class Exporter(Component):
             )
 
     def check(self, model: Model) -> None:
-        """Refuse, before anything trains, a precision that the format cannot give this model.
+        """Refuse, before anything is trained, a precision in which the format cannot store this model.
 
         ``model`` has the right shapes and any weights.
 
@@ -140,10 +140,10 @@ class Exporter(Component):
         """Convert and write one artifact at ``path``; the same graph gives the same bytes.
 
         Raises:
-            CompressError: the written file does not store what the precision's name says.
+            CompressError: the types in the written file do not match the precision.
         """
         raise NotImplementedError
 
     def details(self, path: Path) -> Mapping[str, Any]:
-        """What the written file says about itself, for its entry in bundle.json; nothing by default."""
+        """Further keys for the file's entry in bundle.json, read from the written file; none by default."""
         return {}

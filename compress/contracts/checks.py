@@ -1,4 +1,4 @@
-"""What artifacts are checked with, and what a check says."""
+"""The images with which artifacts are checked, and the base class of checks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Latency:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The images an artifact is checked with. No query updated weights; a gallery of the data set's own may have.
+    """The images with which an artifact is checked. Queries never update weights; a data set's own gallery may.
 
     Attributes:
         queries: the images that are searched with.
         gallery: the images searched in; the same object as ``queries`` means leave-one-out.
-        probes: uint8 [P, H, W, 3], for parity alone; grey images are tinted.
-        ground_truths: what is relevant to the queries, by setting; as in ``Splits``.
-        scales: at which the gallery's images are embedded, 1 being the network's own size.
+        probes: uint8 [P, H, W, 3], for parity only; grey images are tinted.
+        ground_truths: the relevant images of the queries, by setting; as in ``Splits``.
+        scales: scales at which the gallery's images are embedded; 1 is the network's own size.
     """
 
     queries: ImageSet
@@ -43,12 +43,12 @@ class HeldOut:
 
     @property
     def multi_scale(self) -> bool:
-        """The PyTorch model makes the gallery that every artifact searches: an artifact takes images of one size."""
+        """Whether gallery images are embedded at several scales. Only PyTorch can do that, so it makes the gallery."""
         return self.scales != (1.0,)
 
     @property
     def ground_truth(self) -> GroundTruth | None:
-        """The one that metrics without a suffix mean; None where labels tell."""
+        """The ground truth of metrics without a suffix; None if labels define what is relevant."""
         return next(iter(self.ground_truths.values()), None)
 
     @property
@@ -58,13 +58,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one model gave for the held-out images; the reference is PyTorch itself.
+    """The embeddings of the held-out images by one model; the reference is the PyTorch model's.
 
     Attributes:
         queries: float32 [Q, D].
-        gallery: float32 [G, D]; the same object as ``queries`` where the data says leave-one-out.
+        gallery: float32 [G, D]; the same object as ``queries`` for leave-one-out.
         probes: float32 [P, D], for the parity probes.
-        mean_ap: mAP of these features by the retrieval check, where it was measured before; it is not measured again.
+        mean_ap: mAP of these features by the retrieval check, if it was already measured; it is not measured again.
     """
 
     queries: np.ndarray
@@ -76,9 +76,9 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Component):
-    """One comparison of an artifact with the PyTorch model.
+    """Compares an artifact with the PyTorch model.
 
-    ``section`` is the key it has under ``validate`` in a recipe and in an artifact's entry of bundle.json.
+    ``section`` is its key under ``validate`` in a recipe and in an artifact's entry of bundle.json.
     """
 
     section: ClassVar[str]
@@ -86,7 +86,7 @@ class Check(Component):
     def run(
         self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
     ) -> object:
-        """What was measured, as the section's type in ``validators.results``.
+        """Measure; the result has the section's type in ``validators.results``.
 
         Never raises for a bad artifact: values that cannot be measured are None.
         """

@@ -1,4 +1,4 @@
-"""Components: what recipes name and give options to."""
+"""Components: the parts of Compress that recipes name and configure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Component:
 
 
 def component_field(base: type[Component], default: str | None) -> Any:
-    """A field that holds a component of ``base``, or None where ``default`` is None.
+    """A field that holds a component of ``base``; it may be None if ``default`` is None.
 
     Recipes give ``{name: {options}}`` or the name alone. Only ``compress.options.build`` fills in ``default``, because
     sibling folders do not import each other.
@@ -47,10 +47,10 @@ def only_field(base: type[Component], name: str) -> Any:
 
 
 def flat_field(options: type[Component], **defaults: Any) -> Any:
-    """A field that holds ``options``, whose own fields recipes give beside the component's.
+    """A field that holds ``options``; recipes give its fields next to the component's own options.
 
     Args:
-        defaults: those of this component, where they differ.
+        defaults: defaults of this component that differ from those of ``options``.
     """
     return field(default_factory=lambda: options(**defaults), metadata={"flat": options, "defaults": defaults})
 

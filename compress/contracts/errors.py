@@ -1,4 +1,4 @@
-"""What goes wrong, with the exit code of the command line."""
+"""The errors a user can act on, with the exit code of the command line."""
 
 from __future__ import annotations
 

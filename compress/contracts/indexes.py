@@ -1,4 +1,4 @@
-"""Indexes of a gallery."""
+"""The interface of gallery indexes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 
 class OpenIndex(Protocol):
-    """An index of G images, ready to be searched."""
+    """An opened index of G images."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest images it finds for queries float32 [Q, D], nearest first.
+        """Search for the nearest images of queries float32 [Q, D], nearest first.
 
         Returns:
             Distances float32 [Q, k], in the units of ``compress.gallery.nearest.Match``, and the images' ids
-            int64 [Q, k]; infinity and -1 where it found fewer than k.
+            int64 [Q, k]; infinity and -1 if it found fewer than k.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index(Component):
-    """A way to find a query's nearest images without comparing it with all of them, or faster than NumPy does.
+    """Finds a query's nearest images without comparing it with all of them, or faster than NumPy.
 
-    Features are float32 [G, D] as the gallery stores them: bits as 0 and 1 where the distance is hamming.
+    Features are float32 [G, D] as the gallery stores them: for hamming, bits as 0 and 1.
 
     Class attributes:
         file: name of the index in the bundle's folder ``gallery``.
-        distances: those it can search by.
-        least_recall: limit of the gate ``index_recall`` where a recipe gives none.
+        distances: distances by which it can search.
+        least_recall: limit of the gate ``index_recall`` if a recipe gives none.
     """
 
     file: ClassVar[str]
@@ -42,7 +42,7 @@ class Index(Component):
     least_recall: ClassVar[float] = 0.9
 
     def check(self, images: int) -> None:
-        """Refuse what would fail on a gallery of so many images, or on this machine, before anything is trained.
+        """Refuse, before anything is trained, an index that would fail for this number of images or on this machine.
 
         Raises:
             BadInput: an option does not fit the gallery.

@@ -1,4 +1,4 @@
-"""Networks with all that is needed to use them, and what builds, trains and shrinks them."""
+"""Models, and the base classes of the components that build, train and shrink them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOCAL_DIM = 40
 
 @dataclass(frozen=True)
 class EmbeddingSpec:
-    """What an artifact puts out. ``distance`` cosine means L2-normalised inside the graph.
+    """The output of an artifact. With ``distance`` cosine it is L2-normalised inside the graph.
 
     Kind ``local`` is L local features one after the other, as ``validators.local_matching`` unpacks and compares them;
     its distance is ``local``.
@@ -41,23 +41,23 @@ class EmbeddingSpec:
 
     @classmethod
     def of(cls, dim: int, distance: Distance) -> EmbeddingSpec:
-        """The embedding of the kind that a distance is defined on."""
+        """Make the specification of an embedding of the kind that the distance needs."""
         kinds: dict[Distance, EmbeddingKind] = {"hamming": "binary", "local": "local"}
         return cls(dim, kinds.get(distance, "float"), distance)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with all that is needed to build it again, use it and say where it came from.
+    """A network with all that is needed to build it again, to use it and to trace its origin.
 
     Attributes:
-        network: stays as it is; whoever changes weights or shapes works on a copy.
+        network: is never changed; code that changes weights or shapes works on a copy.
         history: one JSON object per epoch and stage, in order.
-        pruned: what ``architecture.build`` must be told to give the network's shapes: layer name -> attribute -> value.
-            Empty where nothing was removed.
-        space: ``space_id`` of the teacher whose embedding space the network was taught; None: a space of its own.
+        pruned: changes that give a network from ``architecture.build`` the pruned shapes: layer name -> attribute ->
+            value. Empty if nothing was removed.
+        space: ``space_id`` of the teacher whose embedding space the network shares; None if it has its own space.
         ranges: smallest and largest value that 8-bit files are to store, by node of
-            ``compress.model.quantized_values``; learnt with these weights. Empty where calibration is to find them.
+            ``compress.model.quantized_values``; learnt with these weights. Empty if calibration is to find them.
     """
 
     architecture: Architecture
@@ -73,7 +73,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives for a batch: embeddings float32 [N, D] as retrieval compares them, logits [N, classes]."""
+    """A network's outputs for a batch: embeddings float32 [N, D] as retrieval compares them, logits [N, classes]."""
 
     embeddings: torch.Tensor
     logits: torch.Tensor
@@ -84,25 +84,25 @@ class Architecture(Component):
     """A network family.
 
     Class attributes:
-        distances: how its embeddings may be compared; the first is the default.
+        distances: distances by which its embeddings can be compared; the first is the default.
     """
 
     distances: ClassVar[tuple[Distance, ...]] = ("l2", "cosine")
 
     def build(self, num_classes: int = 0) -> RetrievalNetwork:
-        """The network in training mode, its weights fresh or, by an option, pretrained; headless for 0 classes.
+        """Build the network in training mode, with fresh or, by an option, pretrained weights; headless for 0 classes.
 
         Raises:
-            MissingTool: pretrained weights that the options ask for cannot be had here.
+            MissingTool: the pretrained weights of the options are not available here.
         """
         raise NotImplementedError
 
     def bare(self) -> Architecture:
-        """The same network without pretrained weights, to be filled with others: nothing is read or fetched."""
+        """The same architecture without pretrained weights, to load others; nothing is read or downloaded."""
         return dataclasses.replace(self, **{name: trunk.bare() for name, trunk in self._trunks().items()})
 
     def normalisation(self) -> Normalisation | None:
-        """What the images of its pretrained weights were normalised with; None where all weights are fresh."""
+        """The normalisation with which its pretrained weights were trained; None if all weights are fresh."""
         return next((found for trunk in self._trunks().values() if (found := trunk.normalisation())), None)
 
     def _trunks(self) -> dict[str, Architecture]:
@@ -115,25 +115,25 @@ class Loss(Component):
     """A training objective.
 
     Class attributes:
-        distance: by which embeddings trained with it must be compared; None: by any.
-        classifies: whether it teaches the network's classifier. Where it does not, accuracy says nothing, and the best
-            weights are those that rank best.
+        distance: distance by which embeddings trained with it must be compared; None for any.
+        classifies: whether it trains the network's classifier. If not, accuracy says nothing, and the best weights are
+            those that rank best.
     """
 
     distance: ClassVar[Distance | None] = None
     classifies: ClassVar[bool] = True
 
     def check(self, network: RetrievalNetwork) -> None:
-        """Raises BadInput for a network whose embeddings or logits are not what the loss is defined on."""
+        """Raises BadInput if the loss is not defined on the network's embeddings or logits."""
 
     def build(self, embedding_dim: int, num_classes: int) -> nn.Module:
-        """A module called as ``loss(embeddings [N, D], logits [N, C], labels int64 [N])`` -> scalar."""
+        """Build a module that is called as ``loss(embeddings [N, D], logits [N, C], labels int64 [N])`` -> scalar."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective(Component):
-    """What a student is to have in common with its teacher.
+    """A training objective that makes a student similar to its teacher.
 
     Attributes:
         weight: factor of this term in the sum that training minimises.
@@ -142,35 +142,35 @@ class Objective(Component):
     weight: Annotated[float, Ge(0)] = 1.0
 
     def check(self, student: Model, teacher: Model, *, shared_space: bool) -> None:
-        """Refuse a pair of models that the objective is not defined on.
+        """Refuse a pair of models on which the objective is not defined.
 
-        ``shared_space``: the student's embeddings are to be searched for among the teacher's.
+        ``shared_space``: whether the teacher's gallery is to be searched with the student's embeddings.
 
         Raises:
             BadInput: with the remedy.
         """
 
     def build(self, student_dim: int, teacher_dim: int) -> nn.Module:
-        """A module called as ``objective(student: Outputs, teacher: Outputs)`` -> scalar; its parameters are learnt."""
+        """Build a module called as ``objective(student: Outputs, teacher: Outputs)`` -> scalar; it may be trained."""
         raise NotImplementedError
 
 
 Latencies = Callable[[Sequence[Model]], list[float]]
-"""Milliseconds of processor time for one image, on one thread, of each model's fp32 file, measured in turn."""
+"""Measures each model's fp32 file in turn: milliseconds of processor time for one image on one thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Component):
-    """Model -> model: train, distil, prune, …
+    """Makes a new model from a model: train, distil, prune, …
 
     Class attributes:
-        trains: whether fresh weights leave the stage trained.
+        trains: whether the stage can train fresh weights.
     """
 
     trains: ClassVar[bool] = False
 
     def check(self, model: Model) -> Model:
-        """Refuse, before anything runs, options that do not fit; the model as later stages will find it.
+        """Refuse, before anything runs, options that do not fit; returns the model as later stages will get it.
 
         ``model`` has the right shapes and any weights.
 
@@ -180,18 +180,18 @@ class Stage(Component):
         return model
 
     def check_data(self, division: Division) -> None:
-        """Raises BadInput for images that the stage could not learn from, or not choose the best weights with."""
+        """Raises BadInput if the stage cannot learn from the images, or cannot choose the best weights with them."""
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
-        """The improved model.
+        """Make the new model.
 
-        ``scratch`` is a folder of the stage's own that survives a kill: a stage that finds its earlier
-        progress there goes on from it and must end with the same weights.
+        ``scratch`` is the stage's own folder, which survives a kill: a stage that finds its earlier progress there
+        resumes from it and must end with the same weights.
         """
         raise NotImplementedError
 
     def inputs(self) -> Mapping[str, str]:
-        """sha256 of each file the options name; with other contents a finished stage runs again."""
+        """sha256 of each file the options name; if a file changes, the stage is rerun."""
         return {}
 
 
@@ -200,14 +200,14 @@ class MeasuredStage(Stage):
     """A stage that may have to find an option by measuring exported files."""
 
     def measures(self) -> str | None:
-        """The exporter of the files whose latency is needed; None where the options say it all."""
+        """The exporter of the files whose latency is needed; None if nothing needs to be measured."""
         raise NotImplementedError
 
     def measured(self, model: Model, data: Data, latencies: Latencies) -> MeasuredStage:
-        """The stage with what it measures filled into its options, where ``measures`` names a format.
+        """Measure, and fill the result into the options; called if ``measures`` names a format.
 
         Raises:
-            BadInput: what the options ask for cannot be reached.
+            BadInput: the target of the options cannot be reached.
         """
         raise NotImplementedError
 
@@ -217,5 +217,5 @@ class SharingStage(Stage):
     """A stage that may teach a network the embedding space of another model."""
 
     def space_of(self) -> Model | None:
-        """The model in whose space the network is to live; None: in its own."""
+        """The model whose embedding space the network is to share; None if it has its own."""
         raise NotImplementedError

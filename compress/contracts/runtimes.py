@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 Evidence = Literal["native", "older-runtime", "reference", "not-run"]
-"""What a run proves, the strongest first."""
+"""The kinds of evidence, the strongest first."""
 # Takes images uint8 [N, H, W, 3], gives embeddings float32 [N, D].
 Embedder = Callable[["np.ndarray"], "np.ndarray"]
 
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """All uses of one operator: how many there are in one run, and the milliseconds of a run they take together."""
+    """All calls of one operator in one run: their number, and their total time in milliseconds."""
 
     operator: str
     uses: int
@@ -30,10 +30,10 @@ class OperatorTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime(Component):
-    """A program that executes artifacts of some formats. Loads in a child process, possibly without torch.
+    """A program that executes artifacts of some formats. It is loaded in a child process, possibly without torch.
 
     Class attributes:
-        profiles: its library can say where the time goes, operator by operator.
+        profiles: whether its library can measure the time by operator.
     """
 
     formats: ClassVar[frozenset[str]]
@@ -42,11 +42,11 @@ class Runtime(Component):
     profiles: ClassVar[bool] = False
 
     def unavailable(self) -> str | None:
-        """Why this runtime cannot run here, in words with the remedy; None when it can."""
+        """Why this runtime cannot run here, with the remedy; None if it can."""
         raise NotImplementedError
 
     def title(self) -> str:
-        """The name its results have in bundle.json: another where an option changes what executes."""
+        """The name of its results in bundle.json; it differs if an option changes what is executed."""
         return self.component_name()
 
     def version(self) -> str:
@@ -54,7 +54,7 @@ class Runtime(Component):
         raise NotImplementedError
 
     def interpreter(self) -> str:
-        """The Python that runs the child process: this one, unless the library lives in another environment."""
+        """The Python that runs the child process: this one, unless the library is in another environment."""
         return sys.executable
 
     def open(self, path: Path, threads: int) -> Embedder:
@@ -62,9 +62,9 @@ class Runtime(Component):
         raise NotImplementedError
 
     def profile(self, path: Path, image: np.ndarray, threads: int, runs: int) -> list[OperatorTime]:
-        """Where the time goes, for uint8 [1, H, W, 3]; where ``profiles``. Called in a child process only."""
+        """Measure the time by operator for uint8 [1, H, W, 3], if ``profiles``. Called in a child process only."""
         raise NotImplementedError
 
     def notes(self, embed: Embedder) -> tuple[str, ...]:
-        """What this runtime noticed while ``embed``, which ``open`` gave, ran: one line each, nothing by default."""
+        """Notes of this runtime on the runs of ``embed``, which ``open`` returned: one line each, none by default."""
         return ()
