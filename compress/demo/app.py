@@ -38,7 +38,11 @@ PAGE = {
 
 
 class Error(BaseModel):
-    """Attributes: error: one line that says what is wrong and what to do."""
+    """A request that failed.
+
+    Attributes:
+        error: one line that says what is wrong and what to do.
+    """
 
     error: str
 
@@ -48,7 +52,7 @@ class ArtifactInfo(BaseModel):
 
     Attributes:
         shipped: whether apps ship files of this format.
-        unavailable: why it cannot run here; null when it can.
+        unavailable: why it cannot run here; null if it can.
     """
 
     artifact: str
@@ -62,8 +66,12 @@ class ArtifactInfo(BaseModel):
 
 
 class BundleInfo(BaseModel):
-    """Attributes: gallery: how many images are searched; index: what with, null compares with all of them;
-    max_bytes: of a picture.
+    """A bundle that is searched.
+
+    Attributes:
+        gallery: number of images that are searched.
+        index: name of the index that is used; null if the query is compared with every image.
+        max_bytes: largest size of a picture.
     """
 
     bundle: str
@@ -187,7 +195,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
         except KeyError as error:
             raise HTTPException(404, error.args[0]) from None
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        # Browsers ask before they send such a type to another site, so no foreign page can have pictures searched.
+        # Browsers ask a site before they send it such a type from another page, so no foreign page can search.
         if kind not in PICTURE["requestBody"]["content"]:
             raise HTTPException(415, wrong_type(kind))
         async with uploads.read(request) as picture:

@@ -9,14 +9,14 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 256
-"""Further ones are answered with 503: each may hold a third of a megabyte that nobody has read yet."""
+"""Further connections are answered with 503, because each may hold a third of a megabyte of unread data."""
 
 HEADERS_S = 10.0
-"""A request's headers must have arrived so many seconds after the connection was made or last answered."""
+"""A request's headers must arrive within this many seconds after the connection was made or last answered."""
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """A server of ``app`` that says nothing but errors."""
+    """Make a server of ``app`` that logs only errors."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -30,7 +30,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
 
 
 class Connection(H11Protocol):
-    """uvicorn's, which waits for ever on a client that connects and sends nothing, or a byte now and then."""
+    """Limits the time of a request's headers; uvicorn's own class waits for ever for a client that sends nothing."""
 
     _deadline: asyncio.TimerHandle | None = None
 
@@ -53,6 +53,6 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(HEADERS_S, self._close_if_waiting)
 
     def _close_if_waiting(self) -> None:
-        # A request that is being answered has time; the application bounds that of its body.
+        # A request that is being answered has no limit here; the application limits the time of its body.
         if self.cycle is None or self.cycle.response_complete:
             self.transport.abort()

@@ -32,7 +32,7 @@ class Engine:
     resident: Resident
 
     def embed(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """As ``Resident.embed``, once more where that failed: a process that died is started again."""
+        """As ``Resident.embed``, but tried twice, because a process that died is started again."""
         try:
             return self.resident.embed(image)
         except ArtifactError:

@@ -1,4 +1,4 @@
-"""What every request passes first: the right host, no more bytes than an image has, and headers against misuse."""
+"""Checks of every request: the right host, no more bytes than an image, and headers against misuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pictures are searched with, and what people are told about the others."""
+"""Decide which pictures are accepted as queries, and explain why others are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as they arrive: none too large, none too slow, and together no more than memory is meant for."""
+"""Receive pictures within limits of size, time and total memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.requests import ClientDisconnect
 
 MAX_BYTES = 25_000_000
 MAX_HELD = 4 * MAX_BYTES
-"""Of all pictures that are being uploaded or searched."""
+"""Largest total size of all pictures that are being uploaded or searched."""
 BODY_S = 60.0
 """3.3 Mbit/s for the largest picture."""
 
 
 class Uploads:
-    """Counts the bytes that requests hold."""
+    """Receives pictures and counts the bytes that requests hold."""
 
     def __init__(self) -> None:
         self.held = 0

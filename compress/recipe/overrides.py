@@ -12,7 +12,7 @@ _CHARACTERS, _VALUES = 50_000, 10_000
 
 
 def yaml_reader() -> Any:
-    """YAML 1.2: ``no`` is text, ``1e-4`` is a number, a key that stands twice is an error."""
+    """Make a reader of YAML 1.2: ``no`` is text, ``1e-4`` is a number, a key that is listed twice is an error."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)

@@ -85,7 +85,7 @@ class Recipe:
         return stream.getvalue()
 
     def measured(self, stages: Sequence[tuple[str, Stage]], exports: Sequence[Exporter]) -> Recipe:
-        """The same recipe with what its stages and exporters measured: running that measures nothing."""
+        """The same recipe with the choices that its stages and exporters measured; running it measures nothing."""
         resolved = {**self.resolved, **_resolved(stages, exports)}
         return dataclasses.replace(self, stages=tuple(stages), exports=tuple(exports), resolved=resolved)
 
@@ -238,7 +238,7 @@ class _Reader:
         return self._noted(lambda: build_named(base, entry, where))
 
     def _noted(self, make: Callable[[], C]) -> C | None:
-        """What ``make`` gives, or None after its errors were noted."""
+        """The result of ``make``, or None after its errors were noted."""
         from compress.options import BadOptions
 
         try:
@@ -279,7 +279,7 @@ class _Reader:
         return self._noted(lambda: build(GalleryOptions, options or {}, "gallery"))
 
     def _index(self, gallery: GalleryOptions | None, validation: Validation | None, distance: Distance) -> None:
-        """An index that cannot search by the model's distance, or a gate of one that is not there."""
+        """Refuse an index that cannot search by the model's distance, and an index gate without an index."""
         from validators.gates import INDEX_RECALL
 
         if gallery is None:
@@ -294,7 +294,7 @@ class _Reader:
             )
 
     def _distance(self, given: Any, architecture: Architecture | None) -> Distance:
-        """The architecture's own where the recipe gives none."""
+        """The recipe's distance, or the architecture's default if the recipe gives none."""
         known = DISTANCES if architecture is None else architecture.distances
         if given is None:
             return known[0]
@@ -334,7 +334,7 @@ class _Reader:
         )
 
     def _no_twins(self, exports: Sequence[Exporter]) -> None:
-        """Two exports of one format and precision would be one file."""
+        """Refuse two exports of one format and precision, because they would be one file."""
         seen: set[tuple[str, str]] = set()
         for number, exporter in enumerate(exports):
             if (twin := (exporter.component_name(), exporter.precision)) in seen:

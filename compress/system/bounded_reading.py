@@ -1,4 +1,4 @@
-"""Read files of strangers with limits: so many bytes, so deep, plain values only."""
+"""Read untrusted files with limits on size, depth and types of values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a function in a process of its own: one that aborts, hangs or fills the memory is a failure and not our end.
+"""Run a function in a child process, so that an abort, a hang or full memory is reported and does not end the run.
 
 ``compress.system.child_main`` is the child's half. The two meet in a folder of the child's own, ``scratch``: the parent
 writes ``task.json`` there and starts an interpreter, says on its stdin when to begin, and reads ``result.json``. stdin
@@ -104,7 +104,7 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def late(self, timeout_s: float | None) -> ChildFailed:
-        """The failure of a child that is to be killed after so many seconds."""
+        """The failure of a child that is killed after this many seconds."""
         return ChildFailed(f"did not finish within {timeout_s:g} s and was stopped", "time")
 
     def ended(self) -> ChildFailed:

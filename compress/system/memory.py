@@ -1,4 +1,4 @@
-"""Keep the memory of freed tensors for the next ones."""
+"""Reuse the memory of freed tensors for new ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MEGABYTE = 1 << 20
 def kept() -> Iterator[None]:
     """Let glibc's malloc reuse freed blocks of any size within the block; under another malloc nothing changes.
 
-    By itself it gives those above 32 MB back to the system, and each training step then waits for the same pages to
-    be zeroed and mapped again: a quarter of ALNet's time at 28 px. Peak memory grows by a quarter.
+    By default it returns blocks above 32 MB to the system, and each training step waits until the same pages are zeroed
+    and mapped again: a quarter of ALNet's time at 28 px. Peak memory grows by a quarter.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):

@@ -1,6 +1,6 @@
 """Several processes, on one machine or more, that train one network: ``torchrun`` starts them.
 
-The first does everything a single process does; the others wait, and take their part whenever it trains.
+The first does everything that a single process does; the others wait and take part when it trains.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ _PATIENCE = timedelta(days=30)  # others wait while the first exports and valida
 
 
 def count() -> int:
-    """Processes that torchrun started, on all machines; 1 without it."""
+    """The number of processes that torchrun started, on all machines; 1 without torchrun."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def count_here() -> int:
-    """Those of them on this machine."""
+    """The number of these processes on this machine."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if count() > 1 else 1
 
 
 def number() -> int:
-    """Of this process, from 0 on."""
+    """The number of this process, from 0 on."""
     return int(os.environ["RANK"]) if count() > 1 else 0
 
 
 def broadcast(value: Any = None) -> Any:
-    """What the first process gave, in all of them; a value that can be pickled."""
+    """Send a value, which must be picklable, from the first process to all others; every process returns it."""
     if count() == 1:
         return value
     from torch import distributed
@@ -42,12 +42,12 @@ def broadcast(value: Any = None) -> Any:
 
 
 def tasks() -> Iterator[Any]:
-    """What the first process broadcasts to those that wait, until it broadcasts None."""
+    """Yield the tasks that the first process broadcasts to the waiting ones, until it broadcasts None."""
     return iter(broadcast, None)
 
 
 def leave() -> None:
-    """The last call of every process."""
+    """Leave the group of processes; the last call of every process."""
     if count() == 1:
         return
     from torch import distributed

@@ -1,6 +1,6 @@
 """SQLite files that a bundle carries: written whole, the same bytes every time, read without a trace.
 
-The same rows give the same bytes with the same version of SQLite (its number stands in the file's header): fixed page
+The same rows give the same bytes with the same version of SQLite (its number is in the file's header): fixed page
 size, rows in the caller's order, no clock, VACUUM at the end.
 """
 

@@ -1,8 +1,8 @@
-"""Import torchvision where its C++ operators do not fit the installed torch.
+"""Import torchvision even if its C++ operators do not fit the installed torch.
 
-PyPI's torchvision wheel is built for CUDA. Next to a CPU-only torch its operator library does not load, and the
-import dies with "operator torchvision::nms does not exist". Data sets, transforms and classification models use
-none of these operators, so declaring the two schemas that the import asks for is enough.
+PyPI's torchvision wheel is built for CUDA. With a CPU-only torch its operator library does not load, and the import
+fails with "operator torchvision::nms does not exist". Data sets, transforms and classification models use none of these
+operators, so declaring the two schemas that the import needs is enough.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _declared: Any = None
 
 
 def import_torchvision() -> ModuleType:
-    """The ``torchvision`` package. Where the plain import works, nothing is declared.
+    """Import the ``torchvision`` package; if the plain import works, nothing is declared.
 
     Raises:
         ModuleNotFoundError: torchvision or torch is not installed.
