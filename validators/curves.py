@@ -48,7 +48,7 @@ def curves(observation: Observation, rows: np.ndarray, held_out: HeldOut, embedd
     """Search the whole gallery with the queries ``rows`` (int64 [q]).
 
     Raises:
-        ValueError: a feature is NaN or infinite, or an activation of a code lies outside [0, 1].
+        ValueError: a feature is NaN or infinite, or an activation of a code is outside [0, 1].
     """
     distances = Distances(observation.queries[rows], observation.gallery, embedding.distance)
     form = held_out.ground_truth.form if held_out.ground_truth is not None else "step"

@@ -1,4 +1,4 @@
-"""In which order an epoch sees the training images."""
+"""The order of the training images in an epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def epoch_length(labels: np.ndarray, batch_size: int, per_class: int | None) -> 
 
     Args:
         labels, per_class: as in ``epoch_order``.
-        batch_size: images of a batch.
+        batch_size: number of images in a batch.
     """
     if per_class is None:
         return len(labels) // batch_size
@@ -21,15 +21,16 @@ def epoch_length(labels: np.ndarray, batch_size: int, per_class: int | None) -> 
 
 
 def epoch_order(labels: np.ndarray, batch_size: int, per_class: int | None, random: np.random.Generator) -> np.ndarray:
-    """Indices of images, int64; the same ``random`` gives the same ones.
+    """Order the images of an epoch: int64 indices; the same ``random`` gives the same order.
 
     Args:
         labels: int64 [N].
-        batch_size: images of a batch, a multiple of ``per_class``.
+        batch_size: number of images in a batch, a multiple of ``per_class``.
         per_class: None gives a permutation of all images. A number gives ``epoch_length`` batches of exactly
-            ``batch_size / per_class`` different classes with so many images each, one class after the other. The number
-            of batches is that of one pass over all images. A class that would have to come twice in a batch gives fewer
-            images; the smallest classes come more often instead. No image of a class repeats before all have come.
+            ``batch_size / per_class`` different classes with this many images each, one class after the other. The
+            number of batches is that of one pass over all images. A class that would be needed twice in a batch gives
+            fewer images, and the smallest classes are used more often instead. No image of a class is repeated before
+            all of them have been used.
 
     Raises:
         ValueError: there are fewer classes than a batch holds.
@@ -51,23 +52,23 @@ def epoch_order(labels: np.ndarray, batch_size: int, per_class: int | None, rand
 
 
 def _filled(groups: np.ndarray, batches: int, together: int, random: np.random.Generator) -> np.ndarray:
-    """How often each class comes: at most once a batch, ``batches * together`` times in all.
+    """Compute how often each class is used: at most once per batch, ``batches * together`` times in all.
 
     Args:
-        groups: int64 [C], how often each class has to come to show all of its images.
+        groups: int64 [C], how often each class must be used to show all of its images.
     """
     counts = np.minimum(groups, batches)
     missing = batches * together - int(counts.sum())
-    # Where the last batch would stay incomplete, the largest classes come less often.
+    # If the last batch would be incomplete, the largest classes are used less often.
     return _raised(counts, missing, random) if missing >= 0 else -_raised(-counts, -missing, random)
 
 
 def _raised(counts: np.ndarray, missing: int, random: np.random.Generator) -> np.ndarray:
-    """``counts`` with ``missing`` added where they are lowest; ``random`` decides between equal ones."""
+    """Add ``missing`` to the lowest ``counts``; ``random`` decides between equal ones."""
     order = random.permutation(len(counts))
     order = order[np.argsort(counts[order], kind="stable")]
     lowest = counts[order]
-    # The first n are raised to one level: to that of the n-th it takes cost[n - 1].
+    # The first n counts are raised to one level; raising them to the n-th count costs cost[n - 1].
     cost = np.arange(1, len(lowest) + 1) * lowest - np.cumsum(lowest)
     n = int(np.searchsorted(cost, missing, "right"))
     level, rest = divmod(int(lowest[:n].sum()) + missing, n)
@@ -78,10 +79,10 @@ def _raised(counts: np.ndarray, missing: int, random: np.random.Generator) -> np
 
 
 def _arranged(counts: np.ndarray, batches: int, together: int, random: np.random.Generator) -> list[np.ndarray]:
-    """For each batch ``together`` different classes, class c being in ``counts[c]`` batches.
+    """Choose ``together`` different classes for each batch, so that class c is in ``counts[c]`` batches.
 
-    A class that must be in every batch that is left is taken first; the others come as they were shuffled, so that the
-    work is linear in the number of groups.
+    A class that must be in every remaining batch is taken first; the others are taken in shuffled order, so that the
+    time is linear in the number of groups.
     """
     left = counts.tolist()
     due: dict[int, set[int]] = {}
@@ -96,7 +97,7 @@ def _arranged(counts: np.ndarray, batches: int, together: int, random: np.random
         while len(batch) < together:
             label = shuffled.pop()
             if label in fixed:
-                continue  # comes in every batch from now on
+                continue  # is in every remaining batch
             if label in batch:
                 later.append(label)
                 continue

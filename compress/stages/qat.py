@@ -22,7 +22,7 @@ _LEAST = 1e-3
 """Number of quantization steps in a range, as in the exporters."""
 
 _SIGMOID = (0.0, 255 / 256)
-"""The range that TFLite's kernels give a sigmoid's output, whatever a file says."""
+"""The range that TFLite's kernels use for a sigmoid's output, even if the file has another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
