@@ -1,6 +1,6 @@
 """Pictures of a report in light, dark and phone width, and the proof that a browser opens it without complaint.
 
-``python -m benchmarks.screenshots runs/quickstart/report.html docs/images`` with ``pip install playwright`` and a
+``python -m benchmarks.screenshots runs/quickstart/report.html docs/images`` needs the extra ``e2e`` and a
 Chromium in the path. Ends with status 1 if the console says anything, a request leaves the page, or it is wider than
 the screen.
 """
