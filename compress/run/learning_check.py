@@ -15,8 +15,9 @@ QUERIES = 1000
 """At most this many queries are compared with chance."""
 _LEAST_SPREAD = 1e-5
 """Rounding alone moves float32 embeddings by about 1e-7 of their length."""
-_LEAST_GAIN, _ERRORS = 0.02, 2
-"""A network is at chance if its mAP exceeds chance by less than the first number and by fewer standard errors."""
+_LEAST_GAIN = 0.1
+"""mAP above chance, as a share of chance, or of what is missing to 1 where that is less. An ALNet that had named the
+largest class in every epoch was 7 % above it, on 372 photographs: an untrained trunk, too, sorts images by colour."""
 _REMEDY = "train longer, with a lower train.lr or train.clip_norm: 1, or on more images"
 
 
@@ -25,16 +26,13 @@ class Learned(Part):
 
     Attributes:
         spread: root mean square distance of the queries' embeddings from their mean, in units of their length.
-        mean_ap, chance: mAP of the model and of a random order, over the queries with a relevant image; None if there
-            are none.
-        error: standard error of their difference.
+        mean_ap, chance: of the queries that have an answer; None where none has.
         answerable: share of the queries that have a relevant image in the gallery.
     """
 
     spread: Measured
     mean_ap: Measured
     chance: Measured
-    error: Measured
     answerable: Measured
 
 
@@ -59,10 +57,9 @@ def _problem(found: Learned, queries: int) -> str | None:
             f"none of the {queries} queries has a relevant image in the gallery, so that nothing can be measured; give "
             "each class at least two test images"
         )
-    if found.mean_ap is None or found.chance is None or found.error is None:
+    if found.mean_ap is None or found.chance is None:
         return "the network's embeddings cannot be ranked"
-    gain = found.mean_ap - found.chance
-    if gain < _LEAST_GAIN and gain < _ERRORS * found.error:
+    if found.mean_ap < found.chance + _LEAST_GAIN * min(found.chance, 1 - found.chance):
         return (
             f"the network finds no more than a random order does (mAP {found.mean_ap:.4f}, chance {found.chance:.4f}), "
             f"so it has learnt nothing that search can use; {_REMEDY}"
@@ -73,7 +70,7 @@ def _problem(found: Learned, queries: int) -> str | None:
 def _measured(context: CheckContext) -> Learned:
     reference, held_out, embedding = context.reference, context.held_out, context.model.embedding
     features = reference.queries.astype(np.float64)
-    nothing = Learned(spread=None, mean_ap=None, chance=None, error=None, answerable=None)
+    nothing = Learned(spread=None, mean_ap=None, chance=None, answerable=None)
     if not np.isfinite(features).all():
         return nothing
     length = np.sqrt(np.square(features).sum(axis=1).mean())
@@ -89,14 +86,7 @@ def _measured(context: CheckContext) -> Learned:
     except ValueError:
         return known
     chance = chance_average_precision(relevant, total)
-    gains = (precisions - chance)[relevant > 0]
-    return known.model_copy(
-        update={
-            "mean_ap": float(np.nanmean(precisions)),
-            "chance": float(np.nanmean(chance)),
-            "error": float(gains.std() / np.sqrt(len(gains))),
-        }
-    )
+    return known.model_copy(update={"mean_ap": float(np.nanmean(precisions)), "chance": float(np.nanmean(chance))})
 
 
 def _average_precisions(context: CheckContext, rows: np.ndarray) -> np.ndarray:

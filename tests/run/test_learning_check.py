@@ -14,7 +14,7 @@ from compress.model.reference import observe
 from compress.recipe.reader import load_recipe
 from compress.run import context as module
 from compress.run.check_context import CheckContext
-from compress.run.learning_check import require_learned
+from compress.run.learning_check import Learned, _problem, require_learned
 from compress.run.steps import held_out_of
 from compress.run.workspace import Workspace
 from tests._command import compress
@@ -66,6 +66,16 @@ def test_one_sentence_says_what_is_wrong_and_what_to_do(
     assert message.endswith("nothing was exported")
     assert "\n" not in message
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("mean_ap", "chance", "wrong"),
+    [(0.154, 0.1444, True), (0.2, 0.1444, False), (0.96, 0.95, False), (0.952, 0.95, True), (1.0, 1.0, False)],
+)
+def test_a_tenth_above_chance_is_asked_for(mean_ap: float, chance: float, wrong: bool) -> None:
+    """The first row is ALNet on 372 photographs of clothes, which named the largest class in every epoch."""
+    found = Learned(spread=0.33, mean_ap=mean_ap, chance=chance, answerable=1.0)
+    assert (_problem(found, 372) is not None) == wrong
 
 
 def test_a_run_stops_before_its_exports_and_blames_no_file(finished: Finished, tmp_path: Path) -> None:
