@@ -12,7 +12,7 @@ from compress.data.load import load_data
 from compress.model.checkpoint import last_checkpoint, load_model
 from compress.model.reference import observe
 from compress.recipe.reader import load_recipe
-from compress.run import context as module
+from compress.run import check_context as module
 from compress.run.check_context import CheckContext
 from compress.run.learning_check import Learned, _problem, require_learned
 from compress.run.steps import held_out_of
