@@ -31,9 +31,9 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 
 def timeless(value: Any) -> Any:
-    """A manifest without the one thing that depends on the clock."""
+    """A manifest without the one thing that depends on the clock, and the checksum over it."""
     if isinstance(value, dict):
-        return {key: timeless(item) for key, item in value.items() if key != "latency_ms"}
+        return {key: timeless(item) for key, item in value.items() if key not in ("latency_ms", "checksum")}
     return [timeless(item) for item in value] if isinstance(value, list) else value
 
 
@@ -195,7 +195,7 @@ def test_a_finished_run_is_reused_and_a_damaged_file_is_made_again(finished: Fin
 def test_until_stops_and_the_plain_command_goes_on(
     finished: Finished, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = load_recipe(finished.recipe, ["train.epochs=1", "export=[onnx: {}]"])
+    recipe = load_recipe(finished.recipe, ["export=[onnx: {}]"])
 
     def said(until: str | None) -> str:
         bundle = run(recipe, tmp_path / "out", until=until)
@@ -204,7 +204,7 @@ def test_until_stops_and_the_plain_command_goes_on(
         return capfd.readouterr().err
 
     assert said("data").startswith("data: image_folder")
-    assert "epoch 1/1" in said("train")
+    assert "epoch 6/6" in said("train")
     assert "epoch" not in said("train")
     exporting = said("export")
     assert "epoch" not in exporting and "export: tiny.fp32.onnx" in exporting

@@ -82,11 +82,6 @@ def test_the_bundle_as_it_is_passes(bundle: Path, outside: Path, names: list[str
         assert use(folder, bundle, outside)
 
 
-def test_the_untouched_bundle_is_green(bundle: Path, outside: Path, tmp_path: Path) -> None:
-    with copied(bundle, tmp_path / "untouched") as folder:
-        assert use(folder, bundle, outside)
-
-
 @share(0.1)
 @given(data=st.data())
 def test_a_changed_file(

@@ -41,6 +41,8 @@ def test_a_loop_and_a_wait_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_much_memory_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_guard, "KILOBYTES", 1000)
+    monkeypatch.setattr(_guard, "KILOBYTES", 100_000)
+    with guarded():
+        assert len(b"x" * 1_000_000) == 1_000_000
     with pytest.raises(AssertionError), guarded():
-        pass
+        assert len(b"x" * 300_000_000) == 300_000_000

@@ -14,9 +14,10 @@ from coremltools.converters.mil import Builder as mb
 
 from tests.validators.mlprogram._build import SHAPE, photos, scaled, write
 from validators.isolation import execute
-from validators.measure import entry
+from validators.measure import executed
 from validators.mlprogram.execute import Executor
 from validators.mlprogram.program import load
+from validators.results import Measurement, Parity
 from validators.runtimes.coreml_reference import CoreMLReference
 
 h = np.float16
@@ -130,12 +131,13 @@ def test_notes_reach_the_bundle_and_a_reference_has_no_latency(tmp_path: Path) -
     done = execute(CoreMLReference(), path, {"images": photos(2)})
     assert done.failure is None
     assert [note.split(":")[0] for note in done.notes] == ["fp16 nears overflow"]
-    result = {"parity": {"min_cosine": 1.0}, "latency_ms": None, "notes": list(done.notes), "failure": None}
-    made = entry(CoreMLReference(), result, {"min_cosine": 0.9, "latency_ms": 5}, {})
-    assert made["notes"] == list(done.notes)
-    assert made["evidence"] == "reference"
-    assert [gate["name"] for gate in made["gates"]] == ["min_cosine"]
-    json.dumps(made)
+    parity = Parity.unmeasured(None).model_copy(update={"min_cosine": 1.0})
+    measured = Measurement(parity=parity, notes=done.notes)
+    made = executed(CoreMLReference(), measured, None, {"min_cosine": 0.9, "latency_ms": 5}, {})
+    assert made.notes == done.notes
+    assert made.evidence == "reference"
+    assert [(gate.name, gate.passed) for gate in made.gates] == [("min_cosine", True)]
+    json.dumps(made.to_json())
 
 
 # ---------------------------------------------------------------------------------------------------------- errors
