@@ -86,7 +86,7 @@ def verify(
 ) -> Verification:
     """Check every file of a bundle, and every artifact on a runtime installed here.
 
-    An artifact whose sha256 differs from the manifest's is not executed.
+    An artifact whose sha256 differs from the manifest's is not executed, an index not searched.
 
     Args:
         runtime: execute on this runtime only; artifacts of formats that it cannot run are only hashed.
@@ -213,10 +213,14 @@ def _searched_index(
     """Search the index; also returns a line if it finds fewer of the golden images' neighbours than it did.
 
     Raises:
-        BadInput: the index is damaged.
+        BadInput: the index is not listed in the manifest, of an unknown kind, or unreadable.
     """
+    sha256 = manifest.files.get(recorded.path)
+    if sha256 is not None and artifact_sha256(folder / recorded.path) != sha256:
+        reason = "its sha256 differs from the manifest's"
+        return VerifiedIndex(index=recorded.index, golden_recall=None, reason=reason), []
     try:
-        opened = open_index(folder, recorded, manifest.files.get(recorded.path), gallery)
+        opened = open_index(folder, recorded, sha256, gallery)
     except MissingTool as error:
         return VerifiedIndex(index=recorded.index, golden_recall=None, reason=str(error)), []
     now, then = index_recall(golden, gallery, opened), recorded.golden_recall

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from compress.bundle.consistency import checksum
 from compress.bundle.gallery_index import build_index, open_index
 from compress.bundle.golden import make_golden, write_golden
 from compress.bundle.manifest import IndexedGallery, Manifest, read_manifest
@@ -67,6 +68,7 @@ def forge(bundle: Path, **changes: Any) -> None:
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     manifest["files"]["gallery/index.sqlite"] = artifact_sha256(bundle / "gallery/index.sqlite")
     manifest["gallery"] |= changes
+    manifest["checksum"] = checksum(manifest)
     (bundle / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
@@ -187,8 +189,10 @@ def test_a_damaged_index_is_one_line_and_exact_search_goes_on(bundle: Path, fini
     assert str(caught.value).startswith(f"{path}: missing, or changed since the bundle was made")
     assert str(caught.value).endswith("or compare with every image (--exact)")
     assert query(bundle, photo, top=1, runtime="onnxruntime", exact=True).matches
-    problems = verify(bundle, "onnxruntime").problems
-    assert problems == ("gallery/index.sqlite: changed since the bundle was made (sha256 differs)",)
+    result = verify(bundle, "onnxruntime")
+    assert result.problems == ("gallery/index.sqlite: changed since the bundle was made (sha256 differs)",)
+    reason = "its sha256 differs from the manifest's"
+    assert result.index == VerifiedIndex(index="lsh", golden_recall=None, reason=reason)
 
 
 def test_what_cannot_be_ranked_is_refused_before_an_index_sees_it(bundle: Path) -> None:
