@@ -116,7 +116,7 @@ def test_a_profile_counts_each_use_once(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_profiled_says_why(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     found = operators(OnnxRuntime(), tmp_path / "broken.onnx", np.zeros((1, 8, 8, 3), np.uint8), 1)
-    assert isinstance(found, str) and found.startswith("no profile: ")
+    assert isinstance(found, str) and found.startswith("the profile failed: InvalidProtobuf: ")
 
 
 def test_memory_is_the_childs_own_however_much_its_parent_holds() -> None:

@@ -136,6 +136,7 @@ def test_another_process_finds_the_same(tmp_path: Path) -> None:
 import json, sys
 from pathlib import Path
 from compress import plugins
+from compress.contracts import Index
 from tests.indexes._galleries import features
 found = {}
 for path in Path(sys.argv[1]).iterdir():
