@@ -70,7 +70,7 @@ TRAINING: dict[str, Any] = {"batch_size": 20, "lr": 0.1, "schedule": "one_cycle"
 @pytest.fixture(scope="module")
 def teacher(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    stage = with_options(Train, epochs=8, loss=CrossEntropy(), **TRAINING)
+    stage = with_options(Train, epochs=16, loss=CrossEntropy(), **TRAINING)
     save_model(stage.run(fresh(data, LARGE), data, seed=0, scratch=folder), folder / "teacher.safetensors")
     return folder / "teacher.safetensors"
 
@@ -101,7 +101,7 @@ def across(gallery: Model, asking: Model, data: Data) -> float:
 def test_a_student_ranks_as_its_teacher_unless_the_outputs_are_those_of_other_images(
     data: Data, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = distilling(teacher, hard_weight=0.1, logits=Logits(), relational=Relational(weight=5))
+    stage = distilling(teacher, epochs=8, hard_weight=0.1, logits=Logits(), relational=Relational(weight=5))
     (tmp_path / "taught").mkdir()
     (tmp_path / "misled").mkdir()
     taught = stage.run(fresh(data), data, seed=0, scratch=tmp_path / "taught")
