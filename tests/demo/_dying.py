@@ -12,27 +12,36 @@ import numpy as np
 
 from compress.contracts import Embedder, Evidence, Runtime
 
+TOKENS = 12
+
+
+def started(tokens: Path) -> int:
+    """How many processes have removed a folder."""
+    return TOKENS - len(list(tokens.iterdir()))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dying(Runtime):
-    """Writes a letter to ``log`` for every process, and dies ``times`` times."""
+    """Removes one of the empty folders in ``tokens`` for every process, and dies ``times`` times.
+
+    Its child process may write nowhere else, but may remove empty folders.
+    """
 
     formats: ClassVar[frozenset[str]] = frozenset()
     evidence: ClassVar[Evidence] = "not-run"
     package: ClassVar[str] = "numpy"
 
-    log: str
+    tokens: str
     times: int
 
     def version(self) -> str:
         return "dying 1"
 
     def open(self, path: Path, threads: int) -> Embedder:
-        with Path(self.log).open("a", encoding="utf-8") as log:
-            log.write("x")
+        next(Path(self.tokens).iterdir()).rmdir()
 
         def embed(images: np.ndarray) -> np.ndarray:
-            if Path(self.log).stat().st_size <= self.times:
+            if started(Path(self.tokens)) <= self.times:
                 os.kill(os.getpid(), signal.SIGKILL)
             return np.ones((len(images), 2), np.float32)
 

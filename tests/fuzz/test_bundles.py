@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -42,8 +43,8 @@ def names(bundle: Path) -> list[str]:
 
 
 def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(path.parent)  # the name of a socket has at most 107 bytes
+    # The name of a socket has at most 107 bytes.
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(path.parent):
         listening.bind(path.name)
 
 
