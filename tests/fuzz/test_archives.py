@@ -78,5 +78,7 @@ def test_changed_bytes(
     kept = data.draw(st.sampled_from([len(content), len(content), data.draw(st.integers(0, len(content)))]))
     path = tmp_path_factory.getbasetemp() / "archive"
     path.write_bytes(content[:kept])
-    with guarded():
+    with guarded() as refused:
         KINDS[kind][1](path)
+    assert not refused or content[:kept] != originals[kind]
+    assert not [error for error in refused if "\n" in str(error)]

@@ -62,8 +62,10 @@ def test_a_folder(tmp_path_factory: pytest.TempPathFactory, tree: list[tuple[str
     for folder, name, kind, number in tree:
         if not any(above.is_symlink() or above.is_file() for above in (root / folder / name).parents):
             _make(root / folder / name, kind, number)
-    with guarded():
+    with guarded() as refused:
         load_data(ImageFolder(root=str(root), image_size=8, cache="none"), seed=0)
+    assert refused or tree
+    assert all(str(error) for error in refused)
 
 
 _LINES = st.lists(
@@ -86,5 +88,6 @@ def test_lists(tmp_path_factory: pytest.TempPathFactory, queries: str, gallery: 
     for name, text in {"queries": queries, "gallery": gallery, "pairs": pairs}.items():
         (root / f"{name}.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
     for chosen in ({}, {"gallery": "gallery.txt"}, {"gallery": "gallery.txt", "pairs": "pairs.txt"}):
-        with guarded():
+        with guarded() as refused:
             load_data(ImageLists(root=str(root), image_size=8, cache="none", **chosen), seed=0)
+        assert refused or queries.strip()
