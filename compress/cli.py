@@ -32,11 +32,10 @@ app = typer.Typer(
 
 
 def _runtimes(incomplete: str) -> list[str]:
-    """Runtime names for the shell's completion."""
-    from compress import plugins
-    from compress.contracts import Runtime
+    """Runtime titles for the shell's completion."""
+    from validators import runtime_titles
 
-    return [name for name in plugins.names(Runtime) if name.startswith(incomplete)]
+    return [title for title in runtime_titles() if title.startswith(incomplete)]
 
 
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]

@@ -57,19 +57,38 @@ def runtimes_for(format: str) -> list[Runtime]:
     """List every runtime of a format, installed or not, with default options: native, then older, then reference."""
     found = [plugins.find(Runtime, name)() for name in plugins.names(Runtime)]
     able = [runtime for runtime in found if format in runtime.formats]
-    return sorted(able, key=lambda runtime: (EVIDENCE_ORDER.index(runtime.evidence), runtime.component_name()))
+    return sorted(able, key=lambda runtime: (EVIDENCE_ORDER.index(runtime.evidence()), runtime.component_name()))
+
+
+def runtime_titles() -> dict[str, Runtime]:
+    """Every runtime under every title that ``--runtime`` takes, such as ``litert`` and ``litert-without-xnnpack``."""
+    variants = [variant for name in plugins.names(Runtime) for variant in plugins.find(Runtime, name).variants()]
+    return {variant.title(): variant for variant in variants}
+
+
+def runtime_named(title: str) -> Runtime:
+    """The runtime with this title.
+
+    Raises:
+        BadInput: no runtime has it; the message lists them.
+    """
+    known = runtime_titles()
+    if title not in known:
+        near = plugins.did_you_mean(title, list(known))
+        raise BadInput(f"'{title}' is not one of the runtimes ({', '.join(known)}){near}")
+    return known[title]
 
 
 def choose_runtime(format: str, name: str | None = None) -> Runtime:
-    """Choose the runtime with this name, or the best one of a format that is installed here.
+    """Choose the runtime with this title, or the best one of a format that is installed here.
 
     Raises:
-        BadInput: no runtime has this name, or it does not run this format.
+        BadInput: no runtime has this title, or it does not run this format.
         MissingTool: the named runtime, or every runtime of the format, cannot run on this machine.
     """
     able = runtimes_for(format)
     if name is not None:
-        chosen = plugins.find(Runtime, name)()
+        chosen = runtime_named(name)
         if format not in chosen.formats:
             names = ", ".join(runtime.component_name() for runtime in able)
             raise BadInput(f"runtime '{name}' does not run {format} artifacts (those that do: {names})")

@@ -60,7 +60,7 @@ def measure(
         images["gallery"] = held_out.gallery.images
     # A second per image is far more than any artifact needs, and bounds a hang.
     timeout_s = 600 + sum(len(array) for array in images.values())
-    latency = None if runtime.evidence == "reference" else (WARM_UP, TIMED)
+    latency = (WARM_UP, TIMED) if runtime.timed() else None
     done = execute(runtime, path, images, latency=latency, timeout_s=timeout_s)
     if done.lacking is not None:
         raise MachineFailed(f"{done.failure}; free {done.lacking} and start the same command again")
@@ -95,13 +95,14 @@ def executed(
         limits: gate -> limit.
         static: values known without executing anything, by location: the file's bytes, the model's sizes.
     """
-    if runtime.evidence == "reference":
+    if not runtime.timed():
         limits = {name: limit for name, limit in limits.items() if name not in ("latency_ms", "latency_ratio")}
     return Execution(
         **dict(measurement),
         runtime=runtime.title(),
         runtime_version=runtime.version(),
-        evidence=runtime.evidence if failure is None else "not-run",
+        processor=runtime.processor(),
+        evidence=runtime.evidence() if failure is None else "not-run",
         reason=failure,
         gates=judge(limits, measurement, failure, static),
     )
@@ -113,6 +114,7 @@ def unexecuted(runtime: Runtime, reason: str, limits: Mapping[str, float], stati
     return Execution(
         runtime=runtime.title(),
         runtime_version=None,
+        processor=runtime.processor(),
         evidence="not-run",
         reason=reason,
         gates=evaluate_gates(known, static),

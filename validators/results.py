@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from compress.contracts import Evidence
+from compress.contracts import Evidence, Processor
 
 
 def _finite(value: Any) -> Any:
@@ -258,7 +258,7 @@ class Measurement(Part):
         parity: its embeddings compared with the PyTorch model's.
         ranking: its order of the gallery compared with the PyTorch model's.
         retrieval: its retrieval metrics.
-        latency_ms: its latency; None for evidence ``reference``, whose time says nothing about a device.
+        latency_ms: its latency; None if an emulator or a reference executor ran it, whose time says nothing.
         notes: notes of the runtime, one line each.
         neighbours: result of searching the bundle's gallery with the golden images.
         separation: its distance from the PyTorch model compared with that from broken models.
@@ -281,13 +281,18 @@ class Execution(Measurement):
     Attributes:
         runtime: the component that executed the file.
         runtime_version: the library with its version; None if it is not installed.
-        evidence: ``native``, ``older-runtime``, ``reference`` (executed operation by operation) or ``not-run``.
+        processor: kind of processor; absent in bundles of older versions.
+        evidence: ``device`` (measured on a phone), ``native``, ``older-runtime``, ``gpu-software`` (on a software
+            device), ``emulated-arm``, ``reference`` (executed operation by operation) or ``not-run``.
         reason: why nothing was executed, or None.
         gates: every limit with its value.
     """
 
+    left_out = Measurement.left_out | {"processor"}
+
     runtime: str
     runtime_version: str | None
+    processor: Processor | None = None
     evidence: Evidence
     reason: str | None
     gates: tuple[Gate, ...]

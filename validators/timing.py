@@ -29,8 +29,8 @@ def timer(format: str) -> Timer:
     """
     reasons = []
     for runtime in runtimes_for(format):
-        # A reference executor's time says nothing about any runtime.
-        reason = "is no runtime of a device" if runtime.evidence == "reference" else runtime.unavailable()
+        # The time of an emulator or a reference executor says nothing about any processor.
+        reason = runtime.unavailable() if runtime.timed() else "its time says nothing about a device"
         if reason is None:
             return lambda groups: _timed(runtime, groups)
         reasons.append(f"{runtime.component_name()}: {reason}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import compress
 from compress.bundle.manifest import MANIFEST, ArtifactEntry, Entry, IndexedGallery, Manifest
-from compress.contracts import BadInput
+from compress.contracts import TIMED, BadInput
 from compress.gallery.store import Gallery
 from compress.recipe.overrides import parse_yaml
 from compress.system.bounded_reading import parse_json, read_json, read_text
@@ -203,7 +203,7 @@ def _limits(entry: Entry, manifest: Manifest, recipe: Mapping[str, Any]) -> Iter
         yield f"{MANIFEST}: {entry.path}: {error}"
         return
     expected.pop(INDEX_RECALL, None)
-    if entry.evidence == "reference":
+    if entry.evidence not in TIMED:
         expected = {name: limit for name, limit in expected.items() if name not in ("latency_ms", "latency_ratio")}
     if entry.evidence == "not-run":
         expected = {name: limit for name, limit in expected.items() if name in STATIC}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress import plugins
 from compress.bundle.golden import read_golden
 from compress.bundle.manifest import read_manifest
 from compress.contracts import BadInput, MissingTool, OperatorTime, Runtime
@@ -65,19 +64,18 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: b
         BadInput: there is no bundle or no such runtime, or ``threads`` is below 1.
         MissingTool: the named runtime, or every runtime, cannot run here.
     """
-    from validators import runtimes_for
+    from validators import runtime_named, runtimes_for
 
     if threads < 1:
         raise BadInput(f"--threads {threads}: give 1 or more")
     manifest = read_manifest(folder)
     images = read_golden(folder / "golden").images
+    named = None if runtime is None else runtime_named(runtime)
     pairs: list[tuple[str, Runtime]] = []
     for artifact in manifest.artifacts:
-        # A reference executor's time says nothing about any runtime.
-        known = [each for each in runtimes_for(artifact.format) if each.evidence != "reference"]
-        pairs += [(artifact.path, each) for each in known if runtime in (None, each.component_name())]
-    if runtime is not None and runtime not in plugins.names(Runtime):
-        plugins.find(Runtime, runtime)  # the error lists the known ones
+        known = runtimes_for(artifact.format) if named is None else [named]
+        # The time of an emulator or a reference executor says nothing about any processor.
+        pairs += [(artifact.path, each) for each in known if artifact.format in each.formats and each.timed()]
     reasons = {pair: pair[1].unavailable() for pair in pairs}
     able = [pair for pair in pairs if reasons[pair] is None]
     if not able:
@@ -119,7 +117,7 @@ def side_by_side(
 def _timing(path: str, runtime: Runtime, rounds: Sequence[Execution]) -> Timing:
     from validators import MachineFailed
 
-    name = runtime.component_name()
+    name = runtime.title()
     for execution in rounds:
         if execution.lacking is not None:
             raise MachineFailed(f"{execution.failure}; free {execution.lacking} and start again")

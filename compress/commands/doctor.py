@@ -6,6 +6,7 @@ from compress import plugins
 from compress.commands._tables import columns
 from compress.contracts import Runtime
 from compress.system import environment
+from validators import runtime_titles
 
 
 def lines() -> list[str]:
@@ -16,5 +17,5 @@ def lines() -> list[str]:
         name: f"{environment.version(name) or 'not installed':<14} {use}"
         for name, use in {**uses, **environment.TOOLS}.items()
     }
-    runtimes = {runtime.component_name(): runtime.unavailable() or "ready" for runtime in found}
+    runtimes = {title: runtime.unavailable() or "ready" for title, runtime in runtime_titles().items()}
     return [environment.machine(), "", *columns(tools), "", "runtimes:", *columns(runtimes)]

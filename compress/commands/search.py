@@ -165,10 +165,10 @@ def _named(bundle: Searchable, name: str | None) -> list[ArtifactEntry]:
 
 def _choose(folder: Path, artifacts: Sequence[ArtifactEntry], runtime: str | None) -> tuple[str, Runtime]:
     """The first of ``artifacts`` that can run here, and its runtime."""
-    from validators import choose_runtime
+    from validators import choose_runtime, runtime_named
 
     if runtime is not None:
-        formats = plugins.find(Runtime, runtime).formats
+        formats = runtime_named(runtime).formats
         able = [entry for entry in artifacts if entry.format in formats]
         if not able:
             has = ", ".join(sorted({entry.format for entry in artifacts}))

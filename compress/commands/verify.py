@@ -278,7 +278,9 @@ def _observed(golden: Golden) -> tuple[Observation, HeldOut]:
 
 
 def _runtime(name: str) -> Runtime:
-    runtime = plugins.find(Runtime, name)()
+    from validators import runtime_named
+
+    runtime = runtime_named(name)
     if (reason := runtime.unavailable()) is not None:
         raise MissingTool(f"--runtime {name}: {reason}")
     return runtime

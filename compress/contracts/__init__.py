@@ -43,10 +43,19 @@ from compress.contracts.models import (
     SharingStage,
     Stage,
 )
-from compress.contracts.runtimes import Embedder, Evidence, OperatorTime, Runtime
+from compress.contracts.runtimes import (
+    TIMED,
+    Embedder,
+    Evidence,
+    OperatorTime,
+    Processor,
+    Runtime,
+    host_processor,
+)
 
 __all__ = [
     "LOCAL_DIM",
+    "TIMED",
     "Architecture",
     "Artifact",
     "BadInput",
@@ -88,6 +97,7 @@ __all__ = [
     "Optimize",
     "Outputs",
     "Preprocess",
+    "Processor",
     "PublishedImage",
     "Runtime",
     "Samples",
@@ -98,5 +108,6 @@ __all__ = [
     "Timer",
     "component_field",
     "flat_field",
+    "host_processor",
     "only_field",
 ]

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from compress.contracts.components import Component
 
 if TYPE_CHECKING:
     import numpy as np
 
-Evidence = Literal["native", "older-runtime", "reference", "not-run"]
+Evidence = Literal["device", "native", "older-runtime", "gpu-software", "emulated-arm", "reference", "not-run"]
 """The kinds of evidence, the strongest first."""
+TIMED: frozenset[Evidence] = frozenset({"device", "native", "older-runtime"})
+"""Evidence whose latency and memory say something about a processor; emulators and reference executors have none."""
+Processor = Literal["x86", "arm", "gpu", "browser"]
+"""The kinds of processor that execute artifacts; ``browser`` is WebAssembly."""
+
+
+def host_processor() -> Processor:
+    """The kind of this machine's CPU."""
+    return "arm" if platform.machine().lower() in ("aarch64", "arm64") else "x86"
+
+
 # Takes images uint8 [N, H, W, 3], gives embeddings float32 [N, D].
 Embedder = Callable[["np.ndarray"], "np.ndarray"]
 
@@ -37,13 +49,29 @@ class Runtime(Component):
     """
 
     formats: ClassVar[frozenset[str]]
-    evidence: ClassVar[Evidence]
     package: ClassVar[str]
     profiles: ClassVar[bool] = False
 
     def unavailable(self) -> str | None:
         """Why this runtime cannot run here, with the remedy; None if it can."""
         raise NotImplementedError
+
+    @classmethod
+    def variants(cls) -> tuple[Self, ...]:
+        """This runtime once for each title that users may name; the first one has the default options."""
+        return (cls(),)
+
+    def evidence(self) -> Evidence:
+        """The kind of evidence that an execution here gives."""
+        return "native"
+
+    def processor(self) -> Processor:
+        """The kind of processor that executes."""
+        return host_processor()
+
+    def timed(self) -> bool:
+        """Whether its latency and memory are worth reporting."""
+        return self.evidence() in TIMED
 
     def title(self) -> str:
         """The name of its results in bundle.json; it differs if an option changes what is executed."""

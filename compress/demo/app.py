@@ -163,7 +163,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
                 precision=each.entry.precision,
                 bytes=each.entry.bytes,
                 runtime=each.runtime.component_name(),
-                evidence=each.runtime.evidence,
+                evidence=each.runtime.evidence(),
                 shipped=each.entry.format in SHIPPED,
                 unavailable=each.unavailable,
             )
@@ -218,7 +218,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
         return Result(
             artifact=engine.file,
             runtime=engine.runtime.component_name(),
-            evidence=engine.runtime.evidence,
+            evidence=engine.runtime.evidence(),
             distance=distance,
             milliseconds=Milliseconds(
                 prepare=1000 * (prepared - start),

@@ -48,5 +48,5 @@ def plan(recipe: Recipe) -> list[str]:
 
 def _execution(recipe: Recipe, file_format: str) -> str:
     runtimes = chosen_runtimes(recipe.validation, file_format)
-    where = [f"{r.component_name()} ({r.unavailable() or r.evidence})" for r in runtimes]
+    where = [f"{r.component_name()} ({r.unavailable() or r.evidence()})" for r in runtimes]
     return f"validate: {file_format} on {', '.join(where)}"

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from compress import plugins
-from compress.contracts import Runtime
+from compress.contracts import BadInput, Runtime
 from tests.validators import _linear
 from tests.validators.conftest import Artifacts
-from validators import FORMATS, runtimes_for
+from validators import FORMATS, runtime_named, runtime_titles, runtimes_for
 from validators.isolation import execute
 from validators.runtimes.coreml import CoreML
 from validators.runtimes.coreml_reference import CoreMLReference
@@ -108,11 +108,11 @@ def test_a_runtime_that_never_opens_or_never_runs_here_fails_the_suite(
 
 MADE_UP = """
 from dataclasses import dataclass
-from compress.contracts import Runtime
+from compress.contracts import BadInput, Runtime
 
 @dataclass(frozen=True, kw_only=True)
 class {name}(Runtime):
-    formats, evidence, package = frozenset({{"onnx"}}), "native", "numpy"
+    formats, package = frozenset({{"onnx"}}), "numpy"
 
     def unavailable(self):
         return {reason!r}
@@ -325,8 +325,17 @@ def test_runtimes_are_listed_native_first() -> None:
 def test_every_runtime_declares_what_the_bundle_reports() -> None:
     for runtime in found():
         assert runtime.formats <= set(FORMATS.values())
-        assert runtime.evidence in ("native", "older-runtime", "reference")
+        assert runtime.evidence() in ("native", "older-runtime", "reference")
         assert runtime.package
+
+
+def test_every_variant_has_a_title_of_its_own_by_which_it_is_chosen() -> None:
+    variants = [variant for runtime in found() for variant in runtime.variants()]
+    assert runtime_titles() == {variant.title(): variant for variant in variants}
+    assert len(runtime_titles()) == len(variants)
+    assert runtime_named("litert-without-xnnpack") == LiteRT(xnnpack=False)
+    with pytest.raises(BadInput, match=r"'litert-without-xnnpac' is not one .*did you mean 'litert-without-xnnpack'"):
+        runtime_named("litert-without-xnnpac")
 
 
 def test_nothing_heavy_is_imported_before_an_artifact_runs() -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from compress.contracts import Embedder, Evidence, Runtime
+from compress.contracts import Embedder, Runtime
 from validators.runtimes._batches import in_batches
 from validators.runtimes._installed import missing, version_of
 
@@ -23,7 +23,6 @@ class CoreML(Runtime):
     """
 
     formats: ClassVar[frozenset[str]] = frozenset({"coreml"})
-    evidence: ClassVar[Evidence] = "native"
     package: ClassVar[str] = "coremltools"
 
     compute_units: Literal["all", "cpu_only", "cpu_and_gpu", "cpu_and_ne"] = "all"

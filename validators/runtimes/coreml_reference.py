@@ -15,8 +15,10 @@ class CoreMLReference(Runtime):
     """Executes the graph, weights and declared rounding as stored; its speed says nothing about any device."""
 
     formats: ClassVar[frozenset[str]] = frozenset({"coreml"})
-    evidence: ClassVar[Evidence] = "reference"
     package: ClassVar[str] = "coremltools"
+
+    def evidence(self) -> Evidence:
+        return "reference"
 
     def unavailable(self) -> str | None:
         return missing("torch", "compress-retrieval[train]") or missing("coremltools", "compress-retrieval[coreml]")

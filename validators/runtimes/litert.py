@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from compress.contracts import Embedder, Evidence, Runtime
+from compress.contracts import Embedder, Runtime
 from validators.runtimes._installed import missing, version_of
 from validators.runtimes._tflite import open_tflite
 
@@ -20,10 +20,13 @@ class LiteRT(Runtime):
     """
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
-    evidence: ClassVar[Evidence] = "native"
     package: ClassVar[str] = "ai-edge-litert"
 
     xnnpack: bool = True
+
+    @classmethod
+    def variants(cls) -> tuple[Self, ...]:
+        return cls(), cls(xnnpack=False)
 
     def title(self) -> str:
         return self.component_name() if self.xnnpack else f"{self.component_name()}-without-xnnpack"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compress.contracts import Embedder, Evidence, OperatorTime, Runtime
+from compress.contracts import Embedder, OperatorTime, Runtime
 from validators.runtimes._batches import MAX_IMAGES, WARM_UP, channels_first, in_batches
 from validators.runtimes._installed import missing, version_of
 
@@ -19,7 +19,6 @@ from validators.runtimes._installed import missing, version_of
 @dataclass(frozen=True, kw_only=True)
 class OnnxRuntime(Runtime):
     formats: ClassVar[frozenset[str]] = frozenset({"onnx"})
-    evidence: ClassVar[Evidence] = "native"
     package: ClassVar[str] = "onnxruntime"
     profiles: ClassVar[bool] = True
 

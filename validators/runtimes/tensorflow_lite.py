@@ -14,8 +14,10 @@ from validators.runtimes._tflite import open_tflite
 @dataclass(frozen=True, kw_only=True)
 class TensorFlowLite(Runtime):
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
-    evidence: ClassVar[Evidence] = "older-runtime"
     package: ClassVar[str] = "tensorflow"
+
+    def evidence(self) -> Evidence:
+        return "older-runtime"
 
     def unavailable(self) -> str | None:
         return missing("tensorflow", "tensorflow")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from compress.contracts import Embedder, Evidence, Runtime
 from compress.system.child import ChildFailed, call
@@ -31,7 +31,6 @@ class TFLiteRuntime(Runtime):
     """
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
-    evidence: ClassVar[Evidence] = "older-runtime"
     package: ClassVar[str] = "tflite-runtime"
 
     python: str | None = None
@@ -42,8 +41,15 @@ class TFLiteRuntime(Runtime):
         found = shutil.which(chosen) or chosen
         return str(Path(found).absolute())  # not resolved: a virtual environment's python is a link
 
+    @classmethod
+    def variants(cls) -> tuple[Self, ...]:
+        return cls(), cls(xnnpack=False)
+
     def title(self) -> str:
         return self.component_name() if self.xnnpack else f"{self.component_name()}-without-xnnpack"
+
+    def evidence(self) -> Evidence:
+        return "older-runtime"
 
     def unavailable(self) -> str | None:
         works, answer = _probe(self.interpreter())

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from compress.contracts import Embedder, Evidence, OperatorTime, Runtime
+from compress.contracts import Embedder, OperatorTime, Runtime
 from validators.runtimes._batches import WARM_UP, channels_first, in_batches
 from validators.runtimes._installed import missing, version_of
 
@@ -16,7 +16,6 @@ from validators.runtimes._installed import missing, version_of
 @dataclass(frozen=True, kw_only=True)
 class TorchScript(Runtime):
     formats: ClassVar[frozenset[str]] = frozenset({"torchscript"})
-    evidence: ClassVar[Evidence] = "native"
     package: ClassVar[str] = "torch"
     profiles: ClassVar[bool] = True
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from compress.contracts import Embedder, Evidence, Runtime
+from compress.contracts import Embedder, Runtime
 from validators.runtimes._batches import channels_first, in_batches
 from validators.runtimes._installed import missing, version_of
 
@@ -16,7 +16,6 @@ from validators.runtimes._installed import missing, version_of
 @dataclass(frozen=True, kw_only=True)
 class TorchScriptLite(Runtime):
     formats: ClassVar[frozenset[str]] = frozenset({"torchscript-lite"})
-    evidence: ClassVar[Evidence] = "native"
     package: ClassVar[str] = "torch"
 
     def unavailable(self) -> str | None:
