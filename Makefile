@@ -11,7 +11,7 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test e2e fuzz docs bench check legacy signing format clean
+.PHONY: help run test nightly e2e fuzz docs bench check legacy signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -20,6 +20,9 @@ run: $(VENV)/run.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## ins
 
 test: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+
+nightly: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## the tests that take too long for every change
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m nightly $(TESTS)
 
 e2e: $(VENV)/e2e.stamp  ## the search page and the report in headless Chromium (apt-get install chromium npm)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e

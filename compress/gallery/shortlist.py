@@ -50,8 +50,9 @@ class Shortlist:
                 sums = self._squares + square
                 values, error = sums - 2 * products, 2 * error + 8 * _HALF_ULP * sums
             else:
-                # A zero vector is at distance 1 from everything; its error is NaN, so it is always a candidate.
+                # A zero vector is at distance 1 from everything; its error is NaN here.
                 values, error = 1 - products / lengths, error / lengths + 8 * _HALF_ULP
-            limit = np.partition(values + error, min(k, G) - 1)[min(k, G) - 1]
-            # Not "<=": images whose distance is NaN in float32 must remain candidates.
-            return np.flatnonzero(~(values - error > limit))
+            # Where float32 overflows, or a length is 0, nothing is known of the distance.
+            known = np.isfinite(values) & np.isfinite(error)
+            limit = np.partition(np.where(known, values + error, np.inf), min(k, G) - 1)[min(k, G) - 1]
+            return np.flatnonzero(~known | (values - error <= limit))

@@ -44,6 +44,13 @@ def test_it_finds_what_an_exhaustive_search_finds(name: str, distance: Distance)
     assert compared == 3 * 8 * 3
 
 
+def test_an_image_whose_product_overflows_is_measured() -> None:
+    """The second image's product is infinite in float32, so its value there says nothing."""
+    gallery = np.array([[3e19, 0], [3e19, 3e19], [3.1e19, 0]], np.float32)
+    assert Shortlist(gallery, "l2").candidates(gallery[0], 1).tolist() == [0, 1, 2]
+    assert Shortlist(gallery, "l2").nearest(gallery[0], 3).tolist() == [0, 2, 1]
+
+
 def test_float32_alone_gets_some_of_them_wrong() -> None:
     gallery = galleries(64)["nearly alike"]
     rounded = np.argsort(np.square(gallery).sum(axis=1) - 2 * gallery @ gallery[0], kind="stable")[:10]
