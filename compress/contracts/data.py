@@ -23,7 +23,7 @@ TestShare = Annotated[float, Gt(0), Lt(1)]
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a photograph becomes the uint8 RGB image an artifact takes, and the normalisation inside the artifact.
+    """How to make the uint8 RGB image that an artifact takes, and the normalisation inside the artifact.
 
     Attributes:
         size: (H, W) in pixels.
@@ -97,7 +97,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Which gallery images answer each of Q queries, listed one by one, where labels do not tell.
+    """The relevant gallery images of each of Q queries, listed one by one, for data sets whose labels do not say.
 
     Attributes:
         relevant: for each query int64 [R], gallery indices, ascending. A query without any is left out and counted.
@@ -111,7 +111,7 @@ class GroundTruth:
     form: Literal["step", "trapezoid"] = "step"
 
     def among(self, queries: np.ndarray, gallery: np.ndarray) -> GroundTruth:
-        """That of some queries in a part of the gallery: int64 indices, the gallery's ascending."""
+        """The ground truth of some queries in a part of the gallery: int64 indices, the gallery's ascending."""
 
         def kept(rows: np.ndarray) -> np.ndarray:
             places = gallery.searchsorted(rows)
@@ -127,14 +127,15 @@ class Splits:
     """A data set's images before decoding.
 
     Attributes:
-        classes: every name that a label may have, in whichever split. The classifier has one output for each, also for
-            those that never train, which only the gallery and the reports name.
-        train: may hold none of the classes of ``test``, see ``Data.open_set``; or no image: only for tests.
-        test: the queries, and the gallery as well where there is no other.
-        duplicates: exact copies that were left out.
-        gallery: the images searched in; None: the test images, each query leaving itself out (leave-one-out). It may
-            hold training images again, under the same ids, as the protocols of deep hashing do, but no query unless
-            ``ground_truths`` say what is relevant.
+        classes: the names of all labels of all splits. The classifier has one output for each, even for classes
+            without training images; the gallery and the report show their names.
+        train: the training images. May share no class with ``test``, see ``Data.open_set``; empty if the recipe only
+            tests.
+        test: the queries; also the gallery if ``gallery`` is None.
+        duplicates: number of exact copies that were left out.
+        gallery: the images to search in; None means the test images, without the query itself (leave-one-out). It may
+            contain training images under the same ids, as the protocols of deep hashing do. It contains a query only
+            if ``ground_truths`` says what is relevant.
         ground_truths: by setting, for instance Easy, Medium and Hard; indices into ``test`` and ``gallery``, which must
             be there. The first one is what metrics without a suffix mean. Empty: a gallery image is relevant where its
             label is the query's.
@@ -152,10 +153,10 @@ class Splits:
 
 @dataclass(frozen=True)
 class Division:
-    """What stages are told of the training images before any image is decoded.
+    """The labels of the training images, which stages check before any image is decoded.
 
     Attributes:
-        train, validation: int64 labels of the images that update weights, and of those that choose the best ones.
+        train, validation: int64 labels of the images that train, and of the images that choose the best weights.
         open_set: as in ``Data``.
     """
 
@@ -166,7 +167,7 @@ class Division:
 
 @dataclass(frozen=True)
 class Data:
-    """What stages and checks see.
+    """The decoded images, as stages and checks get them.
 
     Attributes:
         train: images that update weights.
@@ -222,7 +223,7 @@ class Dataset(Component):
             ``none`` decodes in worker threads each epoch.
 
     Class attributes:
-        images_license: of the pictures themselves, where their authors state one; None leaves it to the recipe.
+        images_license: licence of the pictures; None if their authors state none, then the recipe gives it.
     """
 
     images_license: ClassVar[str | None] = None

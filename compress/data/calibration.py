@@ -11,9 +11,10 @@ DEFAULT = 256
 
 
 def calibration_images(exporter: Exporter, train: ImageSet, seed: int) -> np.ndarray | None:
-    """uint8 [N, H, W, 3], drawn by ``seed``, as many from each class; None where the precision needs none.
+    """Draw calibration images by ``seed``, the same number from each class: uint8 [N, H, W, 3].
 
-    N is ``exporter.calibration_images`` or 256, and all images where there are no more.
+    N is ``exporter.calibration_images`` or 256, or the number of images if that is smaller. Returns None if the
+    precision needs no calibration.
     """
     if exporter.precision not in exporter.calibrated:
         return None

@@ -1,4 +1,4 @@
-"""What users should know about their data before they trust a score: said in the log and by ``--dry-run``."""
+"""Warnings about a data set that users should read before they trust a score; for the log and ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMED = 3
 
 
 def remarks(data: Data | Splits) -> list[str]:
-    """One line for each kind of thing that was left out or weakens the scores."""
+    """One line for each kind of problem: files left out, and what makes the scores less reliable."""
     if isinstance(data, Splits):
         train, queries, gallery = (data.train.labels, data.test.labels, (data.gallery or data.test).labels)
         alone = data.gallery is None
@@ -48,7 +48,7 @@ def left_out(skipped: Mapping[str, str]) -> list[str]:
 
 
 def never_tested(classes: Sequence[str], train: np.ndarray, queries: np.ndarray) -> list[str]:
-    """Names of the classes that train and that no query has; none where no class is to do both (an open set).
+    """Names of the classes that have training images but no query; empty for an open set.
 
     Args:
         train, queries: int64 labels.

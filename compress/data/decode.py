@@ -1,7 +1,7 @@
 """Decode every image of a data set once, into a memory-mapped array that later runs reuse.
 
 A cache entry is a folder named by the sha256 of everything its content depends on. It is made under another name
-and renamed when complete, so a killed run leaves nothing that is taken for finished.
+and renamed when complete, so that the entry of a killed run is never used.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Decoded:
 
 
 class ImageRows:
-    """Some rows of a larger set of images, in a given order, read when asked for."""
+    """Some rows of a larger set of images, in a given order, read on access."""
 
     def __init__(self, images: ImageArray, rows: np.ndarray) -> None:
         self._images, self._rows = images, rows

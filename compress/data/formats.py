@@ -21,7 +21,7 @@ _RAW_REASON = "a RAW photograph, which Pillow does not develop; export it as JPE
 
 
 def not_a_photograph(path: Path) -> str | None:
-    """Why a file is none, by its content; None where it is one. Reads the header only."""
+    """Why a file is not a photograph, by its content; None if it is one. Reads the header only."""
     try:
         with Image.open(path, formats=formats_of(path)) as image:
             return _RAW_REASON if _is_preview(image, path) else None
@@ -32,12 +32,12 @@ def not_a_photograph(path: Path) -> str | None:
 
 
 def formats_of(file: Path | BinaryIO) -> tuple[str, ...]:
-    """TGA has no signature, so that its suffix must say it."""
+    """The formats to try; TGA only for the suffix .tga, because it has no signature."""
     return ("TGA",) if isinstance(file, Path) and file.suffix.lower() == ".tga" else FORMATS
 
 
 def _is_preview(image: Image.Image, path: Path) -> bool:
-    """Cameras write RAW photographs as TIFF, with a small preview where TIFF has its image."""
+    """Whether the image is the small preview of a RAW photograph, which cameras store as a TIFF file."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     reduced = image.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED
@@ -50,7 +50,7 @@ def _header(path: Path) -> bytes:
 
 
 def instead(file: Path | BinaryIO) -> str:
-    """What a file is that is no image to Pillow."""
+    """Say what kind of file it is, if Pillow cannot open it as an image."""
     if not isinstance(file, Path):
         return "not an image"
     header = _header(file)
@@ -62,5 +62,5 @@ def instead(file: Path | BinaryIO) -> str:
 
 
 def reason(error: Exception) -> str:
-    """One line."""
+    """The error's message on one line."""
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())

@@ -12,7 +12,7 @@ _HOLD_OUT = 1
 
 
 def divided(dataset: Dataset, splits: Splits, seed: int) -> Division:
-    """What ``load_data`` would divide the images into if all of them can be decoded.
+    """Divide the images as ``load_data`` does if all of them can be decoded.
 
     Raises:
         BadInput: as ``hold_out``.
@@ -28,7 +28,7 @@ def divided(dataset: Dataset, splits: Splits, seed: int) -> Division:
 def hold_out(
     dataset: Dataset, labels: np.ndarray, train: np.ndarray, test: np.ndarray, open_set: bool, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that train, and the rows that choose the best weights.
+    """Choose the rows that train and the rows that select the best weights.
 
     Args:
         labels: int64 [N], of all images.

@@ -1,4 +1,4 @@
-"""Files as samples: their names on every system, copies among them, and parts of a data set."""
+"""Make samples from files: stable names, exact copies, and parts of a data set."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def file_samples(files: Sequence[Path], labels: Sequence[int] | np.ndarray, root
 
 
 def pick(samples: Samples, rows: np.ndarray) -> Samples:
-    """The samples at ``rows``."""
+    """Take the samples at ``rows``."""
     images = samples.images[rows] if isinstance(samples.images, np.ndarray) else [samples.images[row] for row in rows]
     return Samples(images, samples.labels[rows], tuple(samples.ids[row] for row in rows))
 
 
 def join(first: Samples, second: Samples) -> Samples:
-    """Both, one after the other; arrays with arrays, or files with files."""
+    """Join two sets of samples, both arrays or both files."""
     images = (
         np.concatenate([first.images, second.images])
         if isinstance(first.images, np.ndarray) and isinstance(second.images, np.ndarray)
@@ -62,7 +62,7 @@ def array_samples(images: np.ndarray, labels: np.ndarray, split: str) -> Samples
 
 
 def not_found(dataset: str, looked: Sequence[Path], remedy: str) -> BadInput:
-    """The error for a data set that is not there. ``remedy`` says how to get it."""
+    """Make the error for a missing data set. ``remedy`` says how to get it."""
     places = ", ".join(str(path.absolute()) for path in looked)
     return BadInput(f"data.root: {dataset} was not found; looked in {places}; {remedy}")
 

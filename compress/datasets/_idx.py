@@ -57,7 +57,7 @@ def read_split(folder: Path, split: str, classes: Sequence[str]) -> Samples:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """An IDX file of unsigned bytes, gzipped or not: uint8 with that many dimensions.
+    """Read an IDX file of unsigned bytes, gzipped or not: uint8 with that many dimensions.
 
     Raises:
         BadInput: the magic number, the sizes or the length are wrong. No more is unpacked than the header promises.

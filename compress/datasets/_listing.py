@@ -1,6 +1,6 @@
-"""Which files below a folder are photographs, and why the others are not.
+"""Find the photographs below a folder, and say why other files are not photographs.
 
-Cameras, phones, network drives and photo programs leave files of their own among photographs.
+Cameras, phones, network drives and photo programs store files of their own among photographs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _THUMBNAIL = ".thm"  # a JPEG that cameras write beside a video
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies at or below a folder.
+    """The files at or below a folder.
 
     Attributes:
         images: sorted by ``stable_id``.
@@ -75,7 +75,7 @@ def list_folders(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     try:
         for path in folder.iterdir():
             is_folder = path.is_dir()
-            reason = _system(path.name, is_folder) or (None if is_folder else "lies in no class folder")
+            reason = _system(path.name, is_folder) or (None if is_folder else "is not inside a class folder")
             if reason is None:
                 folders.append(path)
             else:
@@ -135,7 +135,7 @@ def _walk(folder: Path) -> tuple[list[Path], dict[Path, str]]:
 
 
 def _system(name: str, is_folder: bool) -> str | None:
-    """What a file or folder is by its name alone, where no one's photographs are in it; None elsewhere."""
+    """What a file or folder is, if its name alone shows that it holds no photographs; None otherwise."""
     if name.startswith("."):
         return "macOS's attributes of another file" if name.startswith("._") and not is_folder else "hidden"
     if not is_folder:

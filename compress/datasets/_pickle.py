@@ -1,4 +1,4 @@
-"""Read data files that were published as Python pickles, without running what they may hold."""
+"""Read data files that were published as Python pickles without running any code in them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def strings(value: Any) -> list[str]:
 
 
 def _check_steps(packed: bytes) -> None:
-    """Raises ValueError for a pickle that takes more time or memory than its bytes suggest."""
+    """Refuse a pickle that takes more time or memory than its size suggests. Raises ValueError."""
     for number, (step, argument, _) in enumerate(pickletools.genops(packed)):
         if number >= _MOST_STEPS:
             raise ValueError(f"more than {_MOST_STEPS:,} steps")
@@ -88,7 +88,7 @@ def _check_steps(packed: bytes) -> None:
 
 
 class _Array:
-    """Stands for ``numpy.ndarray`` in a pickle, where it may be named but not called."""
+    """Replaces ``numpy.ndarray`` while a pickle is read; it can be named but not called."""
 
 
 def _reconstruct(kind: type, shape: tuple[int, ...], code: Any) -> np.ndarray:

@@ -75,7 +75,7 @@ def read_tree(folder: Path) -> Tree:
 
 
 def split_folders(root: Path) -> tuple[list[Path], Path] | None:
-    """The folders of training images and the folder of test images; None where ``root`` is not divided.
+    """Find the folders of training images and the folder of test images; None if ``root`` is not divided.
 
     ``validation`` belongs to training; where there is no ``test``, it is the test set.
     """
@@ -89,7 +89,7 @@ def split_folders(root: Path) -> tuple[list[Path], Path] | None:
 
 
 def read_divided(root: Path, train: list[Path], test: Path, *, deduplicate: bool) -> Splits:
-    """Splits as the folders give them. A copy of a training image among the test images is dropped from the test."""
+    """Make splits from the folders. A test image that is a copy of a training image is left out."""
     trees = [read_tree(folder) for folder in (*train, test)]
     classes = two_classes(trees[0])
     parts = [tree.labelled(classes) for tree in trees]
@@ -131,7 +131,7 @@ def divide(classes: tuple[str, ...], samples: Samples, test_share: float, seed: 
     """A seeded split within each class.
 
     Raises:
-        BadInput: the classes are so small that no image is left for testing.
+        BadInput: the classes are too small to leave an image for testing.
     """
     train, test = stratified_split(samples.labels, test_share, seed)
     if not len(test):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-# What phones and browsers make; Pillow's other readers stay closed to strangers' files.
+# What phones and browsers make; Pillow's other readers are not given untrusted files.
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 40_000_000
 

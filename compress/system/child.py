@@ -224,12 +224,12 @@ def _environment(interpreter: str, packages: Path, threads: int) -> dict[str, st
 
 
 def lacking(message: str) -> Lacking | None:
-    """What the machine lacked, by the words that Python and C++ libraries use for it; None for any other message."""
+    """What the machine lacked according to an error message of Python or a C++ library; None if nothing."""
     return next((what for sign, what in _SIGNS.items() if sign in message), None)
 
 
 def one_line(text: str) -> str:
-    """Messages of C++ libraries run over many lines; head and tail say the most."""
+    """Put a message on one line; of a long one, as C++ libraries write them, keep the beginning and the end."""
     words = " ".join(text.split())
     half = MAX_LINE // 2
     return words if len(words) <= MAX_LINE else f"{words[:half]} … {words[-half:]}"

@@ -1,4 +1,4 @@
-"""Files: their sha256 and size, also of .mlpackage folders, and writes that happen whole or not at all.
+"""Hash and measure files and .mlpackage folders, and write files atomically.
 
 A runtime's child process imports this file in an interpreter that may have NumPy alone.
 """
@@ -61,7 +61,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a folder with all in it. Of a link the link itself goes, never what it points to."""
+    """Delete a file, or a folder with its content. A link is deleted itself, not its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

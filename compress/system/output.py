@@ -1,4 +1,4 @@
-"""What is printed: names of strangers escaped, and streams that outlive a closed pipe."""
+"""Print text from data safely escaped, and keep working after stdout or stderr was closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress.contracts import MissingTool
 
 
 def printable(text: object, most: int | None = None) -> str:
-    """``text`` on one line that looks like what it is: characters that move, hide or reorder others are escaped.
+    """Put ``text`` on one line and escape every character that moves, hides or reorders others.
 
     Terminal sequences, line ends, bidirectional overrides and zero-width characters come out as ``\\x1b``, ``\\n``,
     ``\\u202e``.
@@ -38,13 +38,13 @@ def line(text: object, file: TextIO | None = None) -> None:
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Within the block the end of a stream does not stop the work.
+    """Within the block, a closed stdout or stderr does not stop the work.
 
-    Where the reader of stdout or stderr has gone (``compress … | head -1``) the rest is dropped, and the exit code is
-    the one that the work gives. Characters that a stream's encoding lacks are escaped.
+    If nobody reads stdout or stderr any more (``compress … | head -1``), the rest of the output is dropped, and the
+    exit code is that of the work. Characters that a stream's encoding lacks are escaped.
 
     Raises:
-        SystemExit: with the code of ``MissingTool`` in place of 0, where stdout could not be stored, as on a full disk.
+        SystemExit: with the code of ``MissingTool`` instead of 0 if stdout could not be written, as on a full disk.
     """
     before = sys.stdout, sys.stderr
     out, err = _Lasting(sys.stdout), _Lasting(sys.stderr)

@@ -1,7 +1,7 @@
-"""Is this a regular file inside this folder, reached without links? Decided here alone, for reading and for writing.
+"""Check that a path is a regular file inside a folder and is reached without links, for reading and for writing.
 
-Bundles come from strangers. A link in one could make Compress read a private file or overwrite one, and opening a FIFO
-or a device may wait for ever. Hard links cannot be told from files.
+Bundles are untrusted. A link in one could make Compress read or overwrite a private file, and opening a FIFO or a
+device may block for ever. Hard links cannot be told from files.
 
 A runtime's child process imports this file in an interpreter that may have NumPy alone.
 """
@@ -17,7 +17,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from compress.contracts.errors import BadInput
 
 MAX_ENTRIES = 100_000
-"""Files and folders in a bundle; more are refused."""
+"""Most files and folders in a bundle; a bundle with more is refused."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -31,7 +31,7 @@ _KINDS = {
 
 
 def relative(name: str) -> str:
-    """``name`` itself, if it is a relative path that stays below where it starts.
+    """Return ``name`` if it is a relative path that stays inside its folder.
 
     Raises:
         ValueError: it is not.
@@ -43,21 +43,21 @@ def relative(name: str) -> str:
 
 
 def file_inside(folder: Path, name: str | PurePath) -> Path:
-    """``folder / name``, a regular file reached without links; ``folder`` itself may be a link.
+    """Return ``folder / name``, a regular file reached without links; ``folder`` itself may be a link.
 
     Raises:
-        BadInput: it is something else, or is missing; the message says which.
+        BadInput: it is missing or not a regular file; the message says which.
     """
     return _reached(folder, name, stat.S_IFREG)
 
 
 def folder_inside(folder: Path, name: str | PurePath) -> Path:
-    """``folder / name``, a folder reached without links. Raises as ``file_inside`` does."""
+    """Return ``folder / name``, a folder reached without links. Raises as ``file_inside`` does."""
     return _reached(folder, name, stat.S_IFDIR)
 
 
 def is_file_inside(folder: Path, name: str | PurePath) -> bool:
-    """Whether ``file_inside`` would give it."""
+    """Whether ``file_inside`` would return it."""
     try:
         file_inside(folder, name)
     except BadInput:

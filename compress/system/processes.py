@@ -47,7 +47,7 @@ def tasks() -> Iterator[Any]:
 
 
 def leave() -> None:
-    """Leave the group of processes; the last call of every process."""
+    """Leave the group of processes; every process calls it last."""
     if count() == 1:
         return
     from torch import distributed

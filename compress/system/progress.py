@@ -19,7 +19,7 @@ class Ticker(Protocol):
 
 
 def say(line: str) -> None:
-    """One plain line for the log, above a live bar if there is one; of several processes only the first speaks."""
+    """Print one line for the log, above a live bar if there is one; only the first of several processes prints."""
     if processes.number():
         return
     if _live:

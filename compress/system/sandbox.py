@@ -1,8 +1,8 @@
-"""Takes from this process the right to write files and to reach the network, where the system lets it: on Linux.
+"""Deny this process writing files and reaching the network, on systems that support it (Linux).
 
-Landlock (kernel 5.13, whole from 6.2) leaves one folder to write in; it also keeps the process from other processes'
-memory. A seccomp filter refuses sockets of every kind. Neither asks for a privilege or a namespace, so that both hold
-in containers, too. Standard library only.
+Landlock (kernel 5.13, complete from 6.2) leaves one writable folder and denies access to other processes' memory. A
+seccomp filter refuses every kind of socket. Neither needs a privilege or a namespace, so both also work in containers.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _held: tuple[Denied, ...] = ()
 
 
 def confine(own: Path, others: Sequence[Path] = ()) -> None:
-    """Deny what can be denied, for good, to this process and all it starts. Call it before any thread starts.
+    """Deny everything that can be denied, permanently, to this process and its children. Call it before threads start.
 
     Args:
         own: the folder in which files may still be made, changed and removed; it may be removed itself, and so may

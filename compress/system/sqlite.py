@@ -1,4 +1,4 @@
-"""SQLite files that a bundle carries: written whole, the same bytes every time, read without a trace.
+"""The SQLite files of a bundle: written atomically and reproducibly, read without leaving files beside them.
 
 The same rows give the same bytes with the same version of SQLite (its number is in the file's header): fixed page
 size, rows in the caller's order, no clock, VACUUM at the end.
@@ -36,13 +36,13 @@ def written(path: Path, tables: str) -> Iterator[sqlite3.Connection]:
 
 
 class Reader:
-    """An open file. Its tables come from strangers: reading them ends, and takes no more memory than the file does."""
+    """An open, untrusted file. Reading a table always ends and takes no more memory than the file's size."""
 
     def __init__(self, path: Path) -> None:
         """Open ``path`` read-only, without lock or journal files beside it, and check its schema.
 
         Raises:
-            OSError, ValueError, sqlite3.Error: it is no file, no database, or holds more than ordinary tables.
+            OSError, ValueError, sqlite3.Error: it is not a file or not a database, or holds more than ordinary tables.
         """
         with open_file(path) as file:
             size = file.seek(0, io.SEEK_END)

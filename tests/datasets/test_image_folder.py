@@ -167,7 +167,7 @@ def test_takes_what_pillow_decodes_and_names_the_rest(tmp_path: Path, photo: Cal
         "cats/pipe.jpg": "not a regular file",
         "empty/": "an empty class folder",
         "empty/.DS_Store": "hidden",
-        "loose.jpg": "lies in no class folder",
+        "loose.jpg": "is not inside a class folder",
     }
     data = load_data(ImageFolder(root=str(tmp_path), image_size=16), 0, cache_dir=tmp_path / ".cache")
     assert len(data.train) + len(data.validation) + len(data.queries) == 18  # all decoded
