@@ -74,5 +74,5 @@ def _letters(root: Path) -> list[Path]:
 def _class_name(path: Path, home: Path) -> str:
     parts = stable_id(path, home).split("/")[1:-1]
     if not parts:
-        raise BadInput(f"data.root: {path.absolute()} is not inside a class folder; expected SUN397/<letter>/<class>/*.jpg")
+        raise BadInput(f"data.root: {path.absolute()} is in no class folder; expected SUN397/<letter>/<class>/*.jpg")
     return "/".join(parts)

@@ -56,6 +56,6 @@ def test_missing(tmp_path: Path) -> None:
 
 def test_images_outside_a_class_are_named(sun: Path, save_photos: Callable[..., list[Path]]) -> None:
     stray = save_photos(sun / "SUN397" / "a", 0, 1)[0]
-    with pytest.raises(BadInput, match="is not inside a class folder") as caught:
+    with pytest.raises(BadInput, match="is in no class folder") as caught:
         Sun397(root=str(sun)).splits(seed=0)
     assert str(stray) in str(caught.value)
