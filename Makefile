@@ -4,14 +4,16 @@ VENV ?= .venv
 LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
 SIGNING ?= .venv-sign
+ARM ?= .arm
 export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
+export COMPRESS_ARM ?= $(abspath $(ARM))
 BIN := $(VENV)/bin
 AXE_VERSION := 4.14.1
 TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test nightly e2e fuzz docs bench check legacy signing format clean
+.PHONY: help run test nightly e2e fuzz docs bench check legacy arm signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -54,10 +56,13 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 legacy: $(LEGACY)/legacy.stamp  ## an environment with tflite-runtime 2.14, the runtime of older phones
 	@echo "outside make: export COMPRESS_LEGACY_PYTHON=$(COMPRESS_LEGACY_PYTHON)"
 
+arm: $(ARM)/arm.stamp  ## the runtimes' Arm builds with an emulator (x86-64 Linux with apt, no root)
+	@echo "outside make: export COMPRESS_ARM=$(COMPRESS_ARM)"
+
 signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY) $(SIGNING)
+	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -86,4 +91,8 @@ $(SIGNING)/signing.stamp: pyproject.toml constraints-sign.txt
 $(LEGACY)/legacy.stamp:
 	$(LEGACY_PYTHON) -m venv $(LEGACY)
 	$(LEGACY)/bin/python -m pip install -q "tflite-runtime==2.14.0" "numpy<2" annotated-types
+	touch $@
+
+$(ARM)/arm.stamp: .ci/arm.sh constraints.txt | $(BIN)/python
+	.ci/arm.sh $(ARM) $(BIN)/python
 	touch $@

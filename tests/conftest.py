@@ -17,8 +17,9 @@ from compress.datasets.digits import Digits
 from tests._command import REPOSITORY, Ended, compress
 from tests._once import shared
 
-# Where 'make legacy' makes it; the Makefile exports the same.
+# Where 'make legacy' and 'make arm' make them; the Makefile exports the same.
 os.environ.setdefault("COMPRESS_LEGACY_PYTHON", str(REPOSITORY / ".venv-legacy/bin/python"))
+os.environ.setdefault("COMPRESS_ARM", str(REPOSITORY / ".arm"))
 
 TINY = """
 name: tiny

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.contracts import Embedder, Latency, Runtime
+from compress.contracts import Embedder, Latency, Runtime, host_processor
 from compress.system import sandbox
 
 
@@ -45,7 +45,7 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
     Returns:
         ``outputs`` by name, each a .npy file in ``scratch``, float32 [N, D]; ``version``, ``latency``, ``peak_bytes``,
-        ``notes``; ``sandbox``, the restrictions of the child.
+        ``notes``; ``processor``, the kind of CPU that this process runs on; ``sandbox``, the restrictions of the child.
     """
     runtime = runtime_of(job)
     embed = runtime.open(Path(job["artifact"]), job["threads"])
@@ -63,6 +63,7 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
         "latency": latency,
         "peak_bytes": peak_bytes(),
         "notes": runtime.notes(embed),
+        "processor": host_processor(),
         "sandbox": sandbox.held(),
     }
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.contracts import ImageArray, Latency, Runtime
+from compress.contracts import ImageArray, Latency, Processor, Runtime
 from compress.system.child import Child, ChildFailed, Lacking, child
 from compress.system.sandbox import Denied
 from validators.child import job_for, run
 
 SLICE_BYTES = 1 << 26
+CPUS: Mapping[Processor, str] = {"x86": "an x86 processor", "arm": "an Arm processor"}
+"""The processors that a child process sees itself, in words."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,21 @@ def execute(
     job = job_for(runtime, artifact=path, threads=threads, images=files, latency=latency)
     try:
         # The child starts first, because it removes the images even if this process is killed while writing them.
-        with child(run, job, interpreter=runtime.interpreter(), threads=threads) as started:
+        emulator, interpreter = runtime.emulator(), runtime.interpreter()
+        with child(run, job, interpreter=interpreter, emulator=emulator, threads=threads) as started:
             for name, array in images.items():
                 _save_images(started.scratch / files[name], array)
-            return _finished(started, files, timeout_s)
+            return _finished(runtime, started, files, timeout_s)
     except ChildFailed as failed:
         what = f"{runtime.component_name()} on {artifact.name}"
         return Execution(failure=f"{what} {failed.line}", lacking=failed.lacking)
 
 
-def _finished(started: Child, files: Mapping[str, str], timeout_s: float) -> Execution:
+def _finished(runtime: Runtime, started: Child, files: Mapping[str, str], timeout_s: float) -> Execution:
     result = started.result(timeout_s)
+    expected, ran_on = runtime.processor(), result["processor"]
+    if expected in CPUS and ran_on != expected:
+        raise ChildFailed(f"was executed on {CPUS[ran_on]}, not on {CPUS[expected]}")
     outputs = {name: np.load(started.scratch / result["outputs"][name]) for name in files}
     timing = Latency(**result["latency"]) if result["latency"] else None
     return Execution(

@@ -108,10 +108,16 @@ class Resident:
             with theirs:
                 number, path = theirs.fileno(), str(self._artifact.absolute())
                 job = job_for(self._runtime, artifact=path, threads=self._threads, socket=number)
-                interpreter = self._runtime.interpreter()
-                self._child = stack.enter_context(
-                    child(serve, job, interpreter=interpreter, threads=self._threads, pass_fds=[number])
+                interpreter, emulator = self._runtime.interpreter(), self._runtime.emulator()
+                started = child(
+                    serve,
+                    job,
+                    interpreter=interpreter,
+                    emulator=emulator,
+                    threads=self._threads,
+                    pass_fds=[number],
                 )
+                self._child = stack.enter_context(started)
             self._child.begin()
             self._running = stack.pop_all()
 

@@ -71,6 +71,8 @@ def bench(folder: Path, runtime: str | None = None, threads: int = 1, profile: b
     manifest = read_manifest(folder)
     images = read_golden(folder / "golden").images
     named = None if runtime is None else runtime_named(runtime)
+    if named is not None and not named.timed():
+        raise BadInput(f"--runtime {runtime}: its time says nothing about a device (evidence {named.evidence()})")
     pairs: list[tuple[str, Runtime]] = []
     for artifact in manifest.artifacts:
         known = runtimes_for(artifact.format) if named is None else [named]

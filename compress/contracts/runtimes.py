@@ -85,6 +85,10 @@ class Runtime(Component):
         """The Python that runs the child process: this one, unless the library is in another environment."""
         return sys.executable
 
+    def emulator(self) -> tuple[str, ...]:
+        """The command before ``interpreter`` if another processor's is emulated; empty if this processor runs it."""
+        return ()
+
     def open(self, path: Path, threads: int) -> Embedder:
         """Load the artifact. Called in the child process only."""
         raise NotImplementedError

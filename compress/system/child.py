@@ -140,6 +140,7 @@ def child(
     job: Mapping[str, Any],
     *,
     interpreter: str = sys.executable,
+    emulator: Sequence[str] = (),
     threads: int = 1,
     writable: Sequence[Path] = (),
     pass_fds: Sequence[int] = (),
@@ -152,6 +153,7 @@ def child(
         function: of a module that the interpreter can import; its result is a JSON value.
         job: JSON values.
         interpreter: a Python that may have other libraries; the child's half asks for none.
+        emulator: the command before ``interpreter``, with absolute paths, if another processor's is emulated.
         threads: how many threads its libraries may use.
         writable: other folders that it may write in; absolute.
         pass_fds: open files that the child keeps, at the same numbers.
@@ -165,7 +167,7 @@ def child(
             name = f"{function.__module__}:{function.__qualname__}"
             task = {"function": name, "job": job, "writable": [str(each) for each in writable]}
             (scratch / TASK).write_text(json.dumps(task), encoding="utf-8")
-            started = Child(scratch, _start(interpreter, scratch, threads, pass_fds))
+            started = Child(scratch, _start(interpreter, emulator, scratch, threads, pass_fds))
             with started.process:
                 try:
                     yield started
@@ -192,15 +194,20 @@ def call(
         return started.result(timeout_s)
 
 
-def _start(interpreter: str, scratch: Path, threads: int, pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
+def _start(
+    interpreter: str, emulator: Sequence[str], scratch: Path, threads: int, pass_fds: Sequence[int]
+) -> subprocess.Popen[bytes]:
     packages = scratch / "packages"
     packages.mkdir()
     for name in PACKAGES:
         # Links to just these: beside an installed package lie libraries of this Python, not the other's.
         (packages / name).symlink_to(Path(compress.__file__).parent.with_name(name))
+    command = [interpreter, "-m", "compress.system.child_main", str(scratch)]
+    if emulator:
+        command = [sys.executable, "-m", "compress.system.confined", str(scratch), *emulator, *command]
     with (scratch / "printed").open("wb") as printed:
         return subprocess.Popen(
-            [interpreter, "-m", "compress.system.child_main", str(scratch)],
+            command,
             stdin=subprocess.PIPE,
             bufsize=0,
             stdout=printed,

@@ -1,4 +1,6 @@
-"""The child's half of ``compress.system.child``: ``python -m compress.system.child_main SCRATCH``.
+"""The child's half of ``compress.system.child``: ``python -m compress.system.child_main SCRATCH [DENIED]``.
+
+DENIED is what ``compress.system.confined`` denied to an emulator; without it this process confines itself.
 
 The interpreter may be an older Python that has NumPy and annotated-types, and no other library of ours.
 """
@@ -23,10 +25,13 @@ BEGIN = b"\n"
 """What the parent writes to stdin, once, when all that the child reads is there."""
 
 
-def main(scratch: Path) -> int:
+def main(scratch: Path, denied: str | None = None) -> int:
     """Do the task in the folder; 0 when its result is there."""
     task = json.loads((scratch / TASK).read_text(encoding="utf-8"))
-    sandbox.confine(scratch, [Path(each) for each in task["writable"]])
+    if denied is None:
+        sandbox.confine(scratch, [Path(each) for each in task["writable"]])
+    else:
+        sandbox.inherit(denied.split(","))
     from compress.system.files import write_text  # which brings NumPy, and that starts threads
 
     if os.read(0, 1) != BEGIN:
@@ -67,4 +72,4 @@ def _clean_up_and_end(scratch: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 Denied = Literal["filesystem", "network"]
 
@@ -56,6 +56,12 @@ def confine(own: Path, others: Sequence[Path] = ()) -> None:
         return
     denied: dict[Denied, bool] = {"filesystem": _only_write_in(libc, own, others), "network": _refuse_sockets(libc)}
     _held = tuple(each for each, holds in denied.items() if holds)
+
+
+def inherit(denied: Sequence[str]) -> None:
+    """Take over what was denied to this process before it became an emulator, which cannot tell itself."""
+    global _held
+    _held = tuple(each for each in get_args(Denied) if each in denied)
 
 
 def held() -> tuple[Denied, ...]:

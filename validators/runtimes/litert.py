@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from compress.contracts import Embedder, Runtime
+from compress.contracts import Embedder
+from validators.runtimes._arm import ArmRuntime
 from validators.runtimes._installed import missing, version_of
 from validators.runtimes._tflite import open_tflite
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiteRT(Runtime):
+class LiteRT(ArmRuntime):
     """Opens files in LiteRT's interpreter.
 
     Attributes:
@@ -26,16 +27,17 @@ class LiteRT(Runtime):
 
     @classmethod
     def variants(cls) -> tuple[Self, ...]:
-        return cls(), cls(xnnpack=False)
+        here = cls(), cls(xnnpack=False)
+        return *here, *(each.with_arm() for each in here)
 
     def title(self) -> str:
-        return self.component_name() if self.xnnpack else f"{self.component_name()}-without-xnnpack"
+        return super().title() if self.xnnpack else f"{super().title()}-without-xnnpack"
 
     def unavailable(self) -> str | None:
-        return missing("ai_edge_litert", "compress-retrieval[verify]")
+        return self.not_emulated() if self.emulated else missing("ai_edge_litert", "compress-retrieval[verify]")
 
     def version(self) -> str:
-        return version_of("ai-edge-litert")
+        return self.emulated_version() if self.emulated else version_of("ai-edge-litert")
 
     def open(self, path: Path, threads: int) -> Embedder:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType

@@ -7,26 +7,31 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from compress.contracts import Embedder, OperatorTime, Runtime
+from compress.contracts import Embedder, OperatorTime
+from validators.runtimes._arm import ArmRuntime
 from validators.runtimes._batches import MAX_IMAGES, WARM_UP, channels_first, in_batches
 from validators.runtimes._installed import missing, version_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnnxRuntime(Runtime):
+class OnnxRuntime(ArmRuntime):
     formats: ClassVar[frozenset[str]] = frozenset({"onnx"})
     package: ClassVar[str] = "onnxruntime"
     profiles: ClassVar[bool] = True
 
+    @classmethod
+    def variants(cls) -> tuple[Self, ...]:
+        return cls(), cls(arm=True)
+
     def unavailable(self) -> str | None:
-        return missing("onnxruntime", "compress-retrieval[verify]")
+        return self.not_emulated() if self.emulated else missing("onnxruntime", "compress-retrieval[verify]")
 
     def version(self) -> str:
-        return version_of("onnxruntime", "onnxruntime-gpu")
+        return self.emulated_version() if self.emulated else version_of("onnxruntime", "onnxruntime-gpu")
 
     def open(self, path: Path, threads: int) -> Embedder:
         return _embedder(_session(path, threads))

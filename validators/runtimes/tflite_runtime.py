@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from compress.contracts import Embedder, Evidence, Runtime
+from compress.contracts import Embedder, Evidence
 from compress.system.child import ChildFailed, call
+from validators.runtimes._arm import ArmRuntime
 from validators.runtimes._tflite import open_tflite
 
 INTERPRETER_VARIABLE = "COMPRESS_LEGACY_PYTHON"
@@ -20,7 +21,7 @@ INSTALL = "pip install tflite-runtime==2.14.0 'numpy<2' annotated-types"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TFLiteRuntime(Runtime):
+class TFLiteRuntime(ArmRuntime):
     """Executes files with tflite-runtime, which needs Python 3.11 or older and NumPy 1, usually a separate environment.
 
     Attributes:
@@ -32,26 +33,32 @@ class TFLiteRuntime(Runtime):
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
     package: ClassVar[str] = "tflite-runtime"
+    arm_environment: ClassVar[str] = "older"
 
     python: str | None = None
     xnnpack: bool = True
 
     def interpreter(self) -> str:
+        if self.emulated:
+            return super().interpreter()
         chosen = self.python or os.environ.get(INTERPRETER_VARIABLE) or sys.executable
         found = shutil.which(chosen) or chosen
         return str(Path(found).absolute())  # not resolved: a virtual environment's python is a link
 
     @classmethod
     def variants(cls) -> tuple[Self, ...]:
-        return cls(), cls(xnnpack=False)
+        here = cls(), cls(xnnpack=False)
+        return *here, *(each.with_arm() for each in here)
 
     def title(self) -> str:
-        return self.component_name() if self.xnnpack else f"{self.component_name()}-without-xnnpack"
+        return super().title() if self.xnnpack else f"{super().title()}-without-xnnpack"
 
     def evidence(self) -> Evidence:
-        return "older-runtime"
+        return super().evidence() if self.emulated else "older-runtime"
 
     def unavailable(self) -> str | None:
+        if self.emulated:
+            return self.not_emulated()
         works, answer = _probe(self.interpreter())
         if works:
             return None
@@ -61,6 +68,8 @@ class TFLiteRuntime(Runtime):
         )
 
     def version(self) -> str:
+        if self.emulated:
+            return self.emulated_version()
         loaded = sys.modules.get("tflite_runtime")  # in the child process, which runs in that interpreter
         return f"tflite-runtime {loaded.__version__ if loaded else _probe(self.interpreter())[1]}"
 
