@@ -44,7 +44,7 @@ Exact = Annotated[bool, typer.Option("--exact", help="compare with every image, 
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(help="a recipe, e.g. recipes/quickstart.yaml")],
+    recipe: Annotated[Path, typer.Argument(help="a recipe's file, or the name of one of 'compress recipes'")],
     out: Annotated[Path | None, typer.Option(help="the bundle's folder [default: runs/<recipe name>]")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value: train.epochs=5")
@@ -60,10 +60,11 @@ def run(
     from compress.bundle.manifest import IndexedGallery
     from compress.commands._tables import index_line
     from compress.recipe.reader import load_recipe
+    from compress.recipe.shipped import recipe_path
     from compress.run.plan import plan
     from compress.system import processes
 
-    checked = load_recipe(recipe, set_ or [])
+    checked = load_recipe(recipe_path(recipe), set_ or [])
     if until is not None and until not in checked.steps:
         raise BadInput(f"--until {until}: {recipe} has the stages {', '.join(checked.steps)}")
     if processes.number():
@@ -87,6 +88,25 @@ def run(
     line(f"controls: {caught} of {len(bundle.controls)} negative controls caught")
     line(f"bundle: {folder}")
     _exit_on(bundle.failures)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="print this recipe")] = None,
+    copy: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="copy all recipes, samples for apps and the schema there")
+    ] = None,
+) -> None:
+    """List the recipes that come with the package: score, time, hardware, purpose."""
+    from compress.commands import recipes as shipped
+
+    if name is not None and copy is not None:
+        raise BadInput(f"recipes {name} --copy {copy}: --copy copies all recipes; remove {name}")
+    if name is not None:
+        print(shipped.text(name), end="")
+        return
+    for each in shipped.lines() if copy is None else shipped.copy(copy):
+        line(each)
 
 
 @app.command()

@@ -1,0 +1,71 @@
+"""The wheel alone is enough: from an empty folder, recipes are found by name and the samples are there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests._command import REPOSITORY, Ended
+from tests._once import shared
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the wheel was installed, without what it depends on."""
+    with shared(tmp_path_factory, "wheel") as common:
+        target = common / "installed"
+        if not target.exists():
+            build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(common)]
+            subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
+            (wheel,) = common.glob("*.whl")
+            install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(target)]
+            subprocess.run([*install, str(wheel)], check=True, capture_output=True)
+    return target
+
+
+def compress(installed: Path, folder: Path, *arguments: str | Path) -> Ended:
+    """Run the installed wheel's ``compress`` in ``folder``."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(installed / "bin/compress"), *map(str, arguments)]
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_the_wheel_holds_every_recipe_and_sample_and_no_test(installed: Path) -> None:
+    (wheel,) = installed.parent.glob("*.whl")
+    names = set(ZipFile(wheel).namelist())
+    for kind in ("recipes", "examples"):
+        ours = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / kind).rglob("*.*") if path.is_file()}
+        ours = {name for name in ours if "__pycache__" not in name}
+        assert len(ours) >= 5
+        assert {f"compress/shipped/{name}" for name in ours} == {
+            n for n in names if n.startswith(f"compress/shipped/{kind}/")
+        }
+    assert not any(name.startswith(("tests/", "benchmarks/", "docs/", "recipes/", "examples/")) for name in names)
+
+
+def test_recipes_of_the_wheel_are_listed_and_run_by_name(installed: Path, tmp_path: Path) -> None:
+    where = subprocess.run(
+        [sys.executable, "-c", "import compress; print(compress.__file__)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(where.stdout.strip()).is_relative_to(installed)
+    listed = compress(installed, tmp_path, "recipes")
+    assert listed.code == 0, listed.stderr
+    assert "quickstart" in listed.stdout and "mAP 0.850" in listed.stdout
+    planned = compress(installed, tmp_path, "run", "quickstart", "--dry-run")
+    assert planned.code == 0, planned.stderr
+    assert planned.stdout.startswith("data: digits, ")
+    copied = compress(installed, tmp_path, "recipes", "--copy", "mine")
+    assert copied.code == 0, copied.stderr
+    assert (tmp_path / "mine/examples/python/check_bundle.py").is_file()
