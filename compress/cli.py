@@ -133,7 +133,7 @@ def verify(
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
     else:
-        _show(f"{result.name}, golden images", result.entries)
+        _show(f"{result.name}, golden images", (*result.entries, *result.devices))
         if result.index is not None:
             line(verified_index_line(result.index))
     _exit_on(result.problems)
@@ -150,6 +150,24 @@ def sign(
 
     read_manifest(folder)
     line(str(sign_bundle(folder, key, os.environ.get("COMPRESS_KEY_PASSWORD"))))
+
+
+@app.command(name="import-device-results")
+def import_device_results(
+    folder: Bundle,
+    file: Annotated[Path, typer.Argument(help="the file that a sample wrote on the device")],
+) -> None:
+    """Add what a phone measured to a bundle; its scores are computed here, from its embeddings."""
+    from compress.bundle.manifest import failed_gates
+    from compress.commands.import_device_results import import_device_results as add
+    from compress.report import write_report
+
+    added = add(folder, file)
+    _show(folder.resolve().name, added.entries)
+    line(write_report(folder))
+    if added.signature is not None:
+        line(f"{added.signature}: no longer fits; sign the bundle again with 'compress sign'")
+    _exit_on(tuple(failed_gates(added.entries)))
 
 
 @app.command()

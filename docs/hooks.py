@@ -3,6 +3,7 @@
 - ``recipe.md``, every key of a recipe, is made from the components and the recipe's JSON schema.
 - ``architectures-table`` in a page becomes a table of the networks' sizes, counted during the build.
 - ``bundle-fields`` in a page becomes a table of each part of bundle.json, made from its schema and its classes.
+- ``device-results-fields`` in a page becomes the same for a file of device results.
 - CONTRIBUTING.md, the changelog, the recipes and the examples are added to the site, so that links to them work.
 """
 
@@ -23,7 +24,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from compress import plugins
-from compress.bundle.manifest import json_schema as bundle_schema
+from compress.bundle.device_results import DeviceResults
+from compress.bundle.manifest import Manifest
 from compress.contracts import (
     Architecture,
     Check,
@@ -47,6 +49,7 @@ ROOT = Path(__file__).parent.parent
 JOINED = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "examples/**/*.*", "recipes/*.yaml")
 SIZES = "<!-- architectures-table -->"
 FIELDS = "<!-- bundle-fields -->"
+RESULTS = "<!-- device-results-fields -->"
 TOP = {
     "name": "name of the run and its files",
     "seed": "seed of every random choice",
@@ -68,7 +71,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Replace the markers for tables."""
-    for marker, made in ((SIZES, sizes), (FIELDS, bundle_fields)):
+    for marker, made in ((SIZES, sizes), (FIELDS, bundle_fields), (RESULTS, device_fields)):
         if marker in markdown:
             markdown = markdown.replace(marker, made())
     return markdown
@@ -87,14 +90,29 @@ def sizes() -> str:
 
 
 def bundle_fields() -> str:
-    """The keys of bundle.json, one table per part, in the order in which parts are named.
+    """The keys of bundle.json."""
+    return fields(Manifest, "bundle")
 
-    Raises PluginError for a key that its class does not explain.
+
+def device_fields() -> str:
+    """The keys of a file of device results."""
+    return fields(DeviceResults, "results")
+
+
+def fields(whole: type[Part], page: str) -> str:
+    """The keys of a JSON file, one table per part, in the order in which parts are named.
+
+    Args:
+        whole: the type of the file.
+        page: begins the anchors of the parts.
+
+    Raises:
+        PluginError: a key that its class does not explain.
     """
-    schema = bundle_schema()
-    parts = {"Manifest": schema, **schema["$defs"]}
+    schema = whole.model_json_schema(by_alias=True)
+    parts = {whole.__name__: schema, **schema["$defs"]}
     classes = {part.__name__: part for part in _derived(Part)}
-    named, texts = ["Manifest"], []
+    named, texts = [whole.__name__], []
     for name in named:
         found = re.findall(r"#/\$defs/(\w+)", json.dumps(parts[name]["properties"]))
         named += [each for each in dict.fromkeys(found) if each not in named]
@@ -103,9 +121,9 @@ def bundle_fields() -> str:
         for key, values in parts[name]["properties"].items():
             if key not in meanings:
                 raise PluginError(f"{classes[name].__module__}: the docstring of {name} does not list '{key}'")
-            rows.append((f"`{key}`", kind_of(values), meanings[key].replace("None", "null")))
+            rows.append((f"`{key}`", kind_of(values, page), meanings[key].replace("None", "null")))
         about = inspect.cleandoc(classes[name].__doc__ or "").partition("Attributes:")[0].strip()
-        title = "The whole file" if name == "Manifest" else f"{name} {{ #bundle-{name.lower()} }}"
+        title = "The whole file" if name == whole.__name__ else f"{name} {{ #{page}-{name.lower()} }}"
         texts.append(f"### {title}\n\n{about}\n\n{table(('key', 'type', 'meaning'), rows)}")
     return "\n\n".join(texts)
 
@@ -116,16 +134,16 @@ def _derived(part: type[Part]) -> Iterator[type[Part]]:
         yield from _derived(each)
 
 
-def kind_of(values: Mapping[str, Any]) -> str:
+def kind_of(values: Mapping[str, Any], page: str) -> str:
     """A key's type in words, with links to the tables of parts."""
     if "$ref" in values:
         name = values["$ref"].rpartition("/")[2]
-        return f"[{name}](#bundle-{name.lower()})"
+        return f"[{name}](#{page}-{name.lower()})"
     for several in ("anyOf", "oneOf"):
         if several in values:
-            return " or ".join(kind_of(each) for each in values[several])
+            return " or ".join(kind_of(each, page) for each in values[several])
     if values.get("type") == "array" and "items" in values:
-        return f"list of {kind_of(values['items'])}"
+        return f"list of {kind_of(values['items'], page)}"
     return allowed(values, {})
 
 

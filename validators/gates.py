@@ -55,6 +55,8 @@ file; index_recall is the recall@10 of the gallery's index, and belongs to no ar
 INDEX_RECALL = "index_recall"
 STATIC = frozenset(name for name, rule in RULES.items() if rule.section in ("file", "model"))
 """Gates that are judged without executing anything."""
+NOT_FROM_GOLDEN = frozenset({"mAP", "mAP_drop", "latency_ratio"})
+"""Gates that need all held-out images or the PyTorch model's time; the golden images of a bundle cannot judge them."""
 
 _LIMITS = {
     "fp32": {

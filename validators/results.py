@@ -275,6 +275,45 @@ class Measurement(Part):
     separation: Separation | None = None
 
 
+class PipelineTime(Part):
+    """The time from an image file to its nearest gallery images: decoding, pixels, network, search.
+
+    Attributes:
+        median, p95: median and 95th percentile in milliseconds.
+    """
+
+    median: float
+    p95: float
+
+
+class Device(Part):
+    """A phone or other device whose own measurement was brought in with ``compress import-device-results``.
+
+    Attributes:
+        model: maker and model.
+        system: operating system and its version.
+        measured_by: who measured.
+        measured_at: day of the measurement, as YYYY-MM-DD.
+        results_sha256: sha256 of the imported file.
+        load_ms: milliseconds from opening the file to its first embedding.
+        peak_bytes: most memory that the process had.
+        delegate_share: share of the operations that the accelerator executed.
+        pipeline_ms: time from an image file to its nearest gallery images.
+    """
+
+    left_out = frozenset({"load_ms", "peak_bytes", "delegate_share", "pipeline_ms"})
+
+    model: str
+    system: str
+    measured_by: str
+    measured_at: str
+    results_sha256: str
+    load_ms: float | None = None
+    peak_bytes: int | None = None
+    delegate_share: float | None = None
+    pipeline_ms: PipelineTime | None = None
+
+
 class Execution(Measurement):
     """A measurement with the runtime that made it and the verdict.
 
@@ -286,9 +325,10 @@ class Execution(Measurement):
             device), ``emulated-arm``, ``reference`` (executed operation by operation) or ``not-run``.
         reason: why nothing was executed, or None.
         gates: every limit with its value.
+        device: the device that measured; absent if this machine did.
     """
 
-    left_out = Measurement.left_out | {"processor"}
+    left_out = Measurement.left_out | {"processor", "device"}
 
     runtime: str
     runtime_version: str | None
@@ -296,6 +336,7 @@ class Execution(Measurement):
     evidence: Evidence
     reason: str | None
     gates: tuple[Gate, ...]
+    device: Device | None = None
 
     @property
     def failed(self) -> tuple[Gate, ...]:

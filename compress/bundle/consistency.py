@@ -14,14 +14,22 @@ from typing import Any
 
 import compress
 from compress.bundle.manifest import MANIFEST, ArtifactEntry, Entry, IndexedGallery, Manifest
-from compress.contracts import TIMED, BadInput
+from compress.contracts import TIMED, BadInput, EmbeddingKind
 from compress.gallery.store import Gallery
 from compress.recipe.overrides import parse_yaml
 from compress.system.bounded_reading import parse_json, read_json, read_text
-from compress.system.files import artifact_bytes
+from compress.system.files import artifact_bytes, artifact_sha256
 from compress.system.path_containment import file_inside, plain_files
 from validators.file_metadata import read_metadata
-from validators.gates import INDEX_RECALL, RULES, STATIC, default_limits, evaluate_gates, located_all
+from validators.gates import (
+    INDEX_RECALL,
+    NOT_FROM_GOLDEN,
+    RULES,
+    STATIC,
+    default_limits,
+    evaluate_gates,
+    located_all,
+)
 from validators.results import Gate
 
 SIGNATURE = "bundle.sig"
@@ -35,7 +43,7 @@ STATE = ".compress"
 
 def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
     """One line per value of bundle.json that contradicts a file of the bundle, or another value."""
-    recipe = _recipe(folder)
+    recipe = recipe_values(folder)
     found = [
         *_checksum(folder, manifest),
         *_unlisted(folder, manifest),
@@ -47,7 +55,8 @@ def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
         for entry in artifact.entries():
             found += _against_own_values(entry)
             found += [] if recipe is None else _limits(entry, manifest, recipe)
-    executed = {"pytorch", "teacher", *(entry.path for entry in manifest.entries if entry.evidence != "not-run")}
+    here = [entry for entry in manifest.entries if entry.device is None and entry.evidence != "not-run"]
+    executed = {"pytorch", "teacher", *(entry.path for entry in here)}
     if (strange := set(manifest.compatibility) - executed) or not set(manifest.compatibility) >= executed - {"teacher"}:
         found.append(_line("compatibility", sorted(strange or set(manifest.compatibility)), "the executed artifacts"))
     found += [
@@ -58,6 +67,19 @@ def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
     if isinstance(manifest.gallery, IndexedGallery):
         found += _judged_again("gallery", manifest.gallery.gates, {"gallery.recall@10": manifest.gallery.recall})
     return found
+
+
+def changed_files(folder: Path, manifest: Manifest) -> list[str]:
+    """One line per file that is missing or changed."""
+    recorded = {**manifest.files, **{artifact.path: artifact.sha256 for artifact in manifest.artifacts}}
+    problems = []
+    for name, sha256 in recorded.items():
+        path = folder / name
+        if not path.exists():
+            problems.append(f"{name}: missing")
+        elif artifact_sha256(path) != sha256:
+            problems.append(f"{name}: changed since the bundle was made (sha256 differs)")
+    return problems
 
 
 def gallery_inconsistencies(manifest: Manifest, gallery: Gallery) -> list[str]:
@@ -92,7 +114,7 @@ def _unlisted(folder: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{name}: not listed in {MANIFEST}; no run made it, remove it"
 
 
-def _recipe(folder: Path) -> Mapping[str, Any] | None:
+def recipe_values(folder: Path) -> Mapping[str, Any] | None:
     """recipe.yaml as plain values; None if it cannot be read, which the comparison of its hash reports."""
     try:
         found = parse_yaml(read_text(file_inside(folder, "recipe.yaml"), _MOST_BYTES))
@@ -196,13 +218,13 @@ def _limits(entry: Entry, manifest: Manifest, recipe: Mapping[str, Any]) -> Iter
     """Check that the limits follow from recipe and precision, if this version of Compress made the bundle."""
     if manifest.created_by.get("compress") != compress.__version__ or manifest.checksum is None:
         return
-    own = (recipe.get("validate") or {}).get("gates") or {}
     try:
-        expected = {**default_limits(entry.precision, entry.format, manifest.embedding.kind), **own}
+        expected = limits_of(entry.precision, entry.format, manifest.embedding.kind, recipe)
     except BadInput as error:
         yield f"{MANIFEST}: {entry.path}: {error}"
         return
-    expected.pop(INDEX_RECALL, None)
+    if entry.device is not None:
+        expected = {name: limit for name, limit in expected.items() if name not in NOT_FROM_GOLDEN}
     if entry.evidence not in TIMED:
         expected = {name: limit for name, limit in expected.items() if name not in ("latency_ms", "latency_ratio")}
     if entry.evidence == "not-run":
@@ -212,6 +234,21 @@ def _limits(entry: Entry, manifest: Manifest, recipe: Mapping[str, Any]) -> Iter
         if recorded.get(name) != expected.get(name):
             other = f"recipe.yaml and the precision ({expected.get(name)})"
             yield _line(f"{entry.path} on {entry.runtime}: limit {name}", recorded.get(name), other)
+
+
+def limits_of(precision: str, file_format: str, kind: EmbeddingKind, recipe: Mapping[str, Any]) -> dict[str, float]:
+    """The limits for an artifact: the defaults of its precision, replaced and extended by the recipe's gates.
+
+    Args:
+        recipe: recipe.yaml as plain values.
+
+    Raises:
+        BadInput: a precision that has no limits.
+    """
+    own = (recipe.get("validate") or {}).get("gates") or {}
+    limits = {**default_limits(precision, file_format, kind), **own}
+    limits.pop(INDEX_RECALL, None)
+    return limits
 
 
 def _line(key: str, value: object, other: str) -> str:

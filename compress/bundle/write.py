@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.bundle.consistency import checksum
+from compress.bundle.device_rows import with_earlier_rows
 from compress.bundle.gallery_index import index_path
 from compress.bundle.manifest import (
-    MANIFEST,
     SCHEMA,
     ArchitectureEntry,
     ArtifactEntry,
@@ -23,17 +22,17 @@ from compress.bundle.manifest import (
     Manifest,
     PreprocessEntry,
     file_hashes,
-    read_manifest,
 )
 from compress.bundle.rankings import RANKINGS
 from compress.bundle.worst_images import FOLDER as WORST
+from compress.bundle.write_manifest import write_manifest
 from compress.contracts import Data, Model
 from compress.data.load import describe
 from compress.gallery.store import GALLERY
 from compress.model.identity import space_id
 from compress.recipe.reader import Recipe
 from compress.system import environment
-from compress.system.files import remove, write_json, write_text
+from compress.system.files import remove, write_text
 from validators.results import SourceScores
 
 _HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, RANKINGS, WORST)
@@ -54,6 +53,8 @@ class Findings:
 
 def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, findings: Findings) -> Manifest:
     """Add the remaining files to ``folder``, which holds checkpoints, artifacts and golden pack; the manifest is last.
+
+    What devices measured of files that are the same as before is kept.
 
     Returns:
         The manifest as it was written.
@@ -79,9 +80,7 @@ def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, finding
         compatibility={indexed: dict(asking) for indexed, asking in findings.compatibility.items()},
         files=file_hashes(folder, _HASHED),
     )
-    values = manifest.to_json()
-    write_json(folder / MANIFEST, {**values, "checksum": checksum(values)})
-    return read_manifest(folder)
+    return write_manifest(folder, with_earlier_rows(folder, manifest))
 
 
 def _metrics(model: Model, findings: Findings) -> Iterator[Mapping[str, Any]]:

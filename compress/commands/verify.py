@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from compress import plugins
-from compress.bundle.consistency import gallery_inconsistencies, inconsistencies
+from compress.bundle.consistency import changed_files, gallery_inconsistencies, inconsistencies
 from compress.bundle.gallery_index import open_index
 from compress.bundle.golden import Golden, read_golden
 from compress.bundle.manifest import (
@@ -30,10 +30,11 @@ from compress.bundle.signing import signature_problems
 from compress.contracts import BadInput, Check, EmbeddingKind, HeldOut, ImageSet, MissingTool, Observation, Runtime
 from compress.gallery.store import GALLERY, Gallery, read_gallery
 from compress.system.files import artifact_bytes, artifact_sha256
+from validators.gates import NOT_FROM_GOLDEN
 from validators.results import Measured, Part
 
-# These gates need the whole held-out set, or the machine of the run; the golden images cannot judge them.
-_NOT_FROM_GOLDEN = {"mAP", "mAP_drop", "latency_ms", "latency_ratio", "runs"}
+_NOT_JUDGED = NOT_FROM_GOLDEN | {"latency_ms", "runs"}
+"""Gates that need the whole held-out set, or the machine of the run."""
 
 _RECALL_SLACK = 0.01
 """Tolerance for the rounding of another processor: 6 of the 640 neighbours of 64 golden images."""
@@ -55,18 +56,21 @@ class Verification:
         problems: one line per file or gate that failed.
         entries: the artifacts, as in bundle.json, but measured now.
         index: the gallery's index, if it has one.
+        devices: what devices measured, as recorded; it cannot be measured again here.
     """
 
     name: str
     problems: tuple[str, ...]
     entries: tuple[Entry, ...]
     index: VerifiedIndex | None = None
+    devices: tuple[Entry, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "problems": list(self.problems),
             "entries": [entry.to_json() for entry in self.entries],
+            "devices": [entry.to_json() for entry in self.devices],
             "index": None if self.index is None else self.index.to_json(),
             "passed": not self.problems,
         }
@@ -102,7 +106,7 @@ def verify(
     _check_formats(require)
     named = _runtime(runtime) if runtime else None
     problems = [] if key is None else signature_problems(folder, key)
-    changed = _changed_files(folder, manifest)
+    changed = changed_files(folder, manifest)
     problems += changed + inconsistencies(folder, manifest)
     try:
         golden = read_golden(folder / "golden")
@@ -125,7 +129,9 @@ def verify(
             f"{folder}: no artifact could be executed here ({measured[0].reason}); "
             'pip install "compress-retrieval[verify]"'
         )
-    return Verification(manifest.name, (*problems, *in_gallery, *failed_gates(measured)), tuple(measured), index)
+    devices = tuple(entry for entry in manifest.entries if entry.device is not None)
+    found = (*problems, *in_gallery, *failed_gates(measured))
+    return Verification(manifest.name, found, tuple(measured), index, devices)
 
 
 def _check_known(folder: Path, manifest: Manifest) -> None:
@@ -174,19 +180,6 @@ def _not_executed(required: Sequence[str], measured: Sequence[Entry]) -> Iterato
         if name not in executed:
             reasons = [entry.reason for entry in measured if entry.format == name and entry.reason]
             yield f"--require {name}: no {name} artifact was executed ({reasons[0] if reasons else 'there is none'})"
-
-
-def _changed_files(folder: Path, manifest: Manifest) -> list[str]:
-    """One line per file that is missing or changed."""
-    recorded = {**manifest.files, **{artifact.path: artifact.sha256 for artifact in manifest.artifacts}}
-    problems = []
-    for name, sha256 in recorded.items():
-        path = folder / name
-        if not path.exists():
-            problems.append(f"{name}: missing")
-        elif artifact_sha256(path) != sha256:
-            problems.append(f"{name}: changed since the bundle was made (sha256 differs)")
-    return problems
 
 
 def _searched(
@@ -303,4 +296,4 @@ def _limits(recorded: ArtifactEntry, kind: EmbeddingKind) -> dict[str, float]:
 
     own = {gate.name: gate.limit for gate in recorded.gates}
     limits = {**default_limits(recorded.precision, recorded.format, kind), **own}
-    return {name: limit for name, limit in limits.items() if name not in _NOT_FROM_GOLDEN}
+    return {name: limit for name, limit in limits.items() if name not in _NOT_JUDGED}

@@ -18,8 +18,8 @@ Evidence = Literal["device", "native", "older-runtime", "gpu-software", "emulate
 """The kinds of evidence, the strongest first."""
 TIMED: frozenset[Evidence] = frozenset({"device", "native", "older-runtime"})
 """Evidence whose latency and memory say something about a processor; emulators and reference executors have none."""
-Processor = Literal["x86", "arm", "gpu", "browser"]
-"""The kinds of processor that execute artifacts; ``browser`` is WebAssembly."""
+Processor = Literal["x86", "arm", "gpu", "npu", "browser"]
+"""The kinds of processor that execute artifacts; ``npu`` is a neural processor, ``browser`` is WebAssembly."""
 
 
 def host_processor() -> Processor:
