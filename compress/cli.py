@@ -286,9 +286,10 @@ def schema(
 
 
 def _show(title: str, entries: Sequence[Entry], source: Scores | None = None) -> None:
-    from compress.commands._tables import notes, print_table
+    from compress.commands._tables import notes, print_matrix, print_table
 
     print_table(title, entries, source)
+    print_matrix(entries)
     for note in notes(entries):
         line(note)
 

@@ -1,8 +1,8 @@
-"""Print a bundle as a table: format x precision -> size, latency, parity, mAP, evidence, gates."""
+"""Print a bundle as a table: artifact x runtime -> size, latency, parity, mAP, where it ran, gates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from compress.system.output import line, printable
@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.bundle.manifest import Entry, IndexedGallery
+    from compress.bundle.processors import Column
     from compress.commands.bench import Timing
     from compress.commands.compare import Comparison, Difference
     from compress.commands.verify import VerifiedIndex
     from compress.gallery.nearest import Match
     from validators.results import Scores
 
-_COLUMNS = ("artifact", "size", "latency", "cosine", "mAP", "evidence", "gates")
+_COLUMNS = ("artifact", "size", "latency", "cosine", "mAP", "where", "gates")
+_WIDTH = 80
+_PLACE = 14
+"""Characters for where an artifact ran; a device's name may be longer."""
 
 
 def print_table(title: str, entries: Iterable[Entry], source: Scores | None = None) -> None:
@@ -29,10 +33,44 @@ def print_table(title: str, entries: Iterable[Entry], source: Scores | None = No
     """
     table = _table(title, _COLUMNS, numbers=range(1, 5))
     if source is not None:
-        _add(table, "PyTorch", "", "", "", _score(source.mAP), "reference", "")
+        _add(table, "PyTorch", "", "", "", _score(source.mAP), "", "")
     for entry in entries:
         _add(table, *_row(entry))
     _print(table)
+
+
+def print_matrix(entries: Iterable[Entry]) -> None:
+    """Print what came of each artifact on each processor and device; nothing if there is only one of these.
+
+    Columns that do not fit in 80 characters go into a further table.
+    """
+    from compress.bundle.processors import matrix
+
+    found = matrix(entries)
+    if len(found.columns) < 2:
+        return
+    name = max(len(artifact) for artifact, _ in found.rows)
+    for columns in _that_fit([max(8, *map(len, (each.name, each.qualifier))) for each in found.columns], name):
+        table = _table("", ("artifact", *(_heading(found.columns[number]) for number in columns)), range(0))
+        for artifact, cells in found.rows:
+            _add(table, artifact, *(cells[number] for number in columns))
+        _print(table)
+
+
+def _heading(column: Column) -> str:
+    name = printable(column.name)
+    return f"{name}\n{column.qualifier}" if column.qualifier else name
+
+
+def _that_fit(widths: Sequence[int], beside: int) -> Iterator[list[int]]:
+    """Groups of columns, by number, that fit side by side; two characters are between columns."""
+    group: list[int] = []
+    for number, width in enumerate(widths):
+        if group and beside + sum(widths[each] + 2 for each in group) + width + 2 > _WIDTH:
+            yield group
+            group = []
+        group.append(number)
+    yield group
 
 
 def print_timings(timings: Sequence[Timing], threads: int) -> None:
@@ -147,24 +185,34 @@ def _print(table: Table) -> None:
 
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        console.width = 80
+        console.width = _WIDTH
     console.print(table)
 
 
 def _row(entry: Entry) -> list[str]:
     gates, failed = entry.gates, entry.failed
     cosine = None if entry.parity is None else entry.parity.min_cosine
+    from compress.bundle.processors import outcome, where
+
     # Their names would make the table wider than 80 columns; they are listed below it.
-    verdict = f"{len(failed)} FAILED" if failed else (f"{len(gates)} passed" if entry.evidence != "not-run" else "-")
+    came = outcome(entry)
+    verdict = {"FAILED": f"{len(failed)} FAILED", "passed": f"{len(gates)} passed"}.get(came, came)
     return [
         f"{entry.suffix} {entry.precision}",
         _size(entry.bytes),
         "-" if entry.latency_ms is None else _milliseconds(entry.latency_ms.median),
         _score(cosine, 6),
         _score(None if entry.retrieval is None else entry.retrieval.mAP),
-        entry.evidence,
+        _short(printable(where(entry))),
         verdict,
     ]
+
+
+def _short(place: str) -> str:
+    """The text in at most ``_PLACE`` characters: a device's name without its maker, then cut."""
+    if len(place) > _PLACE and " " in place and not place.startswith(("x86", "Arm", "older", "reference")):
+        place = place.partition(" ")[2]
+    return place if len(place) <= _PLACE else f"{place[: _PLACE - 1]}…"
 
 
 def _size(count: int) -> str:

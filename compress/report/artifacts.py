@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compress.bundle.manifest import Entry
+from compress.bundle.processors import where
 from compress.report.numbers import NOTHING, change, cosine, megabytes, milliseconds, percent, score, short
 from compress.report.source import Source
 
@@ -24,7 +25,8 @@ class Row:
     """One artifact on one runtime; numbers as text, ``-`` if nothing was measured.
 
     Attributes:
-        evidence: native, older-runtime, reference or not-run.
+        evidence: the kind of evidence, such as native or not-run.
+        where: the kind of processor, or the device.
         overlap: share of the ten nearest images that PyTorch also finds.
         flipped: share of a code's bits that differ from PyTorch's.
         remarks: why it was not run, notes of the runtime, and why PyTorch Mobile would refuse it.
@@ -34,6 +36,7 @@ class Row:
     path: str
     runtime: str
     evidence: str
+    where: str
     size: str
     latency: str
     latency_p95: str
@@ -66,6 +69,7 @@ def _row(source: Source, entry: Entry) -> Row:
         path=entry.path,
         runtime=entry.runtime_version or entry.runtime,
         evidence=entry.evidence,
+        where=where(entry),
         size=megabytes(entry.bytes),
         latency=NOTHING if latency is None else milliseconds(latency.median),
         latency_p95=NOTHING if latency is None else milliseconds(latency.p95),

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.bundle.manifest import MANIFEST
+from compress.bundle.processors import matrix
 from compress.bundle.rankings import RANKINGS
 from compress.contracts import BadInput
 from compress.report.artifacts import Row, rows
 from compress.report.compatibility import heat_map
+from compress.report.devices import device_rows
 from compress.report.numbers import megabytes, score
 from compress.report.problems import problems
 from compress.report.pruning import pruning
@@ -83,6 +85,8 @@ def _content(source: Source) -> dict[str, Any]:
         "rows": table,
         "binary": manifest.embedding.kind == "binary",
         "gates": list(dict.fromkeys(gate.name for row in table for gate in row.gates)),
+        "matrix": matrix(source.entries),
+        "devices": device_rows(source),
         "training": training_charts(source.metrics),
         "tradeoffs": tradeoff_charts(source),
         "precision_recall": precision_recall_chart(source),
@@ -108,7 +112,8 @@ def _highlights(source: Source, table: list[Row]) -> list[tuple[str, str, str]]:
     smallest = min(source.entries, key=lambda entry: entry.bytes, default=None)
     if smallest is not None:
         found.append(("smallest", megabytes(smallest.bytes), source.name_of(smallest)))
-    timed = [(entry.latency_ms.median, entry) for entry in source.entries if entry.latency_ms is not None]
+    here = [entry for entry in source.entries if entry.device is None]
+    timed = [(entry.latency_ms.median, entry) for entry in here if entry.latency_ms is not None]
     if timed:
         median, fastest = min(timed, key=lambda each: each[0])
         found.append(("fastest", f"{median:.2f} ms", f"{source.name_of(fastest)}, one image on this machine"))

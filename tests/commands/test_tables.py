@@ -7,15 +7,17 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compress.bundle.manifest import Entry
-from compress.commands._tables import print_table
+from compress.bundle.processors import matrix
+from compress.commands._tables import print_matrix, print_table
 from compress.contracts import Evidence
 from tests._command import compress
 from tests.conftest import Finished
-from validators.results import Gate, LatencyResult, Parity, Retrieval, SourceScores
+from validators.results import Device, Gate, LatencyResult, Parity, Retrieval, SourceScores
 
 
 def entry(precision: str, evidence: Evidence, failed: int) -> Entry:
@@ -38,7 +40,8 @@ def entry(precision: str, evidence: Evidence, failed: int) -> Entry:
 
 
 def test_the_widest_row_is_cut_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("title", [entry("w8a32", "older-runtime", 0), entry("w8a8", "reference", 12)], SourceScores(mAP=1.0))
+    emulated = entry("w8a32", "emulated-arm", 0).model_copy(update={"processor": "arm"})
+    print_table("title", [emulated, entry("w8a8", "reference", 12)], SourceScores(mAP=1.0))
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert all(len(line) <= 80 for line in printed.splitlines())
@@ -52,11 +55,70 @@ def test_the_widest_row_is_cut_nowhere(capsys: pytest.CaptureFixture[str]) -> No
         "ms",
         "1.000000",
         "0.9877",
-        "older-runtime",
+        "Arm",
+        "emulated",
         "12",
         "passed",
     ]
     assert second[-2:] == ["12", "FAILED"]
+
+
+DEVICE = Device(
+    model="Google Pixel 8 Pro", system="Android 16", measured_by="x", measured_at="2026-11-27", results_sha256=""
+)
+REFUSED = (Gate(name="runs", limit=1, value=0.0, passed=False),)
+
+
+def matrix_of_five() -> list[Entry]:
+    """Two files, of which the second fails on Arm, is refused by the GPU and was not run in the browser."""
+    places: list[dict[str, Any]] = [
+        {"runtime": "litert", "processor": "x86", "evidence": "native"},
+        {"runtime": "tflite_runtime", "processor": "x86", "evidence": "older-runtime"},
+        {"runtime": "litert-arm", "processor": "arm", "evidence": "emulated-arm"},
+        {"runtime": "litert-gpu", "processor": "gpu", "evidence": "gpu-software"},
+        {"runtime": "litert_web", "processor": "browser", "evidence": "native"},
+        {"runtime": "litert on Google Pixel 8 Pro, gpu", "processor": "gpu", "evidence": "device", "device": DEVICE},
+    ]
+    first, second = (entry(precision, "native", 0) for precision in ("fp32", "w8a8"))
+    second = second.model_copy(update={"path": "artifacts/b.mlpackage"})
+    rows = [each.model_copy(update=changed) for each in (first, second) for changed in places]
+    rows[8] = rows[8].model_copy(update={"gates": entry("w8a8", "native", 3).gates})
+    rows[9] = rows[9].model_copy(update={"gates": REFUSED, "evidence": "not-run"})
+    rows[10] = rows[10].model_copy(update={"gates": (), "evidence": "not-run"})
+    return rows
+
+
+def test_the_matrix_says_of_every_processor_whether_a_file_ran(capsys: pytest.CaptureFixture[str]) -> None:
+    print_matrix(matrix_of_five())
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    words = [line.split() for line in printed.splitlines() if line.strip(" ─")]
+    assert words[0] == ["Arm", "GPU"]
+    assert words[1] == ["artifact", "x86", "emulated", "older", "software", "browser"]
+    assert words[2] == [".mlpackage", "fp32", "passed", "passed", "passed", "passed", "passed"]
+    assert words[3] == [".mlpackage", "w8a8", "passed", "FAILED", "passed", "refused", "not", "run"]
+    assert [line.split() for line in printed.splitlines() if "Pixel" in line] == [
+        ["artifact", "Google", "Pixel", "8", "Pro", "GPU"]
+    ]
+
+
+def test_the_gravest_outcome_of_a_cell_counts() -> None:
+    rows = [entry("fp32", "native", 0), entry("fp32", "native", 2)]
+    rows = [each.model_copy(update={"processor": "x86"}) for each in rows]
+    for order in (rows, rows[::-1]):
+        assert matrix(order).rows == ((".mlpackage fp32", ("FAILED",)),)
+
+
+def test_rows_say_where_they_ran(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = matrix_of_five()
+    print_table("title", rows)
+    printed = [line for line in capsys.readouterr().out.splitlines() if ".mlpackage" in line]
+    first = ["x86", "x86, older", "Arm emulated", "GPU software", "browser", "Pixel 8 Pro G…"]
+    second = [*first[:3], "GPU  ", *first[4:]]
+    for line, words in zip(printed, first + second, strict=True):
+        assert f"0.9877  {words}" in line
+    assert [line.split()[-2:] for line in printed[8:11]] == [["3", "FAILED"], ["GPU", "refused"], ["not", "run"]]
 
 
 def on_a_terminal(*arguments: str, **variables: str) -> str:

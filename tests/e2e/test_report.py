@@ -57,7 +57,7 @@ def test_the_gates_are_on_screen(page: Page) -> None:
         page.locator(".artifacts tbody tr:not(.source) td", has_text="failed")
     )
     boxes = [cell.bounding_box() for cell in cells.all()]
-    assert len(boxes) == 4
+    assert len(boxes) == 5
     assert all(box is not None and box["x"] + box["width"] <= window for box in boxes)
 
 

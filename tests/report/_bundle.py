@@ -26,7 +26,16 @@ from compress.contracts import GalleryOptions, HeldOut, Observation
 from compress.gallery.store import GALLERY, read_gallery, write_gallery
 from compress.system.files import write_json
 from tests import _pooled
-from validators.results import Execution, Gate, LatencyResult, Parity, Retrieval, SourceScores
+from validators.results import (
+    Device,
+    Execution,
+    Gate,
+    LatencyResult,
+    Parity,
+    PipelineTime,
+    Retrieval,
+    SourceScores,
+)
 
 CLASSES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', *(f"digit {digit}" for digit in range(2, 10)))
 PER_CLASS = 6
@@ -79,6 +88,24 @@ def manifest(folder: Path) -> Manifest:
         runtime="coreml", runtime_version=None, evidence="not-run", reason="needs macOS & patience", gates=()
     )
     older = _execution("tflite_runtime", MAP, 1.0, good).model_copy(update={"evidence": "older-runtime"})
+    phone = Execution(
+        runtime="litert on <b>Pixel</b> 8, gpu",
+        runtime_version="litert 2.1.0",
+        processor="gpu",
+        evidence="device",
+        reason=None,
+        gates=(good,),
+        device=Device(
+            model="<b>Pixel</b> 8",
+            system="Android 16",
+            measured_by="app team",
+            measured_at="2026-11-27",
+            results_sha256="ab",
+            load_ms=31.5,
+            peak_bytes=90_000_000,
+            pipeline_ms=PipelineTime(median=9.25, p95=12.0),
+        ),
+    )
     unranked = Execution(
         runtime="onnxruntime", runtime_version="onnxruntime 1.0", evidence="native", reason=None, gates=(bad,)
     )
@@ -120,7 +147,7 @@ def manifest(folder: Path) -> Manifest:
         ),
         source=SourceScores(mAP=MAP, rules={"mAP": "its rule"}),
         artifacts=(
-            _artifact("pooled.fp32.tflite", "tflite", _execution("litert", MAP, 1.0, good), older),
+            _artifact("pooled.fp32.tflite", "tflite", _execution("litert", MAP, 1.0, good), older, phone),
             _artifact("pooled.fp16.tflite", "tflite", _execution("litert", 0.5, 0.91, bad, WORST)),
             _artifact("pooled.fp32.mlpackage", "coreml", unexecuted),
             _artifact("pooled.fp32.onnx", "onnx", unranked),

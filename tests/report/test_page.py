@@ -53,6 +53,21 @@ def test_what_was_not_run_says_so_and_why(page: Page) -> None:
     assert not re.search(r"\d\.\d{4}", cells)
 
 
+def test_the_matrix_says_what_came_of_each_file_on_each_processor(page: Page) -> None:
+    (table,) = page.all("table", class_="matrix")
+    text = " ".join(table.text.split())
+    assert "artifactCPUolder<b>Pixel</b> 8 GPU" in text
+    assert ".tflite fp32✓ passed✓ passed✓ passed .tflite fp16✗ failed-- .mlpackage fp32not run--" in text
+
+
+def test_what_a_phone_measured_has_its_own_table(page: Page) -> None:
+    (table,) = page.all("table", class_="devices")
+    text = " ".join(table.text.split())
+    for words in ("Android 16", "litert 2.1.0", "9.25 ms", "12.00 ms", "31.50 ms", "90.00 MB", "2026-11-27, app team"):
+        assert words in text
+    assert "fastest" in page.text and "Pixel" not in page.text[: page.text.index("Artifacts")]
+
+
 def test_codes_have_a_column_for_their_bits(bundle: Path, page: Page, tmp_path: Path) -> None:
     assert "bits flipped" not in page.text
     copy = shutil.copytree(bundle, tmp_path / "bundle")
