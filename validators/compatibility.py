@@ -10,44 +10,64 @@ import numpy as np
 
 from compress.contracts import EmbeddingSpec, HeldOut, ImageArray, Observation
 from validators._sampling import affordable, evenly
+from validators.held_out_part import HeldOutPart, sampled
 from validators.metrics import evaluate_retrieval, retrieve_listed
-
-MAX_QUERIES, MAX_GALLERY = 500, 2000
-"""The number of pairs grows with the square of the artifacts, so evenly spaced held-out images are used as a sample."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """One model's embeddings of the sampled images: queries float32 [q, D], gallery float32 [g, D].
 
+    The number of pairs grows with the square of the artifacts, so evenly spaced held-out images are used as a sample.
     With leave-one-out, queries and gallery are the same.
+
+    Attributes:
+        part: the held-out images that were embedded, if a slow runtime embedded only some of the sample.
     """
 
     queries: np.ndarray
     gallery: np.ndarray
+    part: HeldOutPart | None = None
 
 
-def sample(observation: Observation, held_out: HeldOut) -> Sample:
-    """Select the embeddings that ``compatibility`` needs, few enough to keep on disk."""
-    queries, gallery = _chosen(held_out)
-    return Sample(observation.queries[queries], observation.gallery[gallery])
+def sample(observation: Observation, held_out: HeldOut, part: HeldOutPart | None = None) -> Sample:
+    """Select the embeddings that ``compatibility`` needs, few enough to keep on disk.
+
+    Args:
+        part: the held-out images that ``observation`` is of; None for all.
+    """
+    whole = sampled(held_out)
+    if part is None:
+        return Sample(observation.queries[whole.queries], observation.gallery[whole.gallery])
+    queries, gallery = np.intersect1d(part.queries, whole.queries), np.intersect1d(part.gallery, whole.gallery)
+    return Sample(
+        observation.queries[part.queries.searchsorted(queries)],
+        observation.gallery[part.gallery.searchsorted(gallery)],
+        HeldOutPart(queries, gallery),
+    )
 
 
 def sample_of(embedder: Callable[[ImageArray], np.ndarray], held_out: HeldOut) -> Sample:
     """As ``sample``, for a model that has embedded nothing yet; ``embedder`` takes images and gives float32 [N, D]."""
-    queries, gallery = _chosen(held_out)
-    asking = embedder(held_out.queries.images[queries])
-    return Sample(asking, asking if held_out.leave_one_out else embedder(held_out.gallery.images[gallery]))
+    whole = sampled(held_out)
+    asking = embedder(held_out.queries.images[whole.queries])
+    return Sample(asking, asking if held_out.leave_one_out else embedder(held_out.gallery.images[whole.gallery]))
 
 
 def compatibility(
     samples: Mapping[str, Sample], held_out: HeldOut, embedding: EmbeddingSpec
 ) -> dict[str, dict[str, float]]:
-    """Compute mAP by the gallery's artifact, then by the query's; the diagonal is each artifact with itself."""
-    queries, gallery = _chosen(held_out)
-    asked = evenly(len(queries), affordable(len(queries), embedding))
-    searched = asked if held_out.leave_one_out else np.arange(len(gallery))
-    queries, gallery = queries[asked], gallery[searched]
+    """Compute mAP by the gallery's artifact, then by the query's; the diagonal is each artifact with itself.
+
+    Every pair is compared with the images that all artifacts embedded.
+    """
+    whole = sampled(held_out)
+    queries, gallery = whole.queries, whole.gallery
+    for each in samples.values():
+        if each.part is not None:
+            queries, gallery = np.intersect1d(queries, each.part.queries), np.intersect1d(gallery, each.part.gallery)
+    queries = queries[evenly(len(queries), affordable(len(queries), embedding))]
+    gallery = queries if held_out.leave_one_out else gallery
     truth = held_out.ground_truth and held_out.ground_truth.among(queries, gallery)
     scored: dict[str, Any] = {"distance": embedding.distance, "metrics": ("mAP",)}
 
@@ -57,11 +77,11 @@ def compatibility(
         labels = held_out.queries.labels[queries], held_out.gallery.labels[gallery]
         return evaluate_retrieval(asking, indexed, *labels, **scored, exclude_self=held_out.leave_one_out)["mAP"]
 
-    own = {name: (each.queries[asked], each.gallery[searched]) for name, each in samples.items()}
+    own = {}
+    for name, each in samples.items():
+        part = each.part or whole
+        own[name] = (
+            each.queries[part.queries.searchsorted(queries)],
+            each.gallery[part.gallery.searchsorted(gallery)],
+        )
     return {indexed: {asking: mean_ap(own[asking][0], own[indexed][1]) for asking in own} for indexed in own}
-
-
-def _chosen(held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the sampled queries and gallery images; the same indices if the queries are the gallery."""
-    queries = evenly(len(held_out.queries), MAX_QUERIES)
-    return queries, queries if held_out.leave_one_out else evenly(len(held_out.gallery), MAX_GALLERY)

@@ -9,6 +9,7 @@ from pathlib import Path
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Latency, Observation, Runtime
 from validators import MachineFailed
 from validators.gates import STATIC, evaluate_gates, located_all
+from validators.held_out_part import HeldOutPart, affordable_part
 from validators.isolation import execute
 from validators.results import Execution, Gate, LatencyResult, Measurement
 
@@ -35,11 +36,13 @@ class Measured:
         measurement: the measurements; empty if the artifact failed.
         failure: why the artifact did not run, or None.
         observation: the artifact's own embeddings; None if it failed.
+        part: the held-out images that they are of; None for all.
     """
 
     measurement: Measurement
     failure: str | None
     observation: Observation | None
+    part: HeldOutPart | None = None
 
 
 def measure(
@@ -50,11 +53,15 @@ def measure(
     checks: Sequence[Check],
     embedding: EmbeddingSpec,
 ) -> Measured:
-    """Execute an artifact and run every check on its embeddings.
+    """Execute an artifact and run every check on its embeddings, on a part of the images if the runtime is slow.
 
     Raises:
         MachineFailed: the machine lacked memory, disk space or time; that says nothing about the artifact.
     """
+    part = None if (most := runtime.most_pixels()) is None else affordable_part(held_out, most)
+    partly = () if part is None else (part.note(held_out),)
+    if part is not None:
+        held_out, reference = part.of(held_out), part.observed(reference)
     images = {"queries": held_out.queries.images, "probes": held_out.probes}
     if not held_out.leave_one_out and not held_out.multi_scale:
         images["gallery"] = held_out.gallery.images
@@ -71,8 +78,8 @@ def measure(
     candidate = Observation(queries, gallery, done.outputs["probes"])
     sections = {check.section: check.run(reference, candidate, held_out, embedding) for check in checks}
     timed = _latency(done.latency, reference.latency)
-    measurement = Measurement.model_validate({**sections, "latency_ms": timed, "notes": tuple(done.notes)})
-    return Measured(measurement, None, candidate)
+    measurement = Measurement.model_validate({**sections, "latency_ms": timed, "notes": (*done.notes, *partly)})
+    return Measured(measurement, None, candidate, part)
 
 
 def _latency(found: Latency | None, pytorch: Latency | None) -> LatencyResult | None:

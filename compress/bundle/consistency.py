@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from compress.bundle.manifest import MANIFEST, ArtifactEntry, Entry, IndexedGallery, Manifest
+from compress.bundle.manifest import MANIFEST, ArtifactEntry, Entry, IndexedGallery, Manifest, compared
 from compress.contracts import TIMED, BadInput, EmbeddingKind
 from compress.gallery.store import Gallery
 from compress.recipe.overrides import parse_yaml
@@ -55,8 +55,7 @@ def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
         for entry in artifact.entries():
             found += _against_own_values(entry)
             found += [] if recipe is None else _limits(entry, manifest, recipe)
-    here = [entry for entry in manifest.entries if entry.device is None and entry.evidence != "not-run"]
-    executed = {"pytorch", "teacher", *(entry.path for entry in here)}
+    executed = {"pytorch", "teacher", *(name for each in manifest.artifacts for name in compared(each).values())}
     if (strange := set(manifest.compatibility) - executed) or not set(manifest.compatibility) >= executed - {"teacher"}:
         found.append(_line("compatibility", sorted(strange or set(manifest.compatibility)), "the executed artifacts"))
     found += [
@@ -201,6 +200,10 @@ def _against_own_values(entry: Entry) -> Iterator[str]:
     values = {"file.bytes": float(entry.bytes), **located_all(entry)}
     if entry.mobile_problems is not None:
         values["file.mobile_problems"] = float(len(entry.mobile_problems))
+    if entry.evidence == "emulated-arm" and entry.processor != "arm":
+        yield _line(f"{entry.path} on {entry.runtime}: processor", entry.processor, "its evidence ('emulated-arm')")
+    if entry.evidence not in TIMED and entry.latency_ms is not None:
+        yield _line(f"{entry.path} on {entry.runtime}: latency_ms", "", f"its evidence ({entry.evidence!r})")
     known = [gate for gate in entry.gates if gate.name not in ("params", "macs")]
     yield from _judged_again(f"{entry.path} on {entry.runtime}", known, values)
 

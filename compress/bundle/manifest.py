@@ -339,7 +339,8 @@ class Manifest(Part):
         artifacts: every exported file.
         gallery: the images to search in.
         controls: broken models, which the gates must catch.
-        compatibility: artifact that made the gallery -> artifact that makes the queries -> mAP.
+        compatibility: artifact that made the gallery -> artifact that makes the queries -> mAP, by the names of
+            ``compared``.
         files: every other file of the bundle -> its sha256.
         checksum: sha256 of all other values of this file, as canonical JSON (sorted keys, no spaces).
     """
@@ -375,6 +376,22 @@ class Manifest(Part):
         if isinstance(self.gallery, IndexedGallery):
             lines += [failed_line(self.gallery.path, gate) for gate in self.gallery.gates if not gate.passed]
         return (*lines, *uncaught(self.controls))
+
+
+def compared(artifact: ArtifactEntry) -> dict[str, str]:
+    """Runtime -> the name in ``compatibility``, for each kind of processor on which the artifact was executed.
+
+    The first runtime has the artifact's path; runtimes on another processor, such as a phone's, have
+    ``PATH on RUNTIME``, because the same file gives other values there. Runtimes on the same processor are left out,
+    and so are phones, whose measurements bring no features.
+    """
+    names: dict[str, str] = {}
+    processors: set[str | None] = set()
+    for entry in artifact.entries():
+        if entry.device is None and entry.evidence != "not-run" and entry.processor not in processors:
+            processors.add(entry.processor)
+            names[entry.runtime] = f"{entry.path} on {entry.runtime}" if names else entry.path
+    return names
 
 
 def failed_gates(entries: Iterable[Entry]) -> Iterator[str]:

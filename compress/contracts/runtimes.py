@@ -73,6 +73,10 @@ class Runtime(Component):
         """Whether its latency and memory are worth reporting."""
         return self.evidence() in TIMED
 
+    def most_pixels(self) -> int | None:
+        """The pixels of all held-out images that it can execute in about two minutes; None executes every image."""
+        return None
+
     def title(self) -> str:
         """The name of its results in bundle.json; it differs if an option changes what is executed."""
         return self.component_name()

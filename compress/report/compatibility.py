@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compress.bundle.manifest import compared
 from compress.report.numbers import is_number, score
 from compress.report.source import Source
 
@@ -46,7 +47,11 @@ _FLAT = 0.01
 def heat_map(source: Source) -> HeatMap | None:
     """Make the heat map; None if fewer than two models were compared."""
     matrix = source.manifest.compatibility
-    names = {artifact.path: source.name_of(artifact) for artifact in source.manifest.artifacts}
+    names: dict[str, str] = {}
+    for artifact in source.manifest.artifacts:
+        keys = compared(artifact)
+        here = [entry for entry in artifact.entries() if entry.device is None and entry.runtime in keys]
+        names |= {keys[entry.runtime]: source.name_of(entry) for entry in here}
     names["pytorch"] = "PyTorch"
     values = [value for row in matrix.values() for value in row.values() if is_number(value)]
     if len(matrix) < 2 or not values:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from compress.bundle.golden import Golden
-from compress.bundle.manifest import ArtifactEntry, FileEntry
+from compress.bundle.manifest import ArtifactEntry, FileEntry, compared
 from compress.bundle.neighbours import neighbour_overlap
 from compress.bundle.rankings import RankedModel, Rankings, UnrankedModel
 from compress.bundle.worst_images import write_worst
@@ -23,6 +24,7 @@ from validators import runtimes_for
 from validators.compatibility import Sample, sample
 from validators.control_distance import separation
 from validators.gates import INDEX_RECALL, default_limits
+from validators.held_out_part import HeldOutPart
 from validators.measure import executed, measure, static_values, unexecuted
 from validators.pytorch_mobile import described
 from validators.results import Execution, Measurement, Part
@@ -33,12 +35,12 @@ class Checked:
     """The results of all checks of one file.
 
     Attributes:
-        sample: the file with its embeddings for the compatibility matrix; None if no runtime executed it.
+        samples: files with its embeddings for the compatibility matrix, by the name that they have there.
         ranked: its search results on each runtime that executed it.
     """
 
     entry: ArtifactEntry
-    sample: Path | None
+    samples: Mapping[str, Path]
     ranked: tuple[RankedModel | UnrankedModel, ...]
 
 
@@ -84,8 +86,13 @@ def check(context: CheckContext, artifact: Artifact, golden: Golden, gallery: Ga
     ]
     executions = [execution for execution, _, _ in found]
     entry = ArtifactEntry(**dict(file), **dict(executions[0]), other_runtimes=tuple(executions[1:]))
-    samples = [path for _, path, _ in found if path is not None]
-    return Checked(entry, samples[0] if samples else None, tuple(r for _, _, r in found if r is not None))
+    names = compared(entry)
+    samples = {
+        names[execution.runtime]: path
+        for execution, path, _ in found
+        if path is not None and execution.runtime in names
+    }
+    return Checked(entry, samples, tuple(r for _, _, r in found if r is not None))
 
 
 def _on(
@@ -106,14 +113,14 @@ def _on(
         )
         if done.observation is None:
             return _Outcome(measurement=done.measurement, failure=done.failure, ranked=None)
-        _save(embeddings, sample(done.observation, context.held_out))
+        _save(embeddings, sample(done.observation, context.held_out, done.part))
         overlap = neighbour_overlap(golden, gallery, done.observation.probes)
         apart = separation(golden.embeddings, done.observation.probes, golden.broken, context.model.embedding)
         ranker = Rankings(context.held_out, gallery, context.model.classes, context.model.embedding)
         return _Outcome(
             measurement=done.measurement.model_copy(update={"neighbours": overlap, "separation": apart}),
             failure=None,
-            ranked=ranker.of(done.observation, file.path, name),
+            ranked=ranker.of(done.observation, file.path, name) if done.part is None else None,
         )
 
     key = {
@@ -134,15 +141,19 @@ def _on(
 
 
 def _save(path: Path, embeddings: Sample) -> None:
+    arrays: dict[str, Any] = {"queries": embeddings.queries, "gallery": embeddings.gallery}
+    if (part := embeddings.part) is not None:
+        arrays |= {"query_rows": part.queries, "gallery_rows": part.gallery}
     with atomic(path) as unfinished:
-        np.savez(unfinished, queries=embeddings.queries, gallery=embeddings.gallery)
+        np.savez(unfinished, **arrays)
 
 
 def load_samples(checked: Sequence[Checked]) -> dict[str, Sample]:
-    """Load the embeddings of every file that was executed: path in the bundle -> embeddings."""
+    """Load the embeddings of every file that was executed, by the name in the compatibility matrix."""
     found = {}
     for each in checked:
-        if each.sample is not None:
-            with np.load(each.sample) as arrays:
-                found[each.entry.path] = Sample(arrays["queries"], arrays["gallery"])
+        for name, path in each.samples.items():
+            with np.load(path) as arrays:
+                part = HeldOutPart(arrays["query_rows"], arrays["gallery_rows"]) if "query_rows" in arrays else None
+                found[name] = Sample(arrays["queries"], arrays["gallery"], part)
     return found

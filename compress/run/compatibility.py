@@ -36,7 +36,7 @@ def matrix(
 ) -> dict[str, dict[str, float | None]]:
     """Measure mAP by the gallery's artifact, then by the query's artifact.
 
-    The matrix has every artifact that was executed, the PyTorch model and its teacher.
+    The matrix has every artifact that was executed, once for each kind of processor, the PyTorch model and its teacher.
 
     Args:
         teacher: the model whose embedding space the checked model shares, or None.
@@ -49,7 +49,7 @@ def matrix(
             samples[TEACHER] = sample_of(functools.partial(embed, teacher), context.held_out)
         return _Matrix.model_validate(compatibility(samples, context.held_out, context.model.embedding))
 
-    hashes = {each.entry.path: artifact_sha256(each.sample) for each in checked if each.sample is not None}
+    hashes = {name: artifact_sha256(path) for each in checked for name, path in each.samples.items()}
     key = {**context.key, "samples": hashes}
     if teacher is not None:
         key["teacher"] = model_sha256(teacher)
