@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -39,6 +40,9 @@ def _runtimes(incomplete: str) -> list[str]:
 
 
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]
+OwnGallery = Annotated[
+    Path | None, typer.Option("--gallery", metavar="FILE", help="a gallery of 'compress index' [default: the bundle's]")
+]
 Exact = Annotated[bool, typer.Option("--exact", help="compare with every image, even if the bundle has an index")]
 
 
@@ -123,13 +127,14 @@ def verify(
     key: Annotated[
         Path | None, typer.Option(metavar="PUBLIC", help="public key of the signature that the bundle must have")
     ] = None,
+    gallery: OwnGallery = None,
 ) -> None:
     """Check a bundle again on the runtimes installed here: hashes, golden images, gates."""
     from compress.commands._tables import verified_index_line
     from compress.commands.verify import verify as verify_bundle
 
     formats = [name.strip() for name in require.split(",")] if require else []
-    result = verify_bundle(folder, runtime, require=formats, key=key)
+    result = verify_bundle(folder, runtime, require=formats, key=key, gallery=gallery)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
     else:
@@ -201,15 +206,85 @@ def search(
         str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
     ] = None,
     exact: Exact = False,
+    gallery: OwnGallery = None,
 ) -> None:
     """Find the K gallery images nearest to a photograph, with one artifact."""
     from compress.commands._tables import print_matches
     from compress.commands.search import query
 
-    answer = query(folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact)
+    answer = query(folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact, gallery=gallery)
     by = "" if answer.index is None else f" by {answer.index}"
     line(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images{by}")
     print_matches(answer.matches)
+
+
+@app.command()
+def index(
+    folder: Bundle,
+    photographs: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTOS]...", help="folders and files")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the gallery [default: BUNDLE.gallery.sqlite beside it]")
+    ] = None,
+    artifact: Annotated[
+        str | None, typer.Option(metavar="NAME", help="the file that embeds [default: the one that made the gallery]")
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="SOURCE", help="folders, none, or a CSV file with path,label")
+    ] = "folders",
+    sync: Annotated[bool, typer.Option("--sync", help="remove what is not among PHOTOS")] = False,
+    remove: Annotated[list[str] | None, typer.Option(metavar="NAME", help="remove images, by name or pattern")] = None,
+    stats: Annotated[bool, typer.Option("--stats", help="only say what the gallery holds")] = False,
+    workers: Annotated[int | None, typer.Option(help="processes [default: one per core]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Put your own photographs into a gallery; again, only new and changed ones are embedded."""
+    from compress.commands._tables import print_statistics, print_update
+    from compress.commands.index import index as index_photographs
+    from compress.commands.index import statistics
+
+    if stats:
+        found = statistics(folder, out)
+        print(json.dumps(found.to_json(), indent=2)) if as_json else print_statistics(found)
+        return
+    file, update = index_photographs(
+        folder,
+        photographs or [],
+        out,
+        artifact=artifact,
+        runtime=runtime,
+        labels=labels,
+        sync=sync,
+        without=remove or (),
+        workers=workers,
+    )
+    print(json.dumps({"file": str(file), **asdict(update)}, indent=2)) if as_json else print_update(file, update)
+
+
+@app.command()
+def embed(
+    folder: Bundle,
+    photographs: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="folders and files")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="a .parquet or .npy file")],
+    artifact: Annotated[
+        str | None, typer.Option(metavar="NAME", help="the file that embeds [default: the first that runs here]")
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="SOURCE", help="folders, none, or a CSV file with path,label")
+    ] = "folders",
+    workers: Annotated[int | None, typer.Option(help="processes [default: one per core]")] = None,
+) -> None:
+    """Write the embeddings of many photographs into one file, for any vector database."""
+    from compress.commands._tables import print_job
+    from compress.commands.embed import embed as embed_all
+
+    job = embed_all(folder, photographs, out, artifact=artifact, runtime=runtime, labels=labels, workers=workers)
+    print_job(job)
 
 
 @app.command()
@@ -245,11 +320,12 @@ def demo(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
     exact: Exact = False,
+    gallery: OwnGallery = None,
 ) -> None:
     """Serve a local page and a REST API to search the gallery with photographs."""
     from compress.demo.server import serve
 
-    serve(folder, host, port, exact=exact)
+    serve(folder, host, port, exact=exact, gallery=gallery)
 
 
 @app.command(name="list")

@@ -31,6 +31,7 @@ ORDER = (
     ),
     ("compress.recipe",),
     ("compress.bundle",),
+    ("compress.catalogue",),
     ("compress.run", "compress.commands", "compress.report"),
     ("compress.demo",),
     ("compress.pipeline",),

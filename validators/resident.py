@@ -27,9 +27,9 @@ class Resident:
     """
 
     def __init__(self, runtime: Runtime, artifact: Path, *, threads: int = 1, timeout_s: float = 120) -> None:
-        """``timeout_s`` bounds loading and the first image, then each image; a child that takes longer is killed."""
+        """``timeout_s`` bounds loading and the first request, then each one; a child that takes longer is killed."""
         self._runtime, self._artifact, self._threads, self._timeout_s = runtime, artifact, threads, timeout_s
-        self._what = f"{runtime.component_name()} on {artifact.name}"
+        self.what = f"{runtime.component_name()} on {artifact.name}"
         self._turn = threading.Lock()
         self._running: ExitStack | None = None
         self._child: Child
@@ -48,11 +48,22 @@ class Resident:
         Raises:
             ArtifactError: the artifact did not load or run, or took too long; the message says why.
         """
+        return self._embedded(image[None])
+
+    def embed_all(self, images: np.ndarray) -> np.ndarray:
+        """Embed uint8 [N, H, W, 3] one by one, so that an embedding does not depend on its batch: float32 [N, D].
+
+        Raises:
+            ArtifactError: as ``embed``.
+        """
+        return self._embedded(images)[0]
+
+    def _embedded(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         with self._turn:
             try:
                 if self._running is None:
                     self._start()
-                return self._ask(image)
+                return self._ask(images)
             except ChildFailed as failed:
                 raise self._error(failed) from failed
 
@@ -61,7 +72,7 @@ class Resident:
         with self._turn:
             self._stop()
 
-    def _ask(self, image: np.ndarray) -> tuple[np.ndarray, float]:
+    def _ask(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         late = threading.Event()
 
         def stop() -> None:
@@ -71,7 +82,7 @@ class Resident:
         timer = threading.Timer(self._timeout_s, stop)
         timer.start()
         try:
-            reply, embedding = self._exchange(image)
+            reply, embedding = self._exchange(images)
         except (EOFError, ConnectionError):
             failed = self._child.ended()
             if late.is_set():
@@ -82,15 +93,15 @@ class Resident:
             timer.cancel()
         if "failure" in reply:
             raise self._error(ChildFailed.raised(reply["failure"]))
-        return np.frombuffer(embedding, np.float32).reshape(1, -1), reply["milliseconds"]
+        return np.frombuffer(embedding, np.float32).reshape(len(images), -1), reply["milliseconds"]
 
-    def _exchange(self, image: np.ndarray) -> tuple[dict[str, Any], bytes]:
-        """Send an image and receive the child's answer.
+    def _exchange(self, images: np.ndarray) -> tuple[dict[str, Any], bytes]:
+        """Send images and receive the child's answer.
 
         Raises:
             EOFError, ConnectionError: the child has ended.
         """
-        self._requests.sendall(json.dumps(image.shape).encode() + b"\n" + image.tobytes())
+        self._requests.sendall(json.dumps(images.shape).encode() + b"\n" + images.tobytes())
         line = self._replies.readline()
         if not line.endswith(b"\n"):
             raise EOFError
@@ -127,4 +138,4 @@ class Resident:
             self._running = None
 
     def _error(self, failed: ChildFailed) -> ArtifactError:
-        return failure_of(f"{self._what} {failed.line}", failed.lacking)
+        return failure_of(f"{self.what} {failed.line}", failed.lacking)

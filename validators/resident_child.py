@@ -1,6 +1,6 @@
 """Embed images that arrive on a socket until ``validators.resident``, at the other end, closes it.
 
-Each request is the image's shape as a line of JSON, then its bytes. Each answer is a line of JSON, either
+Each request is the shape of some images as a line of JSON, then their bytes. Each answer is a line of JSON, either
 ``{"milliseconds", "bytes"}`` followed by this many bytes of float32, or ``{"failure"}`` alone. Like
 ``validators.child`` it needs only NumPy and the runtime's library.
 """
@@ -30,28 +30,28 @@ def serve(job: Mapping[str, Any], scratch: Path) -> None:
     with socket.socket(fileno=job["socket"]) as connection:
         embed = runtime_of(job).open(Path(job["artifact"]), job["threads"])
         warm = False
-        for image in _requests(connection.makefile("rb")):
-            head, body = _answer(embed, image, warm)
+        for images in _requests(connection.makefile("rb")):
+            head, body = _answer(embed, images, warm)
             warm = True
             connection.sendall(json.dumps(head).encode() + b"\n" + body)
         signal.pause()  # the parent has ended; the thread that watches it removes ``scratch`` and ends this process
 
 
 def _requests(stream: BinaryIO) -> Iterator[np.ndarray]:
-    """Yield images uint8 [1, H, W, 3] as they arrive."""
+    """Yield images uint8 [N, H, W, 3] as they arrive."""
     while line := stream.readline():
         shape = json.loads(line)
         pixels = stream.read(int(np.prod(shape)))
-        yield np.frombuffer(pixels, np.uint8).reshape(1, *shape)
+        yield np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
-def _answer(embed: Embedder, image: np.ndarray, warm: bool) -> tuple[dict[str, Any], bytes]:
-    """Embed ``image``; the first image is embedded twice, because the first run warms the runtime up."""
+def _answer(embed: Embedder, images: np.ndarray, warm: bool) -> tuple[dict[str, Any], bytes]:
+    """Embed ``images`` one by one; the first is embedded twice, because the first run warms the runtime up."""
     try:
         if not warm:
-            embeddings(embed, image)
+            embeddings(embed, images[:1])
         start = time.perf_counter()
-        found = embeddings(embed, image)
+        found = np.concatenate([embeddings(embed, images[row : row + 1]) for row in range(len(images))])
         milliseconds = 1000 * (time.perf_counter() - start)
     except Exception as error:
         return {"failure": f"{type(error).__name__}: {error}"}, b""

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 from compress.system.output import line, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from compress.bundle.manifest import Entry, IndexedGallery
     from compress.bundle.processors import Column
+    from compress.catalogue.living_gallery import Update
     from compress.commands.bench import Timing
     from compress.commands.compare import Comparison, Difference
+    from compress.commands.embed import Job
+    from compress.commands.index import Statistics
     from compress.commands.verify import VerifiedIndex
     from compress.gallery.nearest import Match
     from validators.results import Scores
@@ -109,6 +114,45 @@ def print_matches(matches: Sequence[Match]) -> None:
     width = max(map(len, labels), default=0)
     for rank, (match, label) in enumerate(zip(matches, labels, strict=True), start=1):
         line(f"{rank:>4}  {match.distance:>10.6g}  {label:<{width}}  {match.name}")
+
+
+def print_update(file: Path, update: Update, most: int = 5) -> None:
+    """Print what ``compress index`` did, and up to ``most`` lines of each kind of remark."""
+    line(
+        f"{file}: {update.images:,} images; {update.embedded:,} embedded, {update.unchanged:,} unchanged, "
+        f"{update.removed:,} removed, {len(update.left_out):,} left out"
+    )
+    remarks = {
+        "left out": [f"{name}: {reason}" for name, reason in update.left_out.items()],
+        "the same file": [" = ".join(group) for group in update.same_file],
+        "other files with the same embedding": [" = ".join(group) for group in update.same_embedding],
+    }
+    for what, lines in remarks.items():
+        for each in lines[:most]:
+            line(f"{what}: {each}")
+        if len(lines) > most:
+            line(f"{what}: {len(lines) - most:,} more (--json lists them)")
+
+
+def print_job(job: Job, most: int = 5) -> None:
+    """Print what ``compress embed`` did, and up to ``most`` files that it left out."""
+    line(f"{job.file}: {job.images:,} images; {job.embedded:,} embedded now, {len(job.left_out):,} left out")
+    for name, reason in list(job.left_out.items())[:most]:
+        line(f"left out: {name}: {reason}")
+    if len(job.left_out) > most:
+        line(f"left out: {len(job.left_out) - most:,} more")
+
+
+def print_statistics(found: Statistics, most: int = 20) -> None:
+    """Print what a gallery holds, with its ``most`` frequent labels."""
+    line(f"{found.file}: {found.images:,} images, {_size(found.bytes)}, made by {found.artifact} on {found.runtime}")
+    frequent = sorted(found.labels.items(), key=lambda item: (-item[1], item[0]))
+    table = _table("", ("label", "images"), range(1, 2))
+    for label, count in frequent[:most]:
+        _add(table, label or "(none)", f"{count:,}")
+    _print(table)
+    if len(frequent) > most:
+        line(f"{len(frequent) - most:,} more labels (--json lists them)")
 
 
 def index_line(gallery: IndexedGallery) -> str:

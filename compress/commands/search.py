@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from compress import plugins
+from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
 from compress.bundle.gallery_index import open_index
-from compress.bundle.manifest import MANIFEST, ArtifactEntry, IndexedGallery, Manifest, read_manifest
-from compress.contracts import BadInput, CompressError, MissingTool, OpenIndex, Preprocess, Runtime
+from compress.bundle.gallery_of_bundle import read_gallery_of
+from compress.bundle.manifest import ArtifactEntry, IndexedGallery, read_manifest
+from compress.contracts import BadInput, CompressError, OpenIndex, Preprocess
 from compress.data.images import UndecodableImageError, read_image
 from compress.gallery.nearest import Match, nearest
 from compress.gallery.shortlist import Shortlist
-from compress.gallery.store import GALLERY, Gallery, read_gallery
-
-SHIPPED = ("tflite", "onnx", "coreml")
-"""The formats that apps ship today; formats that run on most systems come first."""
+from compress.gallery.store import GALLERY, Gallery
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,7 @@ def query(
     artifact: str | None = None,
     runtime: str | None = None,
     exact: bool = False,
+    gallery: Path | None = None,
 ) -> Answer:
     """Find the ``top`` nearest gallery images of a photograph.
 
@@ -57,7 +56,8 @@ def query(
         image: any file that Pillow reads; it is prepared as the bundle's ``preprocess`` says.
         artifact: file name, e.g. ``quickstart.fp32.onnx``; by default the first of ``SHIPPED`` that runs here.
         runtime: by default the artifact's best one installed here.
-        exact: compare with every image also where the bundle has an index.
+        exact: compare with every image even if the bundle has an index.
+        gallery: a file that ``compress index`` made; by default the bundle's own gallery.
 
     Raises:
         BadInput: there is no bundle, no gallery of its model, no readable image, or no such artifact or runtime.
@@ -68,17 +68,16 @@ def query(
 
     if top < 1:
         raise BadInput(f"--top {top}: give 1 or more")
-    bundle = open_bundle(folder, exact=exact)
+    bundle = open_bundle(folder, exact=exact, gallery=gallery)
     try:
         pixels = read_image(image, bundle.preprocess)
     except UndecodableImageError as error:
         raise BadInput(f"{image}: cannot be searched with: {error}") from error
-    path, chosen = _choose(folder, _named(bundle, artifact), runtime)
-    name = chosen.component_name()
-    embedding = run_artifact(folder / path, pixels[None], runtime=name)
-    matches = bundle.rank(path, embedding, top)
+    entry, chosen = choose_artifact(folder, bundle.artifacts, artifact, runtime)
+    embedding = run_artifact(folder / entry.path, pixels[None], runtime=chosen.title())
+    matches = bundle.rank(entry.path, embedding, top)
     distance = bundle.gallery.embedding.distance
-    return Answer(path, name, distance, len(bundle.gallery.names), bundle.index_name, matches)
+    return Answer(entry.path, chosen.title(), distance, len(bundle.gallery.names), bundle.index_name, matches)
 
 
 @dataclass(frozen=True)
@@ -119,67 +118,24 @@ class Searchable:
         return tuple(matches)
 
 
-def open_bundle(folder: Path, *, exact: bool = False) -> Searchable:
+def open_bundle(folder: Path, *, exact: bool = False, gallery: Path | None = None) -> Searchable:
     """Read what a search needs; with ``exact``, ignore the index.
+
+    Args:
+        gallery: a file that ``compress index`` made; the bundle's index does not belong to it.
 
     Raises:
         BadInput: there is no bundle or no gallery of its model, or the index is damaged.
         MissingTool: the index needs a library that is not installed.
     """
     manifest = read_manifest(folder)
-    artifacts = {Path(entry.path).name: entry for entry in manifest.artifacts}
-    gallery = _gallery(folder, manifest)
-    bundle = Searchable(folder, manifest.name, gallery, manifest.preprocess.value, artifacts)
+    found = read_gallery_of(manifest, folder / GALLERY if gallery is None else gallery)
+    bundle = Searchable(folder, manifest.name, found, manifest.preprocess.value, artifacts_by_name(manifest))
     indexed = manifest.gallery
-    if exact or not isinstance(indexed, IndexedGallery):
+    if exact or gallery is not None or not isinstance(indexed, IndexedGallery):
         return bundle
     try:
-        opened = open_index(folder, indexed, manifest.files.get(indexed.path), gallery)
+        opened = open_index(folder, indexed, manifest.files.get(indexed.path), found)
         return replace(bundle, index=opened, index_name=indexed.index)
     except CompressError as error:
         raise type(error)(f"{error}; or compare with every image (--exact)") from error
-
-
-def _gallery(folder: Path, manifest: Manifest) -> Gallery:
-    gallery = read_gallery(folder / GALLERY)
-    space = manifest.embedding.space_id
-    if gallery.meta.get("space_id") != space:
-        raise BadInput(
-            f"{folder / GALLERY}: made in the embedding space {gallery.meta.get('space_id')}, the bundle's is {space}; "
-            "take the gallery of the same run"
-        )
-    return gallery
-
-
-def _named(bundle: Searchable, name: str | None) -> list[ArtifactEntry]:
-    """The artifact with this file name, or all artifacts, those of ``SHIPPED`` formats first."""
-    known = bundle.artifacts
-    if name is None:
-        order = {each: rank for rank, each in enumerate(SHIPPED)}
-        return sorted(known.values(), key=lambda entry: order.get(entry.format, len(order)))
-    if name not in known:
-        near = plugins.did_you_mean(name, list(known))
-        raise BadInput(f"--artifact {name}: {bundle.folder} has {', '.join(known) or 'no artifacts'}{near}")
-    return [known[name]]
-
-
-def _choose(folder: Path, artifacts: Sequence[ArtifactEntry], runtime: str | None) -> tuple[str, Runtime]:
-    """The first of ``artifacts`` that can run here, and its runtime."""
-    from validators import choose_runtime, runtime_named
-
-    if runtime is not None:
-        formats = runtime_named(runtime).formats
-        able = [entry for entry in artifacts if entry.format in formats]
-        if not able:
-            has = ", ".join(sorted({entry.format for entry in artifacts}))
-            raise BadInput(f"--runtime {runtime}: runs {', '.join(sorted(formats))}, not {has}")
-        artifacts = able
-    reasons = []
-    for entry in artifacts:
-        try:
-            return entry.path, choose_runtime(entry.format, runtime)
-        except MissingTool as error:
-            reasons.append(str(error))
-    if not reasons:
-        raise BadInput(f"{folder / MANIFEST}: the bundle has no artifact that could embed an image")
-    raise MissingTool(f"{folder}: {reasons[0]}")

@@ -12,6 +12,7 @@ from pydantic import Field
 from compress import plugins
 from compress.bundle.consistency import changed_files, gallery_inconsistencies, inconsistencies
 from compress.bundle.gallery_index import open_index
+from compress.bundle.gallery_of_bundle import read_gallery_of
 from compress.bundle.golden import Golden, read_golden
 from compress.bundle.manifest import (
     MANIFEST,
@@ -86,7 +87,12 @@ class _Contents:
 
 
 def verify(
-    folder: Path, runtime: str | None = None, *, require: Sequence[str] = (), key: Path | None = None
+    folder: Path,
+    runtime: str | None = None,
+    *,
+    require: Sequence[str] = (),
+    key: Path | None = None,
+    gallery: Path | None = None,
 ) -> Verification:
     """Check every file of a bundle, and every artifact on a runtime installed here.
 
@@ -96,6 +102,7 @@ def verify(
         runtime: execute on this runtime only; artifacts of formats that it cannot run are only hashed.
         require: formats, such as ``tflite``, of which at least one artifact must be executed.
         key: a public key; the bundle must be signed with the matching private key.
+        gallery: a file that ``compress index`` made; it must be sound and made by an artifact of this bundle.
 
     Raises:
         BadInput: there is no bundle, its manifest is unreadable, or there is no such runtime, format or key.
@@ -108,12 +115,14 @@ def verify(
     problems = [] if key is None else signature_problems(folder, key)
     changed = changed_files(folder, manifest)
     problems += changed + inconsistencies(folder, manifest)
+    if gallery is not None:
+        problems += _own_gallery_problems(manifest, gallery)
     try:
         golden = read_golden(folder / "golden")
     except BadInput as error:
         return Verification(manifest.name, (*problems, str(error)), ())
-    gallery, index, in_gallery = _searched(folder, manifest, golden)
-    contents = _Contents(manifest, golden, gallery)
+    own, index, in_gallery = _searched(folder, manifest, golden)
+    contents = _Contents(manifest, golden, own)
     measured = [
         _measured(folder, artifact, contents, named)
         for artifact in manifest.artifacts
@@ -132,6 +141,18 @@ def verify(
     devices = tuple(entry for entry in manifest.entries if entry.device is not None)
     found = (*problems, *in_gallery, *failed_gates(measured))
     return Verification(manifest.name, found, tuple(measured), index, devices)
+
+
+def _own_gallery_problems(manifest: Manifest, file: Path) -> list[str]:
+    """One line if a gallery of ``compress index`` does not belong to this bundle, or is damaged."""
+    try:
+        meta = read_gallery_of(manifest, file).meta
+    except BadInput as error:
+        return [str(error)]
+    made_by = meta.get("artifact_sha256")
+    if made_by in {artifact.sha256 for artifact in manifest.artifacts}:
+        return []
+    return [f"{file}: made by {meta.get('artifact')} with the sha256 {made_by}, which this bundle does not hold"]
 
 
 def _check_known(folder: Path, manifest: Manifest) -> None:

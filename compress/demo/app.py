@@ -20,7 +20,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp
 
 import compress
-from compress.commands.search import SHIPPED, open_bundle
+from compress.bundle.artifact_choice import SHIPPED
+from compress.commands.search import open_bundle
 from compress.contracts import CompressError, MissingTool
 from compress.data.images import TooManyPixelsError, UndecodableImageError, read_image
 from compress.demo.engines import Engine, engines, find
@@ -129,13 +130,16 @@ REFUSALS = {
 }
 
 
-def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
+def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None) -> ASGIApp:
     """The application for one bundle; with ``exact`` its index is not used.
+
+    Args:
+        gallery: a file that ``compress index`` made; by default the bundle's own gallery.
 
     Raises:
         BadInput, MissingTool: as ``compress.commands.search.open_bundle``.
     """
-    bundle = open_bundle(folder, exact=exact)
+    bundle = open_bundle(folder, exact=exact, gallery=gallery)
     rows = {name: row for row, name in enumerate(bundle.gallery.names)}
     distance = bundle.gallery.embedding.distance
     running: list[Engine] = []
@@ -245,7 +249,7 @@ def create_app(folder: Path, *, exact: bool = False) -> ASGIApp:
     )
     def thumbnail(number: Annotated[int, PathParameter(ge=0, lt=2**63)]) -> Response:
         """A gallery image as a small JPEG."""
-        found = read_thumbnail(folder / GALLERY, number)
+        found = read_thumbnail(gallery or folder / GALLERY, number)
         if found is None:
             raise HTTPException(404, f"thumbnail {number}: the gallery has 0 to {len(rows) - 1}")
         return Response(found, media_type="image/jpeg")

@@ -8,13 +8,14 @@ from pathlib import Path
 from compress.contracts import BadInput, MissingTool
 
 
-def serve(folder: Path, host: str, port: int, *, exact: bool = False) -> None:
+def serve(folder: Path, host: str, port: int, *, exact: bool = False, gallery: Path | None = None) -> None:
     """Print the page's address and serve it until Ctrl+C.
 
     Args:
         host: the address to listen on; 127.0.0.1 reaches this machine only.
         port: 0 takes a free one.
-        exact: compare with every image also where the bundle has an index.
+        exact: compare with every image even if the bundle has an index.
+        gallery: a file that ``compress index`` made; by default the bundle's own gallery.
 
     Raises:
         BadInput: no bundle with a gallery, or the address cannot be had.
@@ -28,7 +29,7 @@ def serve(folder: Path, host: str, port: int, *, exact: bool = False) -> None:
             f"the search page needs '{error.name}', which is not installed; "
             'install it with: pip install "compress-retrieval[demo]"'
         ) from error
-    app = create_app(folder, exact=exact)
+    app = create_app(folder, exact=exact, gallery=gallery)
     with listen(host, port) as listening:
         name = f"[{host}]" if ":" in host else host
         print(f"http://{name}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)

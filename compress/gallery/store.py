@@ -46,7 +46,7 @@ GALLERY = Path("gallery/gallery.sqlite")
 """The path of the gallery in a bundle."""
 
 _FLOAT = np.dtype("<f4")
-_TABLES = """
+TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE images (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, label TEXT NOT NULL, class INTEGER NOT NULL,
@@ -98,17 +98,16 @@ def write_gallery(
         about: further keys of ``meta``: name, space_id, model_sha256.
     """
     rows = chosen_rows(len(images), options)
-    binary = embedding.kind == "binary"
     meta = {
         "schema": SCHEMA,
         **about,
         **asdict(embedding),
-        "dtype": "bits, most significant first" if binary else "float32 little-endian",
+        "dtype": dtype_of(embedding.kind),
         "images": len(rows),
         "of": len(images),
     }
-    packed = binarize(features[rows]) if binary else features[rows].astype(_FLOAT)
-    with database.written(path, _TABLES) as file:
+    packed = pack_features(features[rows], embedding.kind)
+    with database.written(path, TABLES) as file:
         file.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(meta[key])) for key in sorted(meta)])
         file.executemany(
             "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(images, rows, packed, class_names, options)
@@ -120,12 +119,28 @@ def _rows(
 ) -> Iterator[tuple[Any, ...]]:
     for number, row in enumerate(rows.tolist()):
         label = int(images.labels[row])
-        picture = Image.fromarray(np.asarray(images.images[row : row + 1])[0])
-        picture.thumbnail((options.thumbnail, options.thumbnail))
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=85)
+        thumbnail = make_thumbnail(np.asarray(images.images[row : row + 1])[0], options.thumbnail)
         code = packed[number].tobytes()
-        yield number, images.ids[row], class_names[label], label, *picture.size, file.getvalue(), code
+        yield number, images.ids[row], class_names[label], label, *thumbnail, code
+
+
+def make_thumbnail(pixels: np.ndarray, longest: int) -> tuple[int, int, bytes]:
+    """Make the JPEG of uint8 [H, W, 3] with at most ``longest`` pixels a side: its width, its height, its bytes."""
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((longest, longest))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return *picture.size, file.getvalue()
+
+
+def pack_features(features: np.ndarray, kind: EmbeddingKind) -> np.ndarray:
+    """Make the column ``feature`` of an artifact's embeddings, float32 [n, D]: one row of bytes for each."""
+    return binarize(features) if kind == "binary" else features.astype(_FLOAT).view(np.uint8)
+
+
+def dtype_of(kind: EmbeddingKind) -> str:
+    """The value of ``dtype`` in ``meta``."""
+    return "bits, most significant first" if kind == "binary" else "float32 little-endian"
 
 
 def read_gallery(path: Path) -> Gallery:
@@ -135,7 +150,7 @@ def read_gallery(path: Path) -> Gallery:
         BadInput: it is missing, damaged or of a newer schema; the message names it.
     """
     if not path.exists():
-        raise BadInput(f"{path}: the bundle has no gallery; make it with 'compress run' of this version")
+        raise BadInput(f"{path}: there is no such gallery; make it with 'compress run' or 'compress index'")
     try:
         with closing(database.Reader(path)) as file:
             meta = file.values("meta")

@@ -158,7 +158,7 @@ def test_a_bundle_without_gallery_or_with_that_of_another_model_is_refused(finis
     with pytest.raises(BadInput, match=r"gallery\.sqlite: made in the embedding space .* the bundle's is another"):
         query(bundle, picture(finished, indexed(finished)), top=1)
     (bundle / GALLERY).unlink()
-    with pytest.raises(BadInput, match="has no gallery"):
+    with pytest.raises(BadInput, match="there is no such gallery"):
         query(bundle, picture(finished, indexed(finished)), top=1)
 
 

@@ -240,7 +240,7 @@ def test_without_a_gallery_nothing_is_proved_about_neighbours_and_the_rest_still
     (bundle / GALLERY).unlink()
     problems = verify(bundle, "onnxruntime").problems
     assert f"{GALLERY}: missing" in problems
-    assert [line for line in problems if "has no gallery" in line]
+    assert [line for line in problems if "there is no such gallery" in line]
     assert [line for line in problems if "golden_neighbours not a number" in line]
     assert not [line for line in problems if "min_cosine" in line]
 

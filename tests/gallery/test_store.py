@@ -146,7 +146,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "g.sqlite").write_bytes(content)
     with pytest.raises(BadInput, match=r"g\.sqlite: the gallery is damaged"):
         read_gallery(tmp_path / "g.sqlite")
-    with pytest.raises(BadInput, match="has no gallery"):
+    with pytest.raises(BadInput, match="there is no such gallery"):
         read_gallery(tmp_path / "nowhere.sqlite")
 
 

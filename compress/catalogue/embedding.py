@@ -1,0 +1,138 @@
+"""Decode and embed many photographs with one artifact, on all cores."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from compress.catalogue.photographs import Photograph
+from compress.contracts import BadInput, Preprocess, Runtime
+from compress.data.formats import formats_of
+from compress.data.images import UndecodableImageError, read_image
+from validators import ArtifactError
+from validators.resident import Resident
+
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A photograph with its embedding.
+
+    Attributes:
+        sha256: of the file's bytes.
+        pixels: uint8 [H, W, 3], as the artifact got them.
+        embedding: float32 [D].
+    """
+
+    photograph: Photograph
+    sha256: bytes
+    pixels: np.ndarray
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True)
+class Undecodable:
+    """A photograph that could not be decoded, with the reason."""
+
+    photograph: Photograph
+    reason: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What embeds: an artifact on a runtime, in ``workers`` processes of one thread each."""
+
+    runtime: Runtime
+    artifact: Path
+    preprocess: Preprocess
+    workers: int
+
+
+def default_workers() -> int:
+    """One process per core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def embed_photographs(engine: Engine, photographs: Sequence[Photograph]) -> Iterator[list[Embedded | Undecodable]]:
+    """Yield the photographs in their order, some at a time.
+
+    An embedding depends on the file and the artifact only: not on its batch, the number of workers or their order. A
+    worker that dies is started again once for the photographs that it had.
+
+    Raises:
+        ArtifactError: the artifact does not run, or gives values that are not finite.
+    """
+    chunks = [photographs[start : start + _CHUNK] for start in range(0, len(photographs), _CHUNK)]
+    with ExitStack() as stack:
+        residents: SimpleQueue[Resident] = SimpleQueue()
+        for _ in range(min(engine.workers, len(chunks))):
+            residents.put(stack.enter_context(closing(Resident(engine.runtime, engine.artifact))))
+
+        def work(chunk: Sequence[Photograph]) -> list[Embedded | Undecodable]:
+            resident = residents.get()
+            try:
+                return _embedded(resident, chunk, engine.preprocess)
+            finally:
+                residents.put(resident)
+
+        pool = ThreadPoolExecutor(engine.workers, thread_name_prefix="embed")
+        ahead: deque[Future[list[Embedded | Undecodable]]] = deque()
+        try:
+            for chunk in chunks:
+                ahead.append(pool.submit(work, chunk))
+                if len(ahead) > 2 * engine.workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _embedded(resident: Resident, chunk: Sequence[Photograph], preprocess: Preprocess) -> list[Embedded | Undecodable]:
+    decoded = [_decoded(photograph, preprocess) for photograph in chunk]
+    pixels = [found[1] for found in decoded if not isinstance(found, Undecodable)]
+    embeddings = iter(_embeddings(resident, np.stack(pixels)) if pixels else ())
+    return [
+        found if isinstance(found, Undecodable) else Embedded(photograph, *found, next(embeddings))
+        for photograph, found in zip(chunk, decoded, strict=True)
+    ]
+
+
+def _decoded(photograph: Photograph, preprocess: Preprocess) -> tuple[bytes, np.ndarray] | Undecodable:
+    """The sha256 and the pixels of the same bytes, also if the file is replaced meanwhile."""
+    try:
+        content = photograph.path.read_bytes()
+        pixels = read_image(io.BytesIO(content), preprocess, formats=formats_of(photograph.path))
+    except UndecodableImageError as error:
+        return Undecodable(photograph, str(error))
+    except OSError as error:
+        return Undecodable(photograph, error.strerror or str(error))
+    return hashlib.sha256(content).digest(), pixels
+
+
+def _embeddings(resident: Resident, pixels: np.ndarray) -> np.ndarray:
+    try:
+        found = resident.embed_all(pixels)
+    except ArtifactError:
+        found = resident.embed_all(pixels)  # in a new process
+    if not np.isfinite(found).all():
+        raise ArtifactError(f"{resident.what}: gives NaN or infinity, which cannot be searched")
+    return found
+
+
+def check_workers(workers: int | None) -> int:
+    """The number of processes that ``--workers`` asks for; one per core by default. Raises BadInput below 1."""
+    if workers is not None and workers < 1:
+        raise BadInput(f"--workers {workers}: give 1 or more")
+    return workers or default_workers()

@@ -1,0 +1,125 @@
+"""``compress index``: put a user's own photographs into a gallery that apps and ``compress search`` open."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
+from compress.bundle.manifest import Manifest, read_manifest
+from compress.catalogue.embedding import Engine, check_workers
+from compress.catalogue.living_gallery import Origin, Update, update_gallery
+from compress.catalogue.photographs import FOLDERS, Photographs, find_photographs
+from compress.contracts import BadInput
+from compress.gallery.store import GALLERY, read_gallery
+from compress.system.files import artifact_sha256
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The content of a gallery.
+
+    Attributes:
+        labels: number of images by label; images without a label are under "".
+    """
+
+    file: str
+    bytes: int
+    images: int
+    artifact: str
+    runtime: str
+    space_id: str
+    labels: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def default_file(folder: Path) -> Path:
+    """Where ``compress index`` writes by default: beside the bundle, whose own files are fixed."""
+    resolved = folder.resolve()
+    return resolved.with_name(f"{resolved.name}.gallery.sqlite")
+
+
+def index(
+    folder: Path,
+    places: Sequence[Path],
+    out: Path | None = None,
+    *,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    labels: str = FOLDERS,
+    sync: bool = False,
+    without: Sequence[str] = (),
+    workers: int | None = None,
+) -> tuple[Path, Update]:
+    """Embed photographs with one artifact of the bundle in ``folder`` and bring the gallery file up to date.
+
+    Args:
+        places: folders and files; may be empty if ``without`` is not.
+        out: the gallery file; by default ``default_file``.
+        artifact, runtime: as ``choose_artifact``; by default those that made the file.
+        labels: as ``find_photographs``.
+        sync, without: as ``update_gallery``.
+        workers: number of processes; by default one per core.
+
+    Returns:
+        The gallery file and what was done.
+
+    Raises:
+        BadInput, MissingTool, ArtifactError: as ``find_photographs``, ``choose_artifact`` and ``update_gallery``; or
+            the file lies inside the bundle.
+    """
+    manifest = read_manifest(folder)
+    file = out or default_file(folder)
+    if file.resolve().is_relative_to(folder.resolve()):
+        raise BadInput(f"--out {file}: lies inside the bundle, whose files are fixed; choose a place beside it")
+    if sync and not places:
+        raise BadInput("--sync: give the folders that the gallery is to hold; nothing would be left")
+    if not places and not without:
+        raise BadInput("give photographs to index, or --remove or --stats")
+    photographs = find_photographs(places, labels) if places else Photographs((), {})
+    origin = _origin(folder, manifest, file, artifact, runtime, check_workers(workers))
+    return file, update_gallery(file, origin, photographs, sync=sync, without=without)
+
+
+def _origin(
+    folder: Path, manifest: Manifest, file: Path, artifact: str | None, runtime: str | None, workers: int
+) -> Origin:
+    if file.exists():
+        made = read_gallery(file).meta
+        artifact, runtime = artifact or made.get("artifact"), runtime or made.get("runtime")
+    entry, chosen = choose_artifact(folder, artifacts_by_name(manifest), artifact, runtime)
+    path = folder / entry.path
+    if artifact_sha256(path) != entry.sha256:
+        raise BadInput(f"{path}: its sha256 differs from the manifest's, so it is not executed; make the bundle again")
+    engine = Engine(chosen, path, manifest.preprocess.value, workers)
+    model = read_gallery(folder / GALLERY).meta["model_sha256"]
+    return Origin(engine, manifest.name, manifest.embedding.space_id, model, manifest.embedding.spec)
+
+
+def statistics(folder: Path, out: Path | None = None) -> Statistics:
+    """Describe a gallery that ``index`` made.
+
+    Raises:
+        BadInput: there is none, or it is damaged.
+    """
+    file = out or default_file(folder)
+    if not file.exists():
+        raise BadInput(f"{file}: there is no gallery yet; make it with 'compress index {folder} PHOTOS'")
+    gallery = read_gallery(file)
+    if "artifact" not in gallery.meta:
+        raise BadInput(f"{file}: is the gallery of a run, not of 'compress index'; choose another --out")
+    meta, labels = gallery.meta, dict(sorted(Counter(gallery.labels).items()))
+    return Statistics(
+        file=str(file),
+        bytes=file.stat().st_size,
+        images=len(gallery.names),
+        artifact=meta["artifact"],
+        runtime=meta["runtime"],
+        space_id=meta["space_id"],
+        labels=labels,
+    )

@@ -1,0 +1,93 @@
+"""``compress embed``: one row for each photograph, as the artifact gives it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from compress.bundle.manifest import read_manifest
+from compress.catalogue.embedding import embed_photographs
+from compress.commands import embed as command
+from compress.commands.embed import embed
+from compress.commands.index import index
+from compress.contracts import BadInput
+from compress.gallery.store import read_gallery
+from compress.system.files import artifact_sha256
+from tests._command import compress
+from tests.conftest import Finished
+
+ARTIFACT = "tiny.fp32.onnx"
+
+
+@pytest.fixture
+def bundle(finished: Finished) -> Path:
+    return finished.folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> Path:
+    for label in range(2):
+        save_photos(tmp_path / "photos" / f"digit {label}", label, 12)
+    (tmp_path / "photos/broken.jpg").write_bytes(b"\xff\xd8\xff none")
+    return tmp_path / "photos"
+
+
+def test_both_files_hold_what_an_index_holds(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"artifact": ARTIFACT, "workers": 2}
+    jobs = [embed(bundle, [photos], tmp_path / f"all{suffix}", **options) for suffix in (".parquet", ".npy")]
+    assert [(job.images, job.embedded, list(job.left_out)) for job in jobs] == [(24, 24, ["broken.jpg"])] * 2
+    index(bundle, [photos], tmp_path / "own.sqlite", **options)
+    gallery = read_gallery(tmp_path / "own.sqlite")
+
+    table = parquet.read_table(tmp_path / "all.parquet")
+    assert table["name"].to_pylist() == list(gallery.names)
+    assert table["label"].to_pylist() == list(gallery.labels)
+    assert np.array_equal(np.stack(table["embedding"].to_numpy()), gallery.features)
+    hashes = [artifact_sha256(photos / name) for name in gallery.names]
+    assert [each.hex() for each in table["sha256"].to_pylist()] == hashes
+    about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    assert about["space_id"] == read_manifest(bundle).embedding.space_id
+    assert about["artifact_sha256"] == artifact_sha256(bundle / "artifacts" / ARTIFACT)
+
+    assert np.array_equal(np.load(tmp_path / "all.npy"), gallery.features)
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["name", "label", "sha256"], *map(list, zip(gallery.names, gallery.labels, hashes, strict=True))]
+
+
+def test_an_interrupted_job_goes_on_where_it_stopped(
+    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*arguments: Any) -> Iterator[Any]:
+        yield next(embed_photographs(*arguments))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "embed_photographs", stops)
+        with pytest.raises(KeyboardInterrupt):
+            embed(bundle, [photos], tmp_path / "part.npy", artifact=ARTIFACT, workers=1)
+    job = embed(bundle, [photos], tmp_path / "part.npy", artifact=ARTIFACT, workers=2)
+    assert (job.images, job.embedded) == (24, 9)  # broken.jpg was the first of the sixteen
+    embed(bundle, [photos], tmp_path / "whole.npy", artifact=ARTIFACT, workers=1)
+    assert (tmp_path / "part.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_bad_input_is_one_line(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"--out features\.json: give a file with the suffix \.parquet or \.npy"):
+        embed(bundle, [photos], Path("features.json"))
+    with pytest.raises(BadInput, match="none of 1 photographs could be decoded"):
+        embed(bundle, [photos / "broken.jpg"], tmp_path / "none.npy", artifact=ARTIFACT)
+
+
+def test_the_command_says_what_it_did(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    ended = compress("embed", bundle, photos, "--out", tmp_path / "all.npy", "--artifact", ARTIFACT)
+    assert ended.code == 0, ended.stderr
+    first, second = ended.stdout.splitlines()
+    assert first == f"{tmp_path / 'all.npy'}: 24 images; 24 embedded now, 1 left out"
+    assert second.startswith("left out: broken.jpg: ")
