@@ -7,13 +7,16 @@ SIGNING ?= .venv-sign
 ARM ?= .arm
 export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
 export COMPRESS_ARM ?= $(abspath $(ARM))
+GPU ?= .gpu
+# A machine with a Vulkan driver of its own uses that, unless the folder was made.
+export COMPRESS_GPU ?= $(if $(shell test -e $(GPU)/gpu.stamp && echo made),$(abspath $(GPU)))
 BIN := $(VENV)/bin
 AXE_VERSION := 4.14.1
 TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test nightly e2e fuzz docs bench check legacy arm signing format clean
+.PHONY: help run test nightly e2e fuzz docs bench check legacy arm gpu signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -59,10 +62,13 @@ legacy: $(LEGACY)/legacy.stamp  ## an environment with tflite-runtime 2.14, the 
 arm: $(ARM)/arm.stamp  ## the runtimes' Arm builds with an emulator (x86-64 Linux with apt, no root)
 	@echo "outside make: export COMPRESS_ARM=$(COMPRESS_ARM)"
 
+gpu: $(GPU)/gpu.stamp  ## a software GPU, on which .tflite files are executed as on a phone's GPU (Debian, no root)
+	@echo "outside make: export COMPRESS_GPU=$(abspath $(GPU))"
+
 signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM)
+	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM) $(GPU)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -95,4 +101,16 @@ $(LEGACY)/legacy.stamp:
 
 $(ARM)/arm.stamp: .ci/arm.sh constraints.txt | $(BIN)/python
 	.ci/arm.sh $(ARM) $(BIN)/python
+	touch $@
+
+# SwiftShader and a Vulkan loader out of Debian's chromium-common: 32 MB to fetch, 6 MB to keep, nothing to install.
+# Where apt has no package lists, or old ones, it gets lists of its own, which need no root.
+APT = mkdir -p apt/lists/partial && apt-get -q -o Dir::State=$$PWD/apt -o Dir::Cache=$$PWD/apt
+$(GPU)/gpu.stamp:
+	rm -rf $(GPU) && mkdir -p $(GPU)
+	cd $(GPU) && (apt-get -q download chromium-common || ($(APT) update && $(APT) download chromium-common))
+	dpkg-deb --fsys-tarfile $(GPU)/chromium-common_*.deb | tar -x -C $(GPU) --wildcards --strip-components=4 \
+		./usr/lib/chromium/libvk_swiftshader.so ./usr/lib/chromium/libvulkan.so.1 \
+		./usr/lib/chromium/vk_swiftshader_icd.json
+	rm -rf $(GPU)/*.deb $(GPU)/apt
 	touch $@

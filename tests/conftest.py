@@ -20,6 +20,8 @@ from tests._once import shared
 # Where 'make legacy' and 'make arm' make them; the Makefile exports the same.
 os.environ.setdefault("COMPRESS_LEGACY_PYTHON", str(REPOSITORY / ".venv-legacy/bin/python"))
 os.environ.setdefault("COMPRESS_ARM", str(REPOSITORY / ".arm"))
+if (REPOSITORY / ".gpu/gpu.stamp").exists():  # where 'make gpu' makes it
+    os.environ.setdefault("COMPRESS_GPU", str(REPOSITORY / ".gpu"))
 
 TINY = """
 name: tiny

@@ -45,7 +45,8 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
     Returns:
         ``outputs`` by name, each a .npy file in ``scratch``, float32 [N, D]; ``version``, ``latency``, ``peak_bytes``,
-        ``notes``; ``processor``, the kind of CPU that this process runs on; ``sandbox``, the restrictions of the child.
+        ``notes``; ``acceleration``, which operations an accelerator executes, or None; ``processor``, the kind of CPU
+        that this process runs on; ``sandbox``, the restrictions of the child.
     """
     runtime = runtime_of(job)
     embed = runtime.open(Path(job["artifact"]), job["threads"])
@@ -57,6 +58,7 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     if job["latency"] is not None:
         warmup, repeats = job["latency"]
         latency = asdict(measure(embed, images, warmup, repeats, job["threads"]))
+    accelerated = runtime.acceleration(embed)
     return {
         "outputs": outputs,
         "version": runtime.version(),
@@ -64,6 +66,7 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
         "peak_bytes": peak_bytes(),
         "notes": runtime.notes(embed),
         "processor": host_processor(),
+        "acceleration": None if accelerated is None else asdict(accelerated),
         "sandbox": sandbox.held(),
     }
 

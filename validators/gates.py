@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from compress.contracts import BadInput, EmbeddingKind
+from compress.contracts import TIMED, BadInput, EmbeddingKind, Evidence, Processor
 from compress.plugins import did_you_mean
 from validators.results import Gate, Measurement, Part
 
@@ -42,6 +42,7 @@ RULES = {
     "latency_ms": Rule("latency_ms", "median", "at most"),
     "latency_ratio": Rule("latency_ms", "ratio", "at most"),
     "mobile_problems": Rule("file", "mobile_problems", "at most"),
+    "accelerated": Rule("acceleration", "share", "at least"),
     "index_recall": Rule("gallery", "recall@10", "at least"),
 }
 """Gate -> the value that it limits.
@@ -49,7 +50,8 @@ RULES = {
 control_ratio is how far an artifact is from the PyTorch model, in units of its distance from the nearest broken model;
 latency_ms is one image on one thread, latency_ratio the same divided by the PyTorch model's in the same run, which
 depends less on the machine; mobile_problems counts the reasons for which PyTorch Mobile would refuse a TorchScript
-file; index_recall is the recall@10 of the gallery's index, and belongs to no artifact.
+file; accelerated is the share of operations that a GPU executes, and is judged only there; index_recall is the
+recall@10 of the gallery's index, and belongs to no artifact.
 """
 
 INDEX_RECALL = "index_recall"
@@ -119,6 +121,32 @@ def default_limits(precision: str, file_format: str | None = None, kind: Embeddi
     if kind == "local":
         limits["golden_neighbours"] = min(limits["golden_neighbours"], _LOCAL_NEIGHBOURS)
     return limits
+
+
+def limits_on(
+    processor: Processor | None, evidence: Evidence, limits: Mapping[str, float], precision: str
+) -> dict[str, float]:
+    """The limits that hold on one processor, out of those of an artifact.
+
+    Latencies are judged where they mean something, and a limit on mAP only where all held-out images were used. A GPU
+    must execute every operation, and a real one may compute fp32 files in half precision: their defaults are replaced
+    by those of fp16. SwiftShader computes in float32: trained ALNets had max_rel_error 1e-6 on it.
+    """
+    found = dict(limits)
+    if evidence not in TIMED:
+        found = {name: limit for name, limit in found.items() if name not in ("latency_ms", "latency_ratio")}
+    if evidence == "gpu-software":
+        found.pop("mAP", None)
+    if precision == "fp32" and processor in ("gpu", "npu") and evidence != "gpu-software":
+        found = {
+            name: _LIMITS["fp16"].get(name, math.nan) if limit == _LIMITS["fp32"].get(name) else limit
+            for name, limit in found.items()
+        }
+        found = {name: limit for name, limit in found.items() if not math.isnan(limit)}
+    if processor == "gpu" and evidence != "device":  # a phone need not report its share
+        return {"accelerated": 1.0, **found}
+    found.pop("accelerated", None)
+    return found
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -53,14 +53,18 @@ def sampled(held_out: HeldOut) -> HeldOutPart:
     return HeldOutPart(queries, queries if held_out.leave_one_out else evenly(len(held_out.gallery), MAX_GALLERY))
 
 
-def affordable_part(held_out: HeldOut, most_pixels: int) -> HeldOutPart | None:
-    """Choose images of at most this many pixels in all, from the sample; None if all held-out images are few enough.
+def affordable_part(held_out: HeldOut, most_pixels: int | None, most_images: int | None = None) -> HeldOutPart | None:
+    """Choose at most so many images of at most so many pixels in all, from the sample; None if all are few enough.
 
     Every query keeps a relevant image if the sample has one, because a query without any counts for nothing. At least
     one query is chosen. With several scales the gallery is PyTorch's own and stays whole.
     """
     _, height, width, _ = held_out.probes.shape
-    most = max(2, most_pixels // (height * width))
+    limits = [] if most_pixels is None else [most_pixels // (height * width)]
+    limits += [] if most_images is None else [most_images]
+    if not limits:
+        return None
+    most = max(2, min(limits))
     separate = not held_out.leave_one_out and not held_out.multi_scale
     if len(held_out.queries) + separate * len(held_out.gallery) <= most:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.contracts import ImageArray, Latency, Processor, Runtime
+from compress.contracts import Acceleration, ImageArray, Latency, Processor, Runtime
 from compress.system.child import Child, ChildFailed, Lacking, child
 from compress.system.sandbox import Denied
 from validators.child import job_for, run
@@ -29,6 +29,7 @@ class Execution:
         failure: one line that says what went wrong; None if nothing did.
         lacking: what the machine lacked, if that is why it failed; such a failure says nothing about the artifact.
         notes: what the runtime noticed while executing, one line each.
+        acceleration: which operations an accelerator executed; None if there is none.
         sandbox: the restrictions of the child: no writing outside its own folder ("filesystem"), no sockets
             ("network"); empty if the system does not support them (``docs/security.md``).
     """
@@ -40,6 +41,7 @@ class Execution:
     failure: str | None = None
     lacking: Lacking | None = None
     notes: tuple[str, ...] = ()
+    acceleration: Acceleration | None = None
     sandbox: tuple[Denied, ...] = ()
 
 
@@ -70,13 +72,19 @@ def execute(
     job = job_for(runtime, artifact=path, threads=threads, images=files, latency=latency)
     try:
         # The child starts first, because it removes the images even if this process is killed while writing them.
-        emulator, interpreter = runtime.emulator(), runtime.interpreter()
-        with child(run, job, interpreter=interpreter, emulator=emulator, threads=threads) as started:
+        with child(
+            run,
+            job,
+            interpreter=runtime.interpreter(),
+            emulator=runtime.emulator(),
+            threads=threads,
+            writable=runtime.device_files(),
+        ) as started:
             for name, array in images.items():
                 _save_images(started.scratch / files[name], array)
             return _finished(runtime, started, files, timeout_s)
     except ChildFailed as failed:
-        what = f"{runtime.component_name()} on {artifact.name}"
+        what = f"{runtime.title()} on {artifact.name}"
         return Execution(failure=f"{what} {failed.line}", lacking=failed.lacking)
 
 
@@ -87,12 +95,14 @@ def _finished(runtime: Runtime, started: Child, files: Mapping[str, str], timeou
         raise ChildFailed(f"was executed on {CPUS[ran_on]}, not on {CPUS[expected]}")
     outputs = {name: np.load(started.scratch / result["outputs"][name]) for name in files}
     timing = Latency(**result["latency"]) if result["latency"] else None
+    accelerated = result["acceleration"]
     return Execution(
         outputs,
         result["version"],
         timing,
         result["peak_bytes"],
         notes=tuple(result["notes"]),
+        acceleration=accelerated and Acceleration(accelerated["share"], tuple(accelerated["others"])),
         sandbox=tuple(result["sandbox"]),
     )
 

@@ -11,7 +11,7 @@ from validators import MachineFailed
 from validators.gates import STATIC, evaluate_gates, located_all
 from validators.held_out_part import HeldOutPart, affordable_part
 from validators.isolation import execute
-from validators.results import Execution, Gate, LatencyResult, Measurement
+from validators.results import AccelerationResult, Execution, Gate, LatencyResult, Measurement
 
 WARM_UP, TIMED = 10, 100
 """Number of single-image runs for a latency: warm-up, measured."""
@@ -58,7 +58,7 @@ def measure(
     Raises:
         MachineFailed: the machine lacked memory, disk space or time; that says nothing about the artifact.
     """
-    part = None if (most := runtime.most_pixels()) is None else affordable_part(held_out, most)
+    part = affordable_part(held_out, runtime.most_pixels(), runtime.most_images())
     partly = () if part is None else (part.note(held_out),)
     if part is not None:
         held_out, reference = part.of(held_out), part.observed(reference)
@@ -78,8 +78,9 @@ def measure(
     candidate = Observation(queries, gallery, done.outputs["probes"])
     sections = {check.section: check.run(reference, candidate, held_out, embedding) for check in checks}
     timed = _latency(done.latency, reference.latency)
-    measurement = Measurement.model_validate({**sections, "latency_ms": timed, "notes": (*done.notes, *partly)})
-    return Measured(measurement, None, candidate, part)
+    accelerated = None if done.acceleration is None else AccelerationResult(**asdict(done.acceleration))
+    values = {**sections, "latency_ms": timed, "notes": (*done.notes, *partly), "acceleration": accelerated}
+    return Measured(Measurement.model_validate(values), None, candidate, part)
 
 
 def _latency(found: Latency | None, pytorch: Latency | None) -> LatencyResult | None:
@@ -99,11 +100,9 @@ def executed(
     """Judge a measurement.
 
     Args:
-        limits: gate -> limit.
+        limits: gate -> limit, as ``limits_on`` gives them for this runtime.
         static: values known without executing anything, by location: the file's bytes, the model's sizes.
     """
-    if not runtime.timed():
-        limits = {name: limit for name, limit in limits.items() if name not in ("latency_ms", "latency_ratio")}
     return Execution(
         **dict(measurement),
         runtime=runtime.title(),

@@ -29,7 +29,7 @@ class Resident:
     def __init__(self, runtime: Runtime, artifact: Path, *, threads: int = 1, timeout_s: float = 120) -> None:
         """``timeout_s`` bounds loading and the first request, then each one; a child that takes longer is killed."""
         self._runtime, self._artifact, self._threads, self._timeout_s = runtime, artifact, threads, timeout_s
-        self.what = f"{runtime.component_name()} on {artifact.name}"
+        self.what = f"{runtime.title()} on {artifact.name}"
         self._turn = threading.Lock()
         self._running: ExitStack | None = None
         self._child: Child
@@ -119,14 +119,14 @@ class Resident:
             with theirs:
                 number, path = theirs.fileno(), str(self._artifact.absolute())
                 job = job_for(self._runtime, artifact=path, threads=self._threads, socket=number)
-                interpreter, emulator = self._runtime.interpreter(), self._runtime.emulator()
                 started = child(
                     serve,
                     job,
-                    interpreter=interpreter,
-                    emulator=emulator,
+                    interpreter=self._runtime.interpreter(),
+                    emulator=self._runtime.emulator(),
                     threads=self._threads,
                     pass_fds=[number],
+                    writable=self._runtime.device_files(),
                 )
                 self._child = stack.enter_context(started)
             self._child.begin()

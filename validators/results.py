@@ -235,6 +235,18 @@ class LatencyResult(Part):
     ratio: Measured = None
 
 
+class AccelerationResult(Part):
+    """Which operations the accelerator, such as a GPU, executed.
+
+    Attributes:
+        share: their share of all operations; 1 is all of them.
+        others: one line for each kind of operation that the CPU executed instead, with the reason.
+    """
+
+    share: Measured
+    others: tuple[str, ...] = ()
+
+
 class Gate(Part):
     """A limit and the value compared with it.
 
@@ -262,9 +274,10 @@ class Measurement(Part):
         notes: notes of the runtime, one line each.
         neighbours: result of searching the bundle's gallery with the golden images.
         separation: its distance from the PyTorch model compared with that from broken models.
+        acceleration: which operations an accelerator executed; absent if there is none.
     """
 
-    left_out = frozenset({"separation"})
+    left_out = frozenset({"separation", "acceleration"})
 
     parity: Parity | None = None
     ranking: Ranking | None = None
@@ -273,6 +286,7 @@ class Measurement(Part):
     notes: tuple[str, ...] = ()
     neighbours: Neighbours | None = None
     separation: Separation | None = None
+    acceleration: AccelerationResult | None = None
 
 
 class PipelineTime(Part):

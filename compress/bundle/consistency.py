@@ -28,6 +28,7 @@ from validators.gates import (
     STATIC,
     default_limits,
     evaluate_gates,
+    limits_on,
     located_all,
 )
 from validators.results import Gate
@@ -228,8 +229,7 @@ def _limits(entry: Entry, manifest: Manifest, recipe: Mapping[str, Any]) -> Iter
         return
     if entry.device is not None:
         expected = {name: limit for name, limit in expected.items() if name not in NOT_FROM_GOLDEN}
-    if entry.evidence not in TIMED:
-        expected = {name: limit for name, limit in expected.items() if name not in ("latency_ms", "latency_ratio")}
+    expected = limits_on(entry.processor, entry.evidence, expected, entry.precision)
     if entry.evidence == "not-run":
         expected = {name: limit for name, limit in expected.items() if name in STATIC}
     recorded = {gate.name: gate.limit for gate in entry.gates if gate.name != "runs"}

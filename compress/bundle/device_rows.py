@@ -16,7 +16,7 @@ from compress.contracts import BadInput, HeldOut, ImageSet, Observation
 from compress.gallery.store import Gallery
 from validators.checks.feature_parity import FeatureParity
 from validators.control_distance import separation
-from validators.gates import NOT_FROM_GOLDEN
+from validators.gates import NOT_FROM_GOLDEN, limits_on
 from validators.measure import judge, static_values
 from validators.results import Device, Execution, LatencyResult, Measurement, PipelineTime
 
@@ -118,6 +118,7 @@ def _judged(folder: Path, manifest: Manifest, artifact: ArtifactEntry, row: Exec
     limits = limits_of(artifact.precision, artifact.format, manifest.embedding.kind, recipe_values(folder) or {})
     limits |= {gate.name: gate.limit for gate in artifact.gates if gate.name in limits}
     limits = {name: limit for name, limit in limits.items() if name not in NOT_FROM_GOLDEN}
+    limits = limits_on(row.processor, row.evidence, limits, artifact.precision)
     if "golden/controls.f32" not in manifest.files:  # a pack of an older version
         limits.pop("control_ratio", None)
     sizes = {"model.params": float(manifest.architecture.params), "model.macs": float(manifest.architecture.macs)}

@@ -248,6 +248,7 @@ def _searched_index(
 def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named: Runtime | None) -> Entry:
     """Measure the artifact on a runtime of this machine with the golden images."""
     from validators.control_distance import separation
+    from validators.gates import limits_on
     from validators.measure import executed, measure, static_values, unexecuted
     from validators.pytorch_mobile import described
 
@@ -263,12 +264,13 @@ def _measured(folder: Path, recorded: ArtifactEntry, contents: _Contents, named:
         },
         strict=False,
     )
+    chosen, reason = _choose(recorded.format, named)
     limits = _limits(recorded, manifest.embedding.kind)
+    limits = limits_on(chosen.processor(), chosen.evidence(), limits, recorded.precision)
     if not golden.controls:  # a pack of an older version
         del limits["control_ratio"]
     sizes = {"model.params": float(manifest.architecture.params), "model.macs": float(manifest.architecture.macs)}
     static = {**sizes, **static_values(file.bytes, file.mobile_problems)}
-    chosen, reason = _choose(recorded.format, named)
     if artifact_sha256(path) != recorded.sha256:
         reason = "its sha256 differs from the manifest's, so it was not executed"
     if reason is not None:
@@ -305,7 +307,7 @@ def _choose(file_format: str, named: Runtime | None) -> tuple[Runtime, str | Non
     from validators import runtimes_for
 
     if named is not None:
-        return named, None if file_format in named.formats else f"{named.component_name()} does not run {file_format}"
+        return named, None if file_format in named.formats else f"{named.title()} does not run {file_format}"
     known = runtimes_for(file_format)
     best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
     return best, best.unavailable()

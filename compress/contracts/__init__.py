@@ -45,6 +45,7 @@ from compress.contracts.models import (
 )
 from compress.contracts.runtimes import (
     TIMED,
+    Acceleration,
     Embedder,
     Evidence,
     OperatorTime,
@@ -56,6 +57,7 @@ from compress.contracts.runtimes import (
 __all__ = [
     "LOCAL_DIM",
     "TIMED",
+    "Acceleration",
     "Architecture",
     "Artifact",
     "BadInput",

@@ -40,6 +40,19 @@ class OperatorTime:
     milliseconds: float
 
 
+@dataclass(frozen=True)
+class Acceleration:
+    """Which operations of a file an accelerator, such as a GPU, executes.
+
+    Attributes:
+        share: their share of all operations, 0 to 1.
+        others: one line for each kind of operation that the CPU executes instead, with the reason.
+    """
+
+    share: float
+    others: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime(Component):
     """A program that executes artifacts of some formats. It is loaded in a child process, possibly without torch.
@@ -77,6 +90,14 @@ class Runtime(Component):
         """The pixels of all held-out images that it can execute in about two minutes; None executes every image."""
         return None
 
+    def most_images(self) -> int | None:
+        """The same as a number of images of any size; None sets no such limit."""
+        return None
+
+    def device_files(self) -> tuple[Path, ...]:
+        """Device files that the child process may open for writing."""
+        return ()
+
     def title(self) -> str:
         """The name of its results in bundle.json; it differs if an option changes what is executed."""
         return self.component_name()
@@ -104,3 +125,7 @@ class Runtime(Component):
     def notes(self, embed: Embedder) -> tuple[str, ...]:
         """Notes of this runtime on the runs of ``embed``, which ``open`` returned: one line each, none by default."""
         return ()
+
+    def acceleration(self, embed: Embedder) -> Acceleration | None:
+        """Which operations the accelerator executes in ``embed``, which ``open`` returned; None if there is none."""
+        return None

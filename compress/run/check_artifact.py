@@ -23,7 +23,7 @@ from compress.system.progress import say
 from validators import runtimes_for
 from validators.compatibility import Sample, sample
 from validators.control_distance import separation
-from validators.gates import INDEX_RECALL, default_limits
+from validators.gates import INDEX_RECALL, default_limits, limits_on
 from validators.held_out_part import HeldOutPart
 from validators.measure import executed, measure, static_values, unexecuted
 from validators.pytorch_mobile import described
@@ -99,6 +99,7 @@ def _on(
     context: CheckContext, runtime: Runtime, path: Path, file: FileEntry, golden: Golden, gallery: Gallery
 ) -> tuple[Execution, Path | None, RankedModel | UnrankedModel | None]:
     limits = limits_of(context, file.precision, file.format)
+    limits = limits_on(runtime.processor(), runtime.evidence(), limits, file.precision)
     static = {**context.sizes, **static_values(file.bytes, file.mobile_problems)}
     if (reason := runtime.unavailable()) is not None:
         say(f"validate: {path.name} was not run: {reason}")

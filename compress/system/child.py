@@ -155,7 +155,7 @@ def child(
         interpreter: a Python that may have other libraries; the child's half asks for none.
         emulator: the command before ``interpreter``, with absolute paths, if another processor's is emulated.
         threads: how many threads its libraries may use.
-        writable: other folders that it may write in; absolute.
+        writable: other folders that it may write in, and files that it may write; absolute.
         pass_fds: open files that the child keeps, at the same numbers.
 
     Raises:

@@ -46,7 +46,7 @@ def confine(own: Path, others: Sequence[Path] = ()) -> None:
     Args:
         own: the folder in which files may still be made, changed and removed; it may be removed itself, and so may
             empty folders beside it.
-        others: more such folders, which stay.
+        others: more such folders, and files that may be written, such as a GPU's device files; they stay.
     """
     global _held
     if sys.platform != "linux":
@@ -81,7 +81,7 @@ def _only_write_in(libc: ctypes.CDLL, own: Path, others: Sequence[Path]) -> bool
         return False
     try:
         for path in (own, *others):
-            _allow(libc, rules, path, changes)
+            _allow(libc, rules, path, changes if path.is_dir() else changes & (_WRITE_FILE | _TRUNCATE))
         _allow(libc, rules, own.parent, _REMOVE_DIR)
         _allow(libc, rules, Path(os.devnull), changes & (_WRITE_FILE | _TRUNCATE))
         return _syscall(libc, _RESTRICT_SELF, rules, 0) == 0 and version >= _WHOLE_FROM

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from compress.contracts import CompressError, MissingTool
+from compress.system import sandbox
 from compress.system.child import ChildFailed, Lacking, call, child, lacking
 
 
@@ -34,6 +35,9 @@ def act(job: Mapping[str, Any], scratch: Path) -> Any:
             os._exit(0)
         case "hang":
             signal.pause()
+        case "write":
+            Path(job["file"]).write_bytes(b"1")
+            return list(sandbox.held())
 
 
 def test_a_result_comes_back_and_nothing_is_left_behind() -> None:
@@ -76,3 +80,12 @@ def test_what_the_caller_cannot_write_is_the_machines_failure_too() -> None:
 def test_only_known_words_excuse_a_failure() -> None:
     assert lacking("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes") == "memory"
     assert lacking("ValueError: expected an output float32 [3, D]") is None
+
+
+def test_a_child_writes_to_the_device_files_it_was_given() -> None:
+    job = {"deed": "write", "file": "/dev/zero"}
+    with child(act, job, writable=[Path("/dev/zero")]) as started:
+        confined = started.result(60)
+    if "filesystem" in confined:  # the control
+        with pytest.raises(ChildFailed, match="PermissionError"):
+            call(act, job, timeout_s=60)
