@@ -5,18 +5,21 @@ LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
 SIGNING ?= .venv-sign
 ARM ?= .arm
+WEB ?= .web
 export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
 export COMPRESS_ARM ?= $(abspath $(ARM))
 GPU ?= .gpu
 # A machine with a Vulkan driver of its own uses that, unless the folder was made.
 export COMPRESS_GPU ?= $(if $(shell test -e $(GPU)/gpu.stamp && echo made),$(abspath $(GPU)))
+export COMPRESS_WEB ?= $(abspath $(WEB))
 BIN := $(VENV)/bin
 AXE_VERSION := 4.14.1
+WEB_PACKAGES := onnxruntime-web@1.30.0 @litertjs/core@2.5.3 @litertjs/wasm-utils@2.5.3
 TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test nightly e2e fuzz docs bench check legacy arm gpu signing format clean
+.PHONY: help run test nightly e2e fuzz docs bench check legacy arm gpu web signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -29,8 +32,8 @@ test: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy
 nightly: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## the tests that take too long for every change
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m nightly $(TESTS)
 
-e2e: $(VENV)/e2e.stamp  ## the search page and the report in headless Chromium (apt-get install chromium npm)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e
+e2e: $(VENV)/e2e.stamp $(WEB)/web.stamp  ## everything in headless Chromium: pages, runtimes (apt-get install chromium npm)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e tests/validators
 
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict
@@ -65,10 +68,13 @@ arm: $(ARM)/arm.stamp  ## the runtimes' Arm builds with an emulator (x86-64 Linu
 gpu: $(GPU)/gpu.stamp  ## a software GPU, on which .tflite files are executed as on a phone's GPU (Debian, no root)
 	@echo "outside make: export COMPRESS_GPU=$(abspath $(GPU))"
 
+web: $(VENV)/web.stamp $(WEB)/web.stamp  ## the runtimes of web apps, for the browser (apt-get install chromium npm)
+	@echo "outside make: export COMPRESS_WEB=$(COMPRESS_WEB)"
+
 signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM) $(GPU)
+	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM) $(GPU) $(WEB)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -86,6 +92,15 @@ $(VENV)/e2e.stamp: $(VENV)/dev.stamp
 	mkdir -p $(VENV)/axe-core
 	npm pack --silent --pack-destination $(VENV)/axe-core axe-core@$(AXE_VERSION)
 	tar -xzf $(VENV)/axe-core/axe-core-$(AXE_VERSION).tgz -C $(VENV)/axe-core
+	touch $@
+
+$(VENV)/web.stamp: $(VENV)/run.stamp
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[web]"
+	touch $@
+
+$(WEB)/web.stamp: Makefile
+	mkdir -p $(WEB)
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(WEB) $(WEB_PACKAGES)
 	touch $@
 
 $(SIGNING)/signing.stamp: pyproject.toml constraints-sign.txt

@@ -17,11 +17,12 @@ from compress.datasets.digits import Digits
 from tests._command import REPOSITORY, Ended, compress
 from tests._once import shared
 
-# Where 'make legacy' and 'make arm' make them; the Makefile exports the same.
+# Where 'make legacy', 'make arm' and 'make web' make them; the Makefile exports the same.
 os.environ.setdefault("COMPRESS_LEGACY_PYTHON", str(REPOSITORY / ".venv-legacy/bin/python"))
 os.environ.setdefault("COMPRESS_ARM", str(REPOSITORY / ".arm"))
 if (REPOSITORY / ".gpu/gpu.stamp").exists():  # where 'make gpu' makes it
     os.environ.setdefault("COMPRESS_GPU", str(REPOSITORY / ".gpu"))
+os.environ.setdefault("COMPRESS_WEB", str(REPOSITORY / ".web"))
 
 TINY = """
 name: tiny

@@ -5,21 +5,23 @@ It needs only NumPy and the runtime's library, so that an old runtime's interpre
 
 from __future__ import annotations
 
-import gc
 import importlib
+import os
 import resource
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress.contracts import Embedder, Latency, Runtime, host_processor
+from compress.contracts.runtimes import in_turn
 from compress.system import sandbox
+
+Clock = Callable[[Embedder, Sequence[np.ndarray], int, int], list[float]]
+"""Takes what ``in_turn`` takes, gives what it gives."""
 
 
 def job_for(runtime: Runtime, **more: Any) -> dict[str, Any]:
@@ -57,13 +59,13 @@ def run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     latency = None
     if job["latency"] is not None:
         warmup, repeats = job["latency"]
-        latency = asdict(measure(embed, images, warmup, repeats, job["threads"]))
+        latency = asdict(measure(embed, images, warmup, repeats, job["threads"], runtime.milliseconds))
     accelerated = runtime.acceleration(embed)
     return {
         "outputs": outputs,
         "version": runtime.version(),
         "latency": latency,
-        "peak_bytes": peak_bytes(),
+        "peak_bytes": peak_bytes(runtime.process(embed)),
         "notes": runtime.notes(embed),
         "processor": host_processor(),
         "acceleration": None if accelerated is None else asdict(accelerated),
@@ -80,38 +82,45 @@ def embeddings(embed: Embedder, images: np.ndarray) -> np.ndarray:
     if len(images) == 0:
         # No runtime takes an empty batch; D is found with one black image.
         return embeddings(embed, np.zeros((1, *images.shape[1:]), np.uint8))[:0]
-    found: Any = embed(images)
+    return checked(embed(images), len(images))
+
+
+def checked(found: Any, count: int) -> np.ndarray:
+    """What an embedder gave for this many images, if it is float32 [count, D].
+
+    Raises:
+        ValueError: it has another shape or type.
+    """
     kind = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else str(found)
-    if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != len(images) or found.dtype != np.float32:
-        raise ValueError(f"expected an output float32 [{len(images)}, D], found {kind}")
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != count or found.dtype != np.float32:
+        raise ValueError(f"expected an output float32 [{count}, D], found {kind}")
     return found
 
 
-def measure(embed: Embedder, images: Mapping[str, np.ndarray], warmup: int, repeats: int, threads: int) -> Latency:
+def measure(
+    embed: Embedder,
+    images: Mapping[str, np.ndarray],
+    warmup: int,
+    repeats: int,
+    threads: int,
+    clock: Clock = in_turn,
+) -> Latency:
     """Time single-image runs on the given images in turn; each is read from disk and copied before it is timed."""
     singles = [np.array(array[i : i + 1]) for array in images.values() for i in range(min(len(array), 16))]
     if not singles:
         raise ValueError("latency needs at least one image")
-    for image in islice(cycle(singles), warmup):
-        embed(image)
-    milliseconds = []
-    gc.collect()
-    gc.disable()
-    for image in islice(cycle(singles), repeats):
-        start = time.perf_counter()
-        embed(image)
-        milliseconds.append(1000 * (time.perf_counter() - start))
-    gc.enable()
-    median, p95 = np.percentile(milliseconds, [50, 95])
+    median, p95 = np.percentile(clock(embed, singles, warmup, repeats), [50, 95])
     return Latency(median=float(median), p95=float(p95), threads=threads)
 
 
-def peak_bytes() -> int:
-    """The peak memory of this process."""
-    status = Path("/proc/self/status")
+def peak_bytes(process: int | None = None) -> int | None:
+    """The peak memory of this process, or of one that it started; None if the system does not say."""
+    status = Path(f"/proc/{process or os.getpid()}/status")
     if status.exists():
         # On Linux ru_maxrss starts with the memory of the parent when it started this process.
         (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
+    if process not in (None, os.getpid()):
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -25,13 +25,13 @@ class Execution:
     Attributes:
         outputs: float32 [N, D] for every name in ``images``; None when the run failed.
         version: the library that executed, with its version; empty when the run failed.
-        peak_bytes: peak memory of the child process, interpreter and libraries included.
+        peak_bytes: peak memory of the process that executed, its libraries included; None if it is not known.
         failure: one line that says what went wrong; None if nothing did.
         lacking: what the machine lacked, if that is why it failed; such a failure says nothing about the artifact.
         notes: what the runtime noticed while executing, one line each.
         acceleration: which operations an accelerator executed; None if there is none.
-        sandbox: the restrictions of the child: no writing outside its own folder ("filesystem"), no sockets
-            ("network"); empty if the system does not support them (``docs/security.md``).
+        sandbox: the restrictions of the child: no writing outside its own folder ("filesystem"), no connections except
+            between its own processes ("network"); empty if the system does not support them (``docs/security.md``).
     """
 
     outputs: dict[str, np.ndarray] | None = None
@@ -79,6 +79,7 @@ def execute(
             emulator=runtime.emulator(),
             threads=threads,
             writable=runtime.device_files(),
+            own_sockets=runtime.own_sockets,
         ) as started:
             for name, array in images.items():
                 _save_images(started.scratch / files[name], array)

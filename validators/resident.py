@@ -127,6 +127,7 @@ class Resident:
                     threads=self._threads,
                     pass_fds=[number],
                     writable=self._runtime.device_files(),
+                    own_sockets=self._runtime.own_sockets,
                 )
                 self._child = stack.enter_context(started)
             self._child.begin()

@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from compress.contracts import Embedder
-from validators.child import embeddings, runtime_of
+from compress.contracts import Embedder, Runtime
+from validators.child import checked, embeddings, runtime_of
 
 
 def serve(job: Mapping[str, Any], scratch: Path) -> None:
@@ -28,10 +27,11 @@ def serve(job: Mapping[str, Any], scratch: Path) -> None:
         job: ``artifact``, ``threads``, and ``socket``, the number of the open file.
     """
     with socket.socket(fileno=job["socket"]) as connection:
-        embed = runtime_of(job).open(Path(job["artifact"]), job["threads"])
+        runtime = runtime_of(job)
+        embed = runtime.open(Path(job["artifact"]), job["threads"])
         warm = False
         for images in _requests(connection.makefile("rb")):
-            head, body = _answer(embed, images, warm)
+            head, body = _answer(runtime, embed, images, warm)
             warm = True
             connection.sendall(json.dumps(head).encode() + b"\n" + body)
         signal.pause()  # the parent has ended; the thread that watches it removes ``scratch`` and ends this process
@@ -45,14 +45,14 @@ def _requests(stream: BinaryIO) -> Iterator[np.ndarray]:
         yield np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
-def _answer(embed: Embedder, images: np.ndarray, warm: bool) -> tuple[dict[str, Any], bytes]:
+def _answer(runtime: Runtime, embed: Embedder, images: np.ndarray, warm: bool) -> tuple[dict[str, Any], bytes]:
     """Embed ``images`` one by one; the first is embedded twice, because the first run warms the runtime up."""
     try:
         if not warm:
             embeddings(embed, images[:1])
-        start = time.perf_counter()
-        found = np.concatenate([embeddings(embed, images[row : row + 1]) for row in range(len(images))])
-        milliseconds = 1000 * (time.perf_counter() - start)
+        timed = [runtime.timed_embedding(embed, images[row : row + 1]) for row in range(len(images))]
+        found = np.concatenate([checked(given, 1) for given, _ in timed])
+        milliseconds = sum(each for _, each in timed)
     except Exception as error:
         return {"failure": f"{type(error).__name__}: {error}"}, b""
     return {"milliseconds": milliseconds, "bytes": found.nbytes}, found.tobytes()

@@ -29,8 +29,9 @@ def timer(format: str) -> Timer:
     """
     reasons = []
     for runtime in runtimes_for(format):
-        # The time of an emulator or a reference executor says nothing about any processor.
-        reason = runtime.unavailable() if runtime.timed() else "its time says nothing about a device"
+        # The time of an emulator or a reference executor says nothing about any processor; a browser's is not ours.
+        timed = runtime.timed() and runtime.processor() != "browser"
+        reason = runtime.unavailable() if timed else "its time says nothing about a device"
         if reason is None:
             return lambda groups: _timed(runtime, groups)
         reasons.append(f"{runtime.component_name()}: {reason}")

@@ -13,8 +13,11 @@ def lines() -> list[str]:
     """Versions of every tool Compress uses, then whether each runtime can run here."""
     found = [plugins.find(Runtime, name)() for name in plugins.names(Runtime)]
     uses = {runtime.package: f"runs {', '.join(sorted(runtime.formats))} files" for runtime in found}
+    # Of libraries in another environment, and of npm packages.
+    ready = [each for each in found if each.unavailable() is None]
+    elsewhere = {each.package: each.version().removeprefix(each.package).split()[0] for each in ready}
     tools = {
-        name: f"{environment.version(name) or 'not installed':<14} {use}"
+        name: f"{environment.version(name) or elsewhere.get(name, 'not installed'):<14} {use}"
         for name, use in {**uses, **environment.TOOLS}.items()
     }
     runtimes = {title: runtime.unavailable() or "ready" for title, runtime in runtime_titles().items()}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import platform
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -29,6 +33,24 @@ def host_processor() -> Processor:
 
 # Takes images uint8 [N, H, W, 3], gives embeddings float32 [N, D].
 Embedder = Callable[["np.ndarray"], "np.ndarray"]
+
+
+def timed(embed: Embedder, image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Embed an image: the embedding, and the milliseconds that the call took."""
+    start = time.perf_counter()
+    found = embed(image)
+    return found, 1000 * (time.perf_counter() - start)
+
+
+def in_turn(embed: Embedder, images: Sequence[np.ndarray], warmup: int, repeats: int) -> list[float]:
+    """Time images one after the other, after ``warmup`` runs that are not measured: milliseconds of each run."""
+    for image in islice(cycle(images), warmup):
+        embed(image)
+    gc.collect()
+    gc.disable()
+    found = [timed(embed, image)[1] for image in islice(cycle(images), repeats)]
+    gc.enable()
+    return found
 
 
 @dataclass(frozen=True)
@@ -59,11 +81,14 @@ class Runtime(Component):
 
     Class attributes:
         profiles: whether its library can measure the time by operator.
+        own_sockets: whether it starts processes that it talks with through pairs of sockets, which the child's
+            confinement (``compress.system.sandbox``) refuses otherwise.
     """
 
     formats: ClassVar[frozenset[str]]
     package: ClassVar[str]
     profiles: ClassVar[bool] = False
+    own_sockets: ClassVar[bool] = False
 
     def unavailable(self) -> str | None:
         """Why this runtime cannot run here, with the remedy; None if it can."""
@@ -117,6 +142,18 @@ class Runtime(Component):
     def open(self, path: Path, threads: int) -> Embedder:
         """Load the artifact. Called in the child process only."""
         raise NotImplementedError
+
+    def timed_embedding(self, embed: Embedder, image: np.ndarray) -> tuple[np.ndarray, float]:
+        """Embed uint8 [1, H, W, 3] with what ``open`` returned: float32 [1, D], and the milliseconds that it took."""
+        return timed(embed, image)
+
+    def milliseconds(self, embed: Embedder, images: Sequence[np.ndarray], warmup: int, repeats: int) -> list[float]:
+        """As ``in_turn``, for images uint8 [1, H, W, 3] and what ``open`` returned."""
+        return in_turn(embed, images, warmup, repeats)
+
+    def process(self, embed: Embedder) -> int:
+        """The number of the process that executes ``embed``: this one, unless the runtime starts others."""
+        return os.getpid()
 
     def profile(self, path: Path, image: np.ndarray, threads: int, runs: int) -> list[OperatorTime]:
         """Measure the time by operator for uint8 [1, H, W, 3], if ``profiles``. Called in a child process only."""

@@ -144,6 +144,7 @@ def child(
     threads: int = 1,
     writable: Sequence[Path] = (),
     pass_fds: Sequence[int] = (),
+    own_sockets: bool = False,
 ) -> Iterator[Child]:
     """A child process that will call ``function(job, scratch)``; it ends with the context, and all it started.
 
@@ -157,6 +158,7 @@ def child(
         threads: how many threads its libraries may use.
         writable: other folders that it may write in, and files that it may write; absolute.
         pass_fds: open files that the child keeps, at the same numbers.
+        own_sockets: it may connect itself, by pairs of sockets, with processes that it starts.
 
     Raises:
         ChildFailed: the process or its folder could not be made, or the folder could not be filled in the context.
@@ -165,7 +167,8 @@ def child(
         with tempfile.TemporaryDirectory(prefix="compress-", ignore_cleanup_errors=True) as folder:
             scratch = Path(folder).resolve()
             name = f"{function.__module__}:{function.__qualname__}"
-            task = {"function": name, "job": job, "writable": [str(each) for each in writable]}
+            confined = {"writable": [str(each) for each in writable], "own_sockets": own_sockets}
+            task = {"function": name, "job": job, **confined}
             (scratch / TASK).write_text(json.dumps(task), encoding="utf-8")
             started = Child(scratch, _start(interpreter, emulator, scratch, threads, pass_fds))
             with started.process:

@@ -29,7 +29,8 @@ def main(scratch: Path, denied: str | None = None) -> int:
     """Do the task in the folder; 0 when its result is there."""
     task = json.loads((scratch / TASK).read_text(encoding="utf-8"))
     if denied is None:
-        sandbox.confine(scratch, [Path(each) for each in task["writable"]])
+        writable = [Path(each) for each in task["writable"]]
+        sandbox.confine(scratch, writable, own_sockets=task["own_sockets"])
     else:
         sandbox.inherit(denied.split(","))
     from compress.system.files import write_text  # which brings NumPy, and that starts threads

@@ -1,8 +1,8 @@
 """Deny this process writing files and reaching the network, on systems that support it (Linux).
 
 Landlock (kernel 5.13, complete from 6.2) leaves one writable folder and denies access to other processes' memory. A
-seccomp filter refuses every kind of socket. Neither needs a privilege or a namespace, so both also work in containers.
-Standard library only.
+seccomp filter refuses every kind of socket or, for a runtime that is a browser, every connection. Neither needs a
+privilege or a namespace, so both also work in containers. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,25 +29,39 @@ _SCOPE_SIGNAL = 1 << 1
 _WHOLE_FROM = 3
 """Before this version of Landlock a process can still empty the user's files."""
 
-# Machine -> AUDIT_ARCH, then the numbers of socket, socketpair, ptrace, process_vm_writev, io_uring_setup.
+
+@dataclass(frozen=True)
+class _Calls:
+    """Numbers of system calls: socket and socketpair; connect; ptrace, process_vm_writev and io_uring_setup."""
+
+    sockets: tuple[int, int]
+    connect: int
+    others: tuple[int, int, int]
+
+
 _CALLS = {
-    "x86_64": (0xC000003E, (41, 53, 101, 311, 425)),
-    "aarch64": (0xC00000B7, (198, 199, 117, 271, 425)),
+    "x86_64": (0xC000003E, _Calls((41, 53), 42, (101, 311, 425))),
+    "aarch64": (0xC00000B7, _Calls((198, 199), 203, (117, 271, 425))),
 }
+"""Machine -> AUDIT_ARCH and system calls."""
 _X32 = 0x40000000  # from here on, x86_64 has the same calls under other numbers
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050001  # the latter with EPERM
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24  # where a filter finds them; the arguments' low halves
+_AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
 
 _held: tuple[Denied, ...] = ()
 
 
-def confine(own: Path, others: Sequence[Path] = ()) -> None:
+def confine(own: Path, others: Sequence[Path] = (), *, own_sockets: bool = False) -> None:
     """Deny everything that can be denied, permanently, to this process and its children. Call it before threads start.
 
     Args:
         own: the folder in which files may still be made, changed and removed; it may be removed itself, and so may
             empty folders beside it.
         others: more such folders, and files that may be written, such as a GPU's device files; they stay.
+        own_sockets: allow pairs of sockets, which connect this process with those that it starts, and unconnected
+            stream sockets of the Unix domain; connecting one is refused.
     """
     global _held
     if sys.platform != "linux":
@@ -54,7 +69,10 @@ def confine(own: Path, others: Sequence[Path] = ()) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1) != 0:
         return
-    denied: dict[Denied, bool] = {"filesystem": _only_write_in(libc, own, others), "network": _refuse_sockets(libc)}
+    denied: dict[Denied, bool] = {
+        "filesystem": _only_write_in(libc, own, others),
+        "network": _refuse_sockets(libc, own_sockets),
+    }
     _held = tuple(each for each, holds in denied.items() if holds)
 
 
@@ -97,23 +115,42 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, access: int) -> None:
         os.close(file)
 
 
-def _refuse_sockets(libc: ctypes.CDLL) -> bool:
+def _refuse_sockets(libc: ctypes.CDLL, but_own: bool) -> bool:
     machine = os.uname().machine
     if machine not in _CALLS or struct.calcsize("P") != 8:
         return False
-    architecture, calls = _CALLS[machine]
-    refused = len(calls) + 1  # the last instruction; jumps count from the next one
-    program = [
-        (_LOAD, 0, 0, 4),
-        (_EQUAL, 0, refused + 2, architecture),
-        (_LOAD, 0, 0, 0),
-        (_AT_LEAST, refused, 0, _X32),
-    ]
-    program += [(_EQUAL, refused - 1 - i, 0, call) for i, call in enumerate(calls)]
-    program += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in program))
-    filter_program = struct.pack("HP", len(program), ctypes.addressof(code))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _filter(machine, but_own)))
+    filter_program = struct.pack("HP", len(code) // 8, ctypes.addressof(code))
     return _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, filter_program) == 0
+
+
+def _filter(machine: str, but_own: bool) -> list[tuple[int, int, int, int]]:
+    """The instructions: operation, how many to skip if it holds, how many if it does not, value."""
+    architecture, calls = _CALLS[machine]
+    refused = [*calls.others, calls.connect] if but_own else [*calls.others, *calls.sockets]
+    go_on, allow, refuse = range(3)
+    steps = [
+        (_LOAD, _ARCHITECTURE, go_on, go_on),
+        (_EQUAL, architecture, go_on, refuse),
+        (_LOAD, _NUMBER, go_on, go_on),
+        (_AT_LEAST, _X32, refuse, go_on),
+        *((_EQUAL, call, refuse, go_on) for call in refused),
+    ]
+    if but_own:
+        # A stream socket of the Unix domain reaches nothing until it is connected.
+        steps += [
+            (_EQUAL, calls.sockets[0], go_on, allow),
+            (_LOAD, _FIRST, go_on, go_on),
+            (_EQUAL, _AF_UNIX, go_on, refuse),
+            (_LOAD, _SECOND, go_on, go_on),
+            (_AND, _SOCK_TYPES, go_on, go_on),
+            (_EQUAL, _SOCK_STREAM, go_on, refuse),
+        ]
+    program = []
+    for i, (operation, value, then, otherwise) in enumerate(steps):
+        skip = {go_on: 0, allow: len(steps) - i - 1, refuse: len(steps) - i}  # counted from the next instruction
+        program.append((operation, skip[then], skip[otherwise], value))
+    return [*program, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
 
 
 def _prctl(libc: ctypes.CDLL, option: int, *values: int | bytes) -> int:

@@ -20,7 +20,8 @@ import numpy as np
 
 from compress.contracts import Embedder, Evidence, Runtime
 
-DEEDS = ("connect", "datagram", "unix socket", "create", "change", "empty", "remove", "rename", "link", "own folder")
+SOCKETS = ("connect", "datagram", "unix socket", "unix connect", "unix datagram", "socket pair")
+DEEDS = (*SOCKETS, "create", "change", "empty", "remove", "rename", "link", "own folder")
 """What ``Trespassing`` tries, in this order."""
 
 Deed = Literal["abort", "segfault", "killed", "exit", "raise", "short", "flat", "double", "nothing"]
@@ -133,6 +134,9 @@ class Trespassing(Runtime):
             "connect": lambda: socket.create_connection(("127.0.0.1", self.port), timeout=5),
             "datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", self.port)),
             "unix socket": lambda: socket.socket(socket.AF_UNIX),
+            "unix connect": lambda: socket.socket(socket.AF_UNIX).connect(str(outside / "service")),
+            "unix datagram": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),
+            "socket pair": socket.socketpair,
             "create": lambda: (outside / "new").write_text("x"),
             "change": lambda: (outside / "kept").write_text("x"),
             "empty": lambda: os.truncate(outside / "kept", 0),
@@ -144,6 +148,13 @@ class Trespassing(Runtime):
         assert tuple(deeds) == DEEDS
         done = [_succeeds(deed) for deed in deeds.values()]
         return lambda images: np.tile(np.array(done, np.float32), (len(images), 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrespassingBrowser(Trespassing):
+    """As ``Trespassing``, in the confinement of a runtime that starts processes and talks with them."""
+
+    own_sockets: ClassVar[bool] = True
 
 
 def _succeeds(deed: Callable[[], object]) -> bool:

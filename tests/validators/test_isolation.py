@@ -15,7 +15,7 @@ import pytest
 
 from compress.contracts import BadInput, Latency
 from tests.validators import _linear
-from tests.validators._misbehaving import DEEDS, Deed, Hanging, Misbehaving, Recording, Trespassing
+from tests.validators._misbehaving import DEEDS, Deed, Hanging, Misbehaving, Recording, Trespassing, TrespassingBrowser
 from tests.validators.conftest import Artifacts
 from validators.isolation import Execution, execute
 from validators.runtimes.onnxruntime import OnnxRuntime
@@ -259,11 +259,20 @@ def test_the_child_runs_away_from_the_users_folder(tmp_path: Path, monkeypatch: 
     assert 10_000_000 < done.peak_bytes < 10_000_000_000
 
 
-def test_an_artifact_reaches_neither_the_network_nor_files_that_are_not_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [(Trespassing, set()), (TrespassingBrowser, {"unix socket", "socket pair"})],
+    ids=["any", "browser"],
+)
+def test_an_artifact_reaches_neither_the_network_nor_files_that_are_not_its_own(
+    kind: type[Trespassing], more: set[str], tmp_path: Path
+) -> None:
     for name in ("kept", "doomed"):
         (tmp_path / name).write_text("as it was")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        runtime = Trespassing(folder=str(tmp_path), port=server.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(tmp_path / "service"))
+        service.listen()
+        runtime = kind(folder=str(tmp_path), port=server.getsockname()[1])
         done = execute(runtime, Path("net.onnx"), {"images": IMAGES})
         here = runtime.open(Path("net.onnx"), 1)(IMAGES)  # the control, last: unconfined, everything succeeds
     assert done.outputs is not None, done.failure
@@ -272,4 +281,4 @@ def test_an_artifact_reaches_neither_the_network_nor_files_that_are_not_its_own(
     # CI and every kernel from 6.2 have both; elsewhere the answer is that nothing is denied.
     expected = ("filesystem", "network") if sys.platform == "linux" else ()
     assert done.sandbox == expected
-    assert allowed == ({"own folder"} if expected else set(DEEDS))
+    assert allowed == ({"own folder"} | more if expected else set(DEEDS))

@@ -22,7 +22,9 @@ from validators.isolation import execute
 from validators.runtimes.coreml import CoreML
 from validators.runtimes.coreml_reference import CoreMLReference
 from validators.runtimes.litert import LiteRT
+from validators.runtimes.litert_web import LiteRTWeb
 from validators.runtimes.onnxruntime import OnnxRuntime
+from validators.runtimes.onnxruntime_web import OnnxRuntimeWeb
 from validators.runtimes.tflite_runtime import TFLiteRuntime
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +41,16 @@ def found() -> list[Runtime]:
     return [plugins.find(Runtime, name)() for name in plugins.names(Runtime)]
 
 
+def parametrized(runtimes: list[Runtime]) -> pytest.MarkDecorator:
+    """One test for each runtime; those in a browser run with ``make e2e``, which brings the browser."""
+    marks = {"browser": [pytest.mark.e2e]}
+    names = [runtime.component_name() for runtime in runtimes]
+    cases = [pytest.param(runtime, marks=marks.get(runtime.processor(), [])) for runtime in runtimes]
+    return pytest.mark.parametrize("runtime", cases, ids=names)
+
+
 RUNTIMES = [runtime for runtime in found() if runtime.component_name() not in CANNOT_RUN_HERE]
-by_runtime = pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.component_name())
+by_runtime = parametrized(RUNTIMES)
 
 
 def run(runtime: Runtime, artifact: Path, images: np.ndarray) -> np.ndarray:
@@ -79,14 +89,14 @@ def prove(runtime: Runtime, size: tuple[int, int], artifacts: Artifacts) -> None
     assert done.version == runtime.version()
 
 
-@pytest.mark.parametrize("runtime", found(), ids=lambda runtime: runtime.component_name())
+@parametrized(found())
 @pytest.mark.parametrize("size", _linear.SIZES, ids=str)
 def test_every_runtime_of_the_folder_embeds_exactly(runtime: Runtime, size: tuple[int, int], linear: Artifacts) -> None:
     prove(runtime, size, linear)
 
 
 def test_every_format_is_executed_here() -> None:
-    assert len(found()) >= 8
+    assert len(found()) >= 10
     assert len(RUNTIMES) >= len(found()) - 2
     assert set().union(*(runtime.formats for runtime in RUNTIMES)) == set(FORMATS.values())
 
@@ -277,7 +287,8 @@ def test_a_runtime_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> N
     )
     answers = dict(line.split(" | ") for line in done.stdout.splitlines())
     assert answers["tflite_runtime"] == "None"
-    for name in ("torchscript", "torchscript_lite", "onnxruntime", "litert", "tensorflow_lite", "coreml_reference"):
+    libraries = ("torchscript", "torchscript_lite", "onnxruntime", "litert", "tensorflow_lite", "coreml_reference")
+    for name in (*libraries, "litert_web", "onnxruntime_web"):
         assert "not installed; install it with: pip install" in answers[name]
 
 
@@ -312,11 +323,44 @@ def test_nothing_in_the_working_folder_is_executed(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("web", [OnnxRuntimeWeb(), LiteRTWeb()], ids=["onnxruntime_web", "litert_web"])
+def test_what_a_browser_lacks_is_named_with_the_remedy(
+    web: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reason() -> str:
+        said = web.unavailable()
+        assert said is not None and "\n" not in said
+        return said
+
+    (tmp_path / "chromium").write_text("#!/bin/sh\n")
+    (tmp_path / "chromium").chmod(0o755)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert reason().endswith('pip install "compress-retrieval[web]"')
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", "")
+    assert "apt-get install chromium" in reason()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("COMPRESS_WEB", raising=False)
+    assert reason().startswith("COMPRESS_WEB is not set")
+    monkeypatch.setenv("COMPRESS_WEB", str(tmp_path))
+    assert f"{tmp_path} has no {web.package}" in reason()
+    assert "npm install --ignore-scripts" in reason()
+    package = tmp_path / "node_modules" / web.package
+    package.mkdir(parents=True)
+    (package / "package.json").write_text('{"version": "1.2.3"}')
+    assert web.unavailable() is None
+
+
 # ------------------------------------------------------------------------------------------------- registry
 
 
 def test_runtimes_are_listed_native_first() -> None:
-    assert [r.component_name() for r in runtimes_for("tflite")] == ["litert", "tensorflow_lite", "tflite_runtime"]
+    assert [r.component_name() for r in runtimes_for("tflite")] == [
+        "litert",
+        "litert_web",
+        "tensorflow_lite",
+        "tflite_runtime",
+    ]
     # Apple's own runtime comes first, so a Mac executes natively and every other system by the reference.
     assert runtimes_for("coreml") == [CoreML(), CoreMLReference()]
     assert runtimes_for("jpeg") == []
