@@ -37,7 +37,7 @@ mkdir -p "$unfinished"/apt/{lists,cache}/partial "$unfinished"/apt/{cache/archiv
 
 # An apt state of its own, so that this machine's packages and sources stay as they are.
 apt=(-q -o "Dir::State=$unfinished/apt" -o Dir::State::status=/dev/null -o "Dir::Cache=$unfinished/apt/cache"
-  -o "Dir::Etc::sourcelist=$unfinished/apt/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=
+  -o "Dir::Etc::sourcelist=$unfinished/apt/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User= -o Acquire::Retries=3
   -o APT::Architecture=amd64 -o APT::Architectures::=amd64 -o APT::Architectures::=arm64)
 printf 'deb [arch=%s signed-by=%s] %s %s main\n' \
   arm64 $keys "$mirror" bookworm amd64 $keys "$mirror" trixie >"$unfinished/apt/sources.list"
@@ -59,6 +59,7 @@ environment() { # NAME REQUIREMENT...
 environment current -c constraints.txt "${current[@]}"
 environment older "${older[@]}"
 
+unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 # Run each library once: that proves the folder, and leaves the compiled modules that a sandbox could not write.
 checked() { # ENVIRONMENT MODULE...
   "$unfinished/qemu-aarch64" -cpu cortex-a76 -L "$unfinished/root" "$unfinished/$1/bin/python" -c "
