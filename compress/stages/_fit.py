@@ -100,6 +100,8 @@ def fit(
     graph.team = team
     graph.prepare(data.train)
     graph.freeze(training.frozen(network))
+    if training.freeze_statistics:
+        graph.freeze_statistics()
     optimizer = torch.optim.SGD(graph.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay)
     module, optimizer = fabric.setup(layout(graph, torch.channels_last), optimizer)
 

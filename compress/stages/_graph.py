@@ -32,6 +32,7 @@ class TrainingGraph(nn.Module):
         super().__init__()
         self.network = model.network
         self.frozen: Sequence[nn.Module] = ()
+        self.fixed: Sequence[nn.Module] = ()
         self.team = Team()
         self.loss = loss.build(model.embedding.dim, len(model.classes))
         self.augmentation = augmentation
@@ -53,9 +54,13 @@ class TrainingGraph(nn.Module):
         """Keep these parts of the network unchanged: weights and, in training mode, batch statistics."""
         self.frozen = tuple(part.requires_grad_(False) for part in parts)
 
+    def freeze_statistics(self) -> None:
+        """Keep the statistics of every batch normalisation of the network, and use them in training mode, too."""
+        self.fixed = tuple(part for part in self.network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
+
     def train(self, mode: bool = True) -> TrainingGraph:
         super().train(mode)
-        for part in self.frozen:
+        for part in (*self.frozen, *self.fixed):
             part.eval()
         return self
 

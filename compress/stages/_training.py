@@ -40,6 +40,8 @@ class Training(Component):
         loss: the objective.
         freeze: parts of the network that are not changed, such as ``[trunk]``: their weights are not trained, and
             their batch normalisation keeps and uses its statistics.
+        freeze_statistics: batch normalisation keeps and uses its statistics in the whole network, while its scales and
+            shifts are trained. For a network with trained weights and few images, whose batches describe them badly.
         horizontal_flip: mirror half of the images.
         random_crop: shift by up to this many pixels.
         min_scale: zoom into a random part of at least this share of the area; 1 never zooms.
@@ -64,6 +66,7 @@ class Training(Component):
     schedule: Schedule = "step"
     loss: Loss = component_field(Loss, default="cross_entropy")
     freeze: tuple[str, ...] = ()
+    freeze_statistics: bool = False
     horizontal_flip: bool = False
     random_crop: Annotated[int, Ge(0)] = 0
     min_scale: Annotated[float, Gt(0), Le(1)] = 1.0

@@ -14,9 +14,11 @@ from compress.contracts import BadInput, Data, EmbeddingSpec, Model
 from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
+from compress.stages._graph import TrainingGraph
 from compress.stages.train import Train
 from tests._stages import with_options
 
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 TINY = ALNet(stem_stride=2, widths=(16,), strides=(2,), expansions=(1,), head_width=32)
 
 
@@ -41,6 +43,19 @@ def changed(data: Data, folder: Path, **options: Any) -> set[str]:
     network = stage.run(fresh(data), data, seed=0, scratch=folder).network
     assert all(p.requires_grad for p in network.parameters())
     return {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def test_frozen_statistics_stay_and_are_used_while_all_weights_learn(data: Data, tmp_path: Path) -> None:
+    everything = {*fresh(data).network.state_dict()}
+    statistics = {name for name in everything if name.rpartition(".")[2] in _STATISTICS}
+    assert len(statistics) >= 9
+    assert changed(data, tmp_path / "fixed", freeze_statistics=True) == everything - statistics
+    graph = TrainingGraph(fresh(data), with_options(Train, loss=CrossEntropy()).training.augmentation(), CrossEntropy())
+    graph.freeze_statistics()
+    x = torch.randn(4, 3, 28, 28)
+    assert torch.equal(graph.eval().network.embed(x), graph.train().network.embed(x))
+    graph.fixed = ()
+    assert not torch.equal(graph.eval().network.embed(x), graph.train().network.embed(x))
 
 
 def test_frozen_parts_stay_and_the_others_learn(data: Data, tmp_path: Path) -> None:
