@@ -95,6 +95,22 @@ def run(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="photographs, those of each class in a folder of their own")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the recipe to write [default: <folder's name>.yaml]")
+    ] = None,
+    phone: Annotated[str, typer.Option(metavar="CLASS", help="low, mid or high: how large files may be")] = "mid",
+    minutes: Annotated[float, typer.Option(help="about how long the run may take")] = 15.0,
+) -> None:
+    """Look at photographs and write a commented recipe that fits them."""
+    from compress.commands.init import init as write_recipe
+
+    for each in write_recipe(folder, out, phone, minutes):
+        line(each)
+
+
+@app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="print this recipe")] = None,
     copy: Annotated[

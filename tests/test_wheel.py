@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -69,3 +70,31 @@ def test_recipes_of_the_wheel_are_listed_and_run_by_name(installed: Path, tmp_pa
     copied = compress(installed, tmp_path, "recipes", "--copy", "mine")
     assert copied.code == 0, copied.stderr
     assert (tmp_path / "mine/examples/python/check_bundle.py").is_file()
+
+
+def test_the_wheel_writes_a_recipe_for_photographs_and_can_run_it(
+    installed: Path, tmp_path: Path, save_photos: Callable[..., list[Path]]
+) -> None:
+    for label in range(3):
+        save_photos(tmp_path / "photos" / f"class {label}", label, 10)
+    written = compress(installed, tmp_path, "init", "photos", "--phone", "low")
+    assert written.code == 0, written.stderr
+    assert "start it with: compress run photos.yaml" in written.stdout
+    planned = compress(installed, tmp_path, "run", "photos.yaml", "--dry-run")
+    assert planned.code == 0, planned.stderr
+    assert "export: tflite w8" in planned.stdout
+
+
+@pytest.mark.nightly
+def test_the_wheel_makes_a_verified_bundle_of_photographs_in_two_commands(
+    installed: Path, tmp_path: Path, save_photos: Callable[..., list[Path]]
+) -> None:
+    for label in range(3):
+        save_photos(tmp_path / "photos" / f"class {label}", label, 12)
+    for command in (
+        ("init", "photos", "--phone", "low", "--minutes", "5"),
+        ("run", "photos.yaml"),
+        ("verify", "runs/photos"),
+    ):
+        ended = compress(installed, tmp_path, *command)
+        assert ended.code == 0, ended.stdout + ended.stderr

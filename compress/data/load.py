@@ -50,7 +50,7 @@ def load_data(
         size=(dataset.image_size, dataset.image_size), crop=dataset.crop, mean=dataset.mean, std=dataset.std
     )
     joined = _join(splits)
-    decoded = _decode(dataset, joined, preprocess, cache_dir or default_cache_dir(), workers or _cores(), progress)
+    decoded = _decode(dataset, joined, preprocess, cache_dir or default_cache_dir(), workers or cores(), progress)
     name = dataset.component_name()
     skipped = _check_skipped({joined.ids[row]: reason for row, reason in decoded.skipped.items()}, dataset, len(joined))
 
@@ -221,5 +221,5 @@ def _fingerprint(
     return sha.hexdigest()
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -36,6 +36,10 @@ class ImageFolder(Dataset):
                 [root],
                 "name a folder that holds the images of each class in a folder of their own, CLASS/*.jpg",
             )
-        if divided := split_folders(root):
+        if divided := self.divided():
             return read_divided(root, *divided, deduplicate=self.drop_duplicates)
         return read_whole(root, self.test_share, seed, deduplicate=self.drop_duplicates)
+
+    def divided(self) -> tuple[list[Path], Path] | None:
+        """The folders of training images and the folder of test images; None if the root is not divided so."""
+        return split_folders(Path(self.root).expanduser())
