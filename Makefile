@@ -12,6 +12,12 @@ GPU ?= .gpu
 # A machine with a Vulkan driver of its own uses that, unless the folder was made.
 export COMPRESS_GPU ?= $(if $(shell test -e $(GPU)/gpu.stamp && echo made),$(abspath $(GPU)))
 export COMPRESS_WEB ?= $(abspath $(WEB))
+KOTLIN ?= .kotlin
+export COMPRESS_KOTLIN ?= $(abspath $(KOTLIN))
+KOTLIN_VERSION := 2.4.20
+KOTLIN_SHA256 := c23dab400d7ce5ea8b6c909947c0ca5454189e4bb1108695b5f464500e5e950f
+# A bundle for 'make kotlin', such as runs/quickstart; by default the tests train a small one.
+BUNDLE ?=
 BIN := $(VENV)/bin
 AXE_VERSION := 4.14.1
 WEB_PACKAGES := onnxruntime-web@1.30.0 @litertjs/core@2.5.3 @litertjs/wasm-utils@2.5.3
@@ -19,7 +25,7 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test nightly e2e fuzz docs bench check legacy arm gpu web signing format clean
+.PHONY: help run test nightly e2e fuzz kotlin swift docs bench check legacy arm gpu web signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -34,6 +40,12 @@ nightly: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),leg
 
 e2e: $(VENV)/e2e.stamp $(WEB)/web.stamp  ## everything in headless Chromium: pages, runtimes (apt-get install chromium npm)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e tests/validators
+
+kotlin: $(VENV)/dev.stamp $(KOTLIN)/kotlin.stamp  ## compile the Kotlin samples, run them on the JVM (apt-get install openjdk-17-jre-headless npm)
+	OMP_NUM_THREADS=1 $(if $(BUNDLE),COMPRESS_BUNDLE=$(abspath $(BUNDLE))) $(BIN)/python -m pytest -m kotlin tests/samples
+
+swift: $(VENV)/dev.stamp  ## type-check the Swift samples (Xcode, or apt-get install swiftlang)
+	$(BIN)/python -m pytest -m swift tests/samples
 
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict
@@ -74,7 +86,7 @@ web: $(VENV)/web.stamp $(WEB)/web.stamp  ## the runtimes of web apps, for the br
 signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM) $(GPU) $(WEB)
+	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM) $(GPU) $(WEB) $(KOTLIN)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -106,6 +118,16 @@ $(WEB)/web.stamp: Makefile
 $(SIGNING)/signing.stamp: pyproject.toml constraints-sign.txt
 	$(PYTHON) -m venv $(SIGNING)
 	$(SIGNING)/bin/python -m pip install -q -c constraints-sign.txt -e ".[verify,sign]"
+	touch $@
+
+# The compiler from npm, org.json as Android has it from Debian.
+$(KOTLIN)/kotlin.stamp:
+	mkdir -p $(KOTLIN)
+	npm pack --silent --pack-destination $(KOTLIN) kotlin-compiler@$(KOTLIN_VERSION)
+	cd $(KOTLIN) && echo "$(KOTLIN_SHA256)  kotlin-compiler-$(KOTLIN_VERSION).tgz" | sha256sum --check --quiet
+	tar -xzf $(KOTLIN)/kotlin-compiler-$(KOTLIN_VERSION).tgz -C $(KOTLIN)
+	cd $(KOTLIN) && apt-get download -qq libandroid-json-org-java && dpkg-deb -x libandroid-json-org-java_*.deb .
+	rm -f $(KOTLIN)/*.tgz $(KOTLIN)/*.deb
 	touch $@
 
 # tflite-runtime's last release wants numpy 1 and has no wheel past Python 3.11.

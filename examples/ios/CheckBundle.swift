@@ -18,7 +18,7 @@ struct Manifest: Decodable {
 
 struct Golden: Decodable {
     struct Neighbour: Decodable { let name: String; let distance: Double }
-    struct Image: Decodable { let source: String; let neighbours: [Neighbour] }
+    struct Image: Decodable { let file: String; let source: String; let neighbours: [Neighbour] }
     struct Tensors: Decodable { let shape: [Int] }
     struct Search: Decodable { let leave_one_out: Bool }
     let images: [Image]
@@ -47,11 +47,17 @@ enum CheckError: Error { case unreadable(String), otherModel, noArtifact(String)
 
 /// The feature column: float32 little-endian, or a code whose first bit is the most significant one.
 func decodeFeature(_ bytes: [UInt8], kind: String, dim: Int) -> [Float] {
-    if kind == "binary" {
-        return (0..<dim).map { Float((bytes[$0 / 8] >> UInt8(7 - $0 % 8)) & 1) }
-    }
-    return (0..<dim).map { i in
-        let bits = (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[4 * i + $1]) << UInt32(8 * $1) }
+    // Each step with its type: one long expression takes the compiler most of a minute.
+    return (0..<dim).map { (i: Int) -> Float in
+        if kind == "binary" {
+            let shifted: UInt8 = bytes[i / 8] >> UInt8(7 - i % 8)
+            return Float(shifted & 1)
+        }
+        var bits: UInt32 = 0
+        for k in 0..<4 {
+            let byte = UInt32(bytes[4 * i + k])
+            bits |= byte << UInt32(8 * k)
+        }
         return Float(bitPattern: bits)
     }
 }
@@ -75,7 +81,12 @@ func distance(_ a: [Float], _ b: [Float], _ kind: String) -> Double {
     case "cosine":
         return 1 - cosine(a, b)
     default:
-        return a.indices.reduce(0.0) { $0 + pow(Double(a[$1]) - Double(b[$1]), 2) }.squareRoot()
+        var sum = 0.0
+        for i in a.indices {
+            let difference = Double(a[i]) - Double(b[i])
+            sum += difference * difference
+        }
+        return sum.squareRoot()
     }
 }
 
@@ -138,8 +149,8 @@ func pixelBuffer(rgb: ArraySlice<UInt8>, width: Int, height: Int) throws -> CVPi
 }
 
 // Not async: the asynchronous prediction needs iOS 17.
-func embed(_ image: CVPixelBuffer, with model: MLModel, dim: Int) throws -> [Float] {
-    let input = try MLDictionaryFeatureProvider(dictionary: ["image": MLFeatureValue(pixelBuffer: image)])
+func embed(_ image: MLFeatureValue, with model: MLModel, dim: Int) throws -> [Float] {
+    let input = try MLDictionaryFeatureProvider(dictionary: ["image": image])
     let prediction = try model.prediction(from: input)
     guard let output = prediction.featureValue(for: "embedding")?.multiArrayValue, output.count == dim else {
         throw CheckError.noOutput
@@ -167,7 +178,7 @@ func checkBundle(at bundle: URL, artifact: String) async throws -> [CheckResult]
     var worst = Double.infinity, shares = 0.0
     for (i, image) in golden.images.enumerated() {
         let buffer = try pixelBuffer(rgb: pixels[i * size..<(i + 1) * size], width: width, height: height)
-        let found = try embed(buffer, with: model, dim: spec.dim)
+        let found = try embed(MLFeatureValue(pixelBuffer: buffer), with: model, dim: spec.dim)
         let bytes = [UInt8](embeddings[i * spec.dim * 4..<(i + 1) * spec.dim * 4])
         let expected = decodeFeature(bytes, kind: "float", dim: spec.dim)
 

@@ -1,0 +1,10 @@
+package android.os
+
+object Build {
+    const val MANUFACTURER = "JVM"
+    const val MODEL = "without a phone"
+
+    object VERSION {
+        const val RELEASE = "0"
+    }
+}

@@ -1,0 +1,56 @@
+"""The Swift samples, type-checked against stubs of Apple's frameworks (``make swift``, where ``swiftc`` exists)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests._command import REPOSITORY
+
+pytestmark = pytest.mark.swift
+
+SAMPLES = REPOSITORY / "examples/ios"
+STUBS = REPOSITORY / "tests/samples/ios"
+
+
+def swiftc(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    compiler = shutil.which("swiftc")
+    assert compiler, "no swiftc: apt-get install swiftlang (Debian 13), or Xcode"
+    return subprocess.run([compiler, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def frameworks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stubs as modules."""
+    folder = tmp_path_factory.mktemp("swift")
+    for name in ("CoreVideo", "CoreML", "CryptoKit", "SQLite3"):
+        module = folder / f"{name}.swiftmodule"
+        options = ["-emit-module", "-parse-as-library", "-module-name", name, "-I", folder, "-o", module]
+        done = swiftc(*options, STUBS / f"{name}.swift")
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def checked(frameworks: Path, *sources: Path) -> subprocess.CompletedProcess[str]:
+    return swiftc("-typecheck", "-warnings-as-errors", "-parse-as-library", "-I", frameworks, *sources)
+
+
+def test_the_samples_type_check(frameworks: Path) -> None:
+    sources = sorted(SAMPLES.glob("*.swift"))
+    assert [source.name for source in sources] == ["CheckBundle.swift", "DeviceResults.swift"]
+    done = checked(frameworks, *sources)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_planted_typing_error_is_caught(frameworks: Path, tmp_path: Path) -> None:
+    """The control of the type check itself."""
+    source = (SAMPLES / "CheckBundle.swift").read_text(encoding="utf-8")
+    planted = source.replace("(0..<dim).map { output[$0].floatValue }", "(0..<dim).map { output[$0] }")
+    assert planted != source
+    (tmp_path / "CheckBundle.swift").write_text(planted, encoding="utf-8")
+    done = checked(frameworks, tmp_path / "CheckBundle.swift")
+    assert done.returncode != 0
+    assert "CheckBundle.swift" in done.stderr and "value of type 'NSNumber'" in done.stderr
