@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+WEB = Path(os.environ["COMPRESS_WEB"]).absolute()
 AXE = Path(sys.prefix) / "axe-core/package/axe.min.js"
 SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
 
