@@ -19,7 +19,8 @@ from compress.system.child_main import TASK
 def main(scratch: Path, command: Sequence[str]) -> None:
     """Confine this process, then replace it with ``command``."""
     task = json.loads((scratch / TASK).read_text(encoding="utf-8"))
-    sandbox.confine(scratch, [Path(each) for each in task["writable"]])
+    writable = [Path(each) for each in task["writable"]]
+    sandbox.confine(scratch, writable, own_sockets=task["own_sockets"])
     os.execv(command[0], [*command, ",".join(sandbox.held())])
 
 

@@ -66,7 +66,7 @@ def test_a_row_that_x86_computed_is_no_arm_row(
     assert runtime.unavailable() is None
     done = execute(runtime, linear[SIZE]["onnx"], images)
     assert done.outputs is None
-    assert done.failure == "onnxruntime on linear7x5.onnx was executed on an x86 processor, not on an Arm processor"
+    assert done.failure == "onnxruntime-arm on linear7x5.onnx was executed on an x86 processor, not on an Arm processor"
     assert execute(replace(runtime, arm=False), linear[SIZE]["onnx"], images).failure is None
 
 
@@ -134,7 +134,7 @@ print(*map(tried, deeds), sys.argv[3:])
     own, other = tmp_path / "own", tmp_path / "other"
     own.mkdir()
     other.mkdir()
-    (own / "task.json").write_text('{"writable": []}')
+    (own / "task.json").write_text('{"writable": [], "own_sockets": false}')
     on = LiteRT(arm=emulator)
     command = [*on.emulator(), on.interpreter(), "-c", code, str(own), str(other)]
     confined = [sys.executable, "-m", "compress.system.confined", str(own), *command]
