@@ -41,7 +41,7 @@ def create_model(name: str, num_classes: int = 0, **options: Any) -> RetrievalNe
     """Build a network in training mode, with fresh weights from PyTorch's global random generator.
 
     Args:
-        name: one of ``list_models()``.
+        name: one of ``list_models()``, or code of your own: ``module:Class``, ``./file.py:Class``.
         num_classes: outputs of the classifier; 0 builds a headless network.
         options: the fields of the architecture's class; lists may stand for tuples.
 
@@ -54,10 +54,11 @@ def create_model(name: str, num_classes: int = 0, **options: Any) -> RetrievalNe
     """
     from compress.options import build
 
-    component = plugins.find(Architecture, name)
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 0:
-        raise BadInput(f"{name}.num_classes: {num_classes!r} must be a whole number, 0 for a headless network")
-    return build(component, options, name).build(num_classes)
+    with plugins.naming_code():
+        component = plugins.find(Architecture, name)
+        if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 0:
+            raise BadInput(f"{name}.num_classes: {num_classes!r} must be a whole number, 0 for a headless network")
+        return build(component, options, name).build(num_classes)
 
 
 def __getattr__(attribute: str) -> Any:

@@ -7,6 +7,9 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +30,23 @@ FOLDERS: dict[type[Component], str] = {
     contracts.Index: "compress.indexes",
 }
 """Base class -> the package whose modules hold its components."""
+
+
+_trusted: ContextVar[bool] = ContextVar("_trusted", default=False)
+_named: set[str] = set()
+
+
+@contextmanager
+def naming_code() -> Iterator[None]:
+    """Within the block, which reads what the user wrote, names may be code: ``module:Class``, ``./file.py:Class``.
+
+    Outside it, as in a checkpoint's header, only code that was named within such a block is found.
+    """
+    token = _trusted.set(True)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
 
 
 def check_import_names() -> None:
@@ -81,10 +101,14 @@ def did_you_mean(word: str, known: list[str]) -> str:
 def find(base: type[C], name: str) -> type[C]:
     """Import the one class of ``<folder>/<name>.py`` that derives from ``base``, a key of ``FOLDERS``.
 
+    The name of an architecture may be code of the user's own: see ``naming_code``.
+
     Raises:
         BadInput: there is no such component; the message lists the known ones.
         MissingTool: the component's file needs a library that is not installed.
     """
+    if ":" in name:
+        return _imported(base, name)
     known = names(base)
     if name not in known:
         raise BadInput(f"'{name}' is not one of the {kind(base)} ({', '.join(known)}){did_you_mean(name, known)}")
@@ -102,3 +126,23 @@ def find(base: type[C], name: str) -> type[C]:
     ]
     assert len(found) == 1, f"{module.__file__} must hold exactly one {base.__name__}, found {len(found)}"
     return found[0]
+
+
+def _imported(base: type[C], name: str) -> type[C]:
+    """The component that code of the user's own gives."""
+    if base is not contracts.Architecture:
+        raise BadInput(f"'{name}': only networks can be named as module:Class, not {kind(base)}")
+    if not _trusted.get() and name not in _named:
+        raise BadInput(
+            f"'{name}' is code, which a file must not choose; name it in the recipe as model.architecture to trust it"
+        )
+    module, _, attribute = name.rpartition(":")
+    in_file = module.endswith(".py") and module.startswith(("./", "../", "/"))
+    in_package = not module.endswith(".py") and all(part.isidentifier() for part in module.split("."))
+    if not attribute.isidentifier() or not (in_file or in_package):
+        raise BadInput(
+            f"'{name}' must be module:Class of an installed package, or ./file.py:Class of a file in the working folder"
+        )
+    found: type[C] = importlib.import_module("architectures._imported").architecture_of(name)
+    _named.add(name)
+    return found

@@ -152,9 +152,11 @@ def recipe_page() -> str:
     parts = {
         **dict.fromkeys(TOP, ""),
         "data": f"`dataset` names one of these. All share:\n\n{options(Dataset)}\n\n{components(Dataset, Dataset)}",
-        "model": "`architecture` names one of these; `checkpoint` starts from trained weights; `distance` is `l2`, "
+        "model": "`architecture` names one of these, or [your own network](architectures.md#your-own-network); "
+        "`checkpoint` starts from trained weights (a file, or the folder of a finished run); `distance` is `l2`, "
         f"`cosine` or `hamming`, where the network allows it.\n\n{components(Architecture)}",
-        "train": f"Without it a checkpoint is exported as it is.\n\n{options(plugins.find(Stage, 'train'))}\n\n"
+        "train": f"Without it, trained weights (`checkpoint`, `pretrained: true`, `weights`) are exported as they are."
+        f"\n\n{options(plugins.find(Stage, 'train'))}\n\n"
         f"Losses:\n\n{components(Loss)}",
         "compress": "A list of stages, run in this order. A stage that trains has all options of [`train`](#train); "
         "its table shows its own and those with another default.\n\n"

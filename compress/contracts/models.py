@@ -101,6 +101,10 @@ class Architecture(Component):
         """The same architecture without pretrained weights, to load others; nothing is read or downloaded."""
         return dataclasses.replace(self, **{name: trunk.bare() for name, trunk in self._trunks().items()})
 
+    def has_weights(self) -> bool:
+        """Whether ``build`` starts from trained weights, so that the network can be used without training."""
+        return self.bare() != self
+
     def normalisation(self) -> Normalisation | None:
         """The normalisation with which its pretrained weights were trained; None if all weights are fresh."""
         return next((found for trunk in self._trunks().values() if (found := trunk.normalisation())), None)

@@ -136,6 +136,11 @@ def last_checkpoint(folder: Path) -> Path:
     return max(numbers, key=lambda path: int(numbers[path]) if numbers[path].isdigit() else 0)
 
 
+def checkpoint_file(path: Path) -> Path:
+    """The checkpoint that a recipe names: a file, or the last one of a finished run's folder. Raises BadInput."""
+    return last_checkpoint(path) if path.is_dir() else path
+
+
 def load_weights(network: nn.Module, path: Path, *, skip_classifier: bool = False) -> None:
     """Copy the checkpoint's tensors into ``network`` (``skip_classifier``: all but the classifier's).
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from compress.contracts import Architecture, BadInput, Distance, EmbeddingSpec, Model, Preprocess
-from compress.model.checkpoint import load_weights, read_description
+from compress.model.checkpoint import checkpoint_file, load_weights, read_description
 from compress.options import tuples
 from compress.system.progress import say
 
@@ -56,7 +56,8 @@ def initial_model(
     space: str | None = None
     ranges: Mapping[str, tuple[float, float]] = {}
     if recipe.checkpoint is not None:
-        description = read_description(recipe.checkpoint)
+        file = checkpoint_file(recipe.checkpoint)
+        description = read_description(file)
         trained_on, pruned = tuple(description["classes"]), description.get("pruned", {})
         if tuples(description["preprocess"]) == asdict(preprocess):
             ranges = tuples(description.get("ranges", {}))
@@ -68,7 +69,7 @@ def initial_model(
                 f"model.checkpoint: {recipe.checkpoint} was trained on {len(trained_on)} other classes than the data's "
                 f"{len(classes)}; add a 'train' section to fit a classifier, or name the data set it was trained on"
             )
-        load_weights(network, recipe.checkpoint, skip_classifier=trained_on != classes)
+        load_weights(network, file, skip_classifier=trained_on != classes)
     return Model(
         architecture=recipe.architecture,
         network=network,

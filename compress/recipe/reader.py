@@ -126,7 +126,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def parse_recipe(document: Mapping[str, Any], source: str) -> Recipe:
     """Check plain values; ``source`` opens the error message. Raises as ``load_recipe`` does."""
     reader = _Reader()
-    recipe = reader.recipe(document)
+    with plugins.naming_code():
+        recipe = reader.recipe(document)
     if reader.missing_tools and len(reader.missing_tools) == len(reader.errors):
         raise reader.missing_tools[0]
     if recipe is None or reader.errors:
@@ -172,7 +173,9 @@ class _Reader:
         checkpoint = model_keys["checkpoint"]
         model_keys["distance"] = distance = self._distance(model_keys["distance"], architecture)
         if checkpoint is not None and not isinstance(checkpoint, str):
-            self.errors.append(f"model.checkpoint: {checkpoint!r} must be the path of a .safetensors file")
+            self.errors.append(
+                f"model.checkpoint: {checkpoint!r} must be a .safetensors file or the folder of a finished run"
+            )
 
         stages: list[tuple[str, Stage]] = []
         if document.get("train") is not None:
@@ -182,11 +185,16 @@ class _Reader:
         known_errors = len(self.errors)
         for number, stage in enumerate(self._list(document, "compress", Stage), start=1):
             stages.append((f"{number}-{stage.component_name()}", stage))
-        trained = document.get("train") is not None or checkpoint is not None or (stages and stages[0][1].trains)
+        trained = (
+            document.get("train") is not None
+            or checkpoint is not None
+            or (stages and stages[0][1].trains)
+            or (architecture is not None and architecture.has_weights())
+        )
         if not trained and len(self.errors) == known_errors:
             self.errors.append(
-                "train: missing; give it options (or {}), set model.checkpoint to trained weights, or begin 'compress' "
-                "with 'distill'"
+                "train: missing; give it options (or {}), set model.checkpoint to trained weights, take a network "
+                "with weights (pretrained: true, weights: FILE), or begin 'compress' with 'distill'"
             )
         exports = self._list(document, "export", Exporter)
         self._no_twins(exports)

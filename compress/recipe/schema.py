@@ -19,6 +19,8 @@ from compress.contracts import (
 from compress.options import options_model, options_of
 from compress.recipe.reader import DISTANCES, NAME_PATTERN, check_sections
 
+_CODE = {"type": "string", "pattern": ":"}
+
 
 def json_schema() -> dict[str, Any]:
     """The recipe's JSON schema (draft 2020-12), made from the components themselves."""
@@ -45,6 +47,9 @@ def json_schema() -> dict[str, Any]:
         if kind not in nested:
             nested[kind] = {}
             nested[kind]["oneOf"] = [{"enum": plugins.names(base)}, *_one_key(base, options)]
+            if base is Architecture:
+                own = {"type": "object", "propertyNames": _CODE, "minProperties": 1, "maxProperties": 1}
+                nested[kind]["oneOf"] += [_CODE, own]
         return f"#/$defs/{kind}"
 
     def choice(base: type[Component], key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +59,8 @@ def json_schema() -> dict[str, Any]:
             schema["properties"] = {key: {"const": name}, **extra, **schema.get("properties", {})}
             schema["required"] = [key, *schema.get("required", [])]
             branches.append(schema)
+        if base is Architecture:  # a network of the user's own, whose options are its parameters
+            branches.append({"properties": {key: _CODE, **extra}, "required": [key]})
         return {"oneOf": branches}
 
     stages = [name for name in plugins.names(Stage) if name != "train"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from compress.contracts import BadInput, Division, Model
-from compress.model.checkpoint import read_description
+from compress.model.checkpoint import checkpoint_file, read_description
 from compress.recipe.reader import Recipe
 from compress.run.measured_choices import need_timers
 
@@ -27,7 +27,7 @@ def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
         _need_converters(recipe)
         need_timers([stage for _, stage in recipe.stages], recipe.exports)
     if recipe.checkpoint is not None:
-        read_description(recipe.checkpoint)
+        read_description(checkpoint_file(recipe.checkpoint))
     _check_scales(recipe)
 
 
