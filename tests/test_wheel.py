@@ -82,7 +82,7 @@ def test_the_wheel_writes_a_recipe_for_photographs_and_can_run_it(
     assert "start it with: compress run photos.yaml" in written.stdout
     planned = compress(installed, tmp_path, "run", "photos.yaml", "--dry-run")
     assert planned.code == 0, planned.stderr
-    assert "export: tflite w8" in planned.stdout
+    assert "export: tflite fp16" in planned.stdout
 
 
 @pytest.mark.nightly

@@ -144,7 +144,7 @@ def test_time_limits_the_epochs_and_phones_the_bytes(tmp_path: Path, save_photos
     sizes = [fitted(phone, 30) for phone in PHONES]
     assert [recipe["data"]["image_size"] for recipe in sizes] == [160, 224, 256]
     assert [recipe["validate"]["gates"] for recipe in sizes] == [
-        {"bytes": 5e6},
+        {"bytes": 8e6},
         {"bytes": 16e6},
         {"bytes": 16e6},
     ]
