@@ -4,8 +4,10 @@ VENV ?= .venv
 LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
 SIGNING ?= .venv-sign
+EXECUTORCH ?= .venv-executorch
 ARM ?= .arm
 WEB ?= .web
+export COMPRESS_EXECUTORCH_PYTHON ?= $(abspath $(EXECUTORCH))/bin/python
 export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
 export COMPRESS_ARM ?= $(abspath $(ARM))
 GPU ?= .gpu
@@ -25,7 +27,7 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test nightly e2e fuzz kotlin swift docs bench check legacy arm gpu web signing format clean
+.PHONY: help run test nightly e2e fuzz kotlin swift docs bench check executorch legacy arm gpu web signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -83,10 +85,13 @@ gpu: $(GPU)/gpu.stamp  ## a software GPU, on which .tflite files are executed as
 web: $(VENV)/web.stamp $(WEB)/web.stamp  ## the runtimes of web apps, for the browser (apt-get install chromium npm)
 	@echo "outside make: export COMPRESS_WEB=$(COMPRESS_WEB)"
 
+executorch: $(EXECUTORCH)/executorch.stamp  ## an environment with ExecuTorch, which writes and runs .pte files; 1.5 GB
+	@echo "outside make: export COMPRESS_EXECUTORCH_PYTHON=$(COMPRESS_EXECUTORCH_PYTHON)"
+
 signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY) $(SIGNING) $(ARM) $(GPU) $(WEB) $(KOTLIN)
+	rm -rf $(VENV) $(LEGACY) $(EXECUTORCH) $(SIGNING) $(ARM) $(GPU) $(WEB) $(KOTLIN)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -128,6 +133,12 @@ $(KOTLIN)/kotlin.stamp:
 	tar -xzf $(KOTLIN)/kotlin-compiler-$(KOTLIN_VERSION).tgz -C $(KOTLIN)
 	cd $(KOTLIN) && apt-get download -qq libandroid-json-org-java && dpkg-deb -x libandroid-json-org-java_*.deb .
 	rm -f $(KOTLIN)/*.tgz $(KOTLIN)/*.deb
+	touch $@
+
+# executorch pins the releases of torchao and coremltools; the constraints keep torch a build without CUDA.
+$(EXECUTORCH)/executorch.stamp: constraints-executorch.txt
+	$(PYTHON) -m venv $(EXECUTORCH)
+	$(EXECUTORCH)/bin/python -m pip install -q -c constraints-executorch.txt executorch torch annotated-types
 	touch $@
 
 # tflite-runtime's last release wants numpy 1 and has no wheel past Python 3.11.

@@ -52,7 +52,7 @@ def export_model(
 
     Args:
         model: takes normalised float32 [N, 3, H, W]; its forward, or its method ``embed``, gives [N, D].
-        path: .pt, .ptl, .onnx, .tflite or .mlpackage; missing folders are created, an older artifact is replaced.
+        path: .pt, .ptl, .onnx, .tflite, .mlpackage or .pte; missing folders are created, an older artifact is replaced.
         input_size: height and width in pixels, or one number for both.
         precision: one of the format's precisions.
         mean, std: per RGB channel, for values in [0, 1]; the normalisation becomes part of the artifact.
@@ -116,13 +116,15 @@ def find_exporter(suffix: str) -> type[Exporter]:
 
 
 def require_converter(exporter: Exporter) -> None:
-    """Raises MissingTool, with the command to install it, if a library that the conversion needs is missing."""
+    """Raises MissingTool, with the remedy, if something that the conversion needs is not installed."""
     missing = [tool for tool in exporter.requires if environment.version(tool) is None]
     if missing:
         raise MissingTool(
             f"export to {exporter.format} needs {', '.join(missing)}, not installed here; "
             f'install with: pip install "compress-retrieval[{",".join(exporter.extras)}]"'
         )
+    if (reason := exporter.unavailable()) is not None:
+        raise MissingTool(f"export to {exporter.format}: {reason}")
 
 
 def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | None = None) -> DeployGraph:

@@ -19,6 +19,7 @@ class Costs:
         batched: time of one matrix product per group, as a share of the grouped convolution's; None if it is not to be
             tried.
         reductions: whether other operations reduce over channels faster than the runtime's reduction.
+        delegated: whether only operations that a delegate takes are fast.
         in_place: whether overwriting a result saves time, because allocating memory takes time.
     """
 
@@ -29,6 +30,7 @@ class Costs:
     channels_last: bool
     batched: float | None = None
     reductions: bool = False
+    delegated: bool = False
     in_place: bool = False
 
     def convolution(self, pixels: int, groups: int, inputs: int, outputs: int) -> float:
@@ -52,6 +54,9 @@ ONNXRUNTIME = Costs(lanes=16, spatial_lanes=16, pixel=500, moved=100, channels_l
 TORCH = Costs(lanes=1, spatial_lanes=16, pixel=0, moved=0, channels_last=False, batched=0.7, in_place=True)
 """TorchScript: no dense variant of a grouped convolution was faster. Its grouped 1x1 convolution is a loop over copies
 of slices, and it allocates memory from the system for each larger map."""
+
+EXECUTORCH = Costs(lanes=16, spatial_lanes=16, pixel=125, moved=50, channels_last=False, delegated=True)
+"""ExecuTorch with XNNPACK: as TFLite, but moves are made in channels-first order, with two transpositions more."""
 
 COREML = Costs(lanes=1, spatial_lanes=1, pixel=0, moved=100, channels_last=False)
 """Core ML, whose costs could not be measured on the machines used: only shuffles of large maps are removed."""

@@ -21,6 +21,7 @@ from exporters._learned_ranges import learned_ranges
 from exporters.rewrites import Choose, rewrite
 from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged
 from exporters.rewrites.activate_in_place import ActivateInPlace
+from exporters.rewrites.delegate_reductions import DelegateReductions
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from exporters.rewrites.merge_groups import MergeGroups
 from exporters.rewrites.place_shuffle import PlaceShuffle
@@ -149,7 +150,7 @@ def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.
         (FoldNormalisation(estimates), ShareLayer()),
         (PlaceShuffle(estimates), TileConvolution(estimates)),
         # Only the groups of convolutions that no shuffle has made dense.
-        (MergeGroups(estimates), ReduceChannels(estimates)),
+        (MergeGroups(estimates), ReduceChannels(estimates), DelegateReductions(estimates)),
         (ActivateInPlace(estimates),),
     )
     example = torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8)

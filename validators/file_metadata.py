@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from validators.flatbuffer import MAX_BYTES, field, tables, uint32, vector
+from validators.pte_file import returned_text
+
 # Field numbers of onnx.proto (ModelProto) and of Core ML's Model.proto.
 _ONNX_METADATA, _KEY, _VALUE = 14, 1, 2
 # Positions of fields in the tables Model, Metadata and Buffer of TFLite's schema.fbs.
 _TFLITE_BUFFERS, _TFLITE_METADATA, _TFLITE_NAME, _TFLITE_BUFFER, _TFLITE_DATA = 4, 6, 0, 1, 0
 _COREML_DESCRIPTION, _COREML_METADATA, _COREML_USER_DEFINED = 2, 100, 100
-
-_MAX_BYTES = 1 << 20
-"""Largest size of one metadata record; those of exports have about a kilobyte."""
 
 
 def read_metadata(path: Path, file_format: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def read_metadata(path: Path, file_format: str) -> dict[str, Any]:
 def _torchscript(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         records = [each for each in archive.infolist() if each.filename.endswith("/extra/metadata.json")]
-        if len(records) != 1 or records[0].file_size > _MAX_BYTES:
+        if len(records) != 1 or records[0].file_size > MAX_BYTES:
             raise ValueError("no record extra/metadata.json")
         return _object(archive.read(records[0]))
 
@@ -59,47 +59,21 @@ def _object(content: bytes) -> dict[str, Any]:
 def _tflite(path: Path) -> dict[str, Any]:
     """Read the buffer that the entry ``compress.json`` of the model's metadata names."""
     content = path.read_bytes()
-    model = _uint32(content, 0)
-    for entry in _tables(content, model, _TFLITE_METADATA):
-        name = _field(content, entry, _TFLITE_NAME)
-        if name is None or _vector(content, name) != b"compress.json":
+    model = uint32(content, 0)
+    for entry in tables(content, model, _TFLITE_METADATA):
+        name = field(content, entry, _TFLITE_NAME)
+        if name is None or vector(content, name) != b"compress.json":
             continue
-        number = _field(content, entry, _TFLITE_BUFFER)
-        buffer = list(_tables(content, model, _TFLITE_BUFFERS))[0 if number is None else _uint32(content, number)]
-        data = _field(content, buffer, _TFLITE_DATA)
+        number = field(content, entry, _TFLITE_BUFFER)
+        buffer = list(tables(content, model, _TFLITE_BUFFERS))[0 if number is None else uint32(content, number)]
+        data = field(content, buffer, _TFLITE_DATA)
         if data is not None:
-            return _object(_vector(content, data))
+            return _object(vector(content, data))
     raise ValueError("no entry compress.json")
 
 
-def _uint32(content: bytes, position: int) -> int:
-    return int(struct.unpack_from("<I", content, position)[0])
-
-
-def _field(content: bytes, table: int, number: int) -> int | None:
-    """The position of a field's value in a FlatBuffers table; None if the table does not have the field."""
-    slots = table - struct.unpack_from("<i", content, table)[0]
-    slot = 4 + 2 * number
-    if slot >= struct.unpack_from("<H", content, slots)[0]:
-        return None
-    offset = struct.unpack_from("<H", content, slots + slot)[0]
-    return table + offset if offset else None
-
-
-def _vector(content: bytes, field: int) -> bytes:
-    """The bytes of a string or a vector of bytes."""
-    start = field + _uint32(content, field)
-    return content[start + 4 : start + 4 + min(_uint32(content, start), _MAX_BYTES)]
-
-
-def _tables(content: bytes, table: int, number: int) -> Iterator[int]:
-    """The positions of the tables in a field that is a vector of tables."""
-    field = _field(content, table, number)
-    if field is None:
-        return
-    start = field + _uint32(content, field)
-    for position in range(start + 4, start + 4 + 4 * min(_uint32(content, start), len(content) // 4), 4):
-        yield position + _uint32(content, position)
+def _executorch(path: Path) -> dict[str, Any]:
+    return _object(returned_text(path.read_bytes(), "metadata"))
 
 
 def _onnx(path: Path) -> dict[str, Any]:
@@ -173,4 +147,5 @@ _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "torchscript-lite": _torchscript,
     "onnx": _onnx,
     "coreml": _coreml,
+    "executorch": _executorch,
 }

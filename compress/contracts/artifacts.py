@@ -127,6 +127,10 @@ class Exporter(Component):
                 f"{with_images}); remove this option"
             )
 
+    def unavailable(self) -> str | None:
+        """Why the conversion cannot run here although ``requires`` are installed, with the remedy; None if it can."""
+        return None
+
     def check(self, model: Model) -> None:
         """Refuse, before anything is trained, a precision in which the format cannot store this model.
 

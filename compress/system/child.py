@@ -30,7 +30,7 @@ Lacking = Literal["memory", "disk space", "time", "a process"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # What a virtual environment, or the user, set for this interpreter and another one must not see.
 INTERPRETER_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
-PACKAGES = ("compress", "validators")
+PACKAGES = ("compress", "exporters", "validators")
 MAX_LINE = 400
 _FULL = 1 << 16
 _SIGNS: Mapping[str, Lacking] = {

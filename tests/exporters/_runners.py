@@ -32,6 +32,9 @@ QUANTIZED = [
 ]
 """Every suffix with every other precision it has."""
 
+ELSEWHERE = [(".pte", "fp32")]
+"""The formats whose converter is in an environment of its own; they have a test of their own, which converts little."""
+
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 [N, 3, H, W] -> float32, as training does it."""

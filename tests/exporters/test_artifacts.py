@@ -17,7 +17,7 @@ from compress import plugins
 from compress.contracts import Exporter
 from compress.system.files import artifact_sha256
 from exporters import export_model
-from tests.exporters._runners import FORMATS, MEAN, QUANTIZED, STD, min_cosine, reference, run
+from tests.exporters._runners import ELSEWHERE, FORMATS, MEAN, QUANTIZED, STD, min_cosine, reference, run
 from tests.exporters.conftest import SIZE
 
 EQUAL = {"fp32": 0.99999, "fp16": 0.999}
@@ -43,7 +43,7 @@ def test_every_format_and_precision_is_here() -> None:
     for name in plugins.names(Exporter):
         component = plugins.find(Exporter, name)
         declared |= {(component.suffix, precision) for precision in get_args(get_type_hints(component)["precision"])}
-    assert declared == {*FORMATS, *QUANTIZED}
+    assert declared == {*FORMATS, *QUANTIZED, *ELSEWHERE}
 
 
 def test_the_images_are_told_apart(expected: np.ndarray) -> None:

@@ -45,7 +45,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The samples and the stubs, compiled."""
     target = tmp_path_factory.mktemp("kotlin") / "samples.jar"
     sources = [*sorted(SAMPLES.glob("*.kt")), *sorted(STUBS.glob("*.kt"))]
-    assert len(sources) == 3 + 6
+    assert len(sources) == 4 + 7
     done = compiled(target, *sources)
     assert done.returncode == 0, done.stderr
     return target

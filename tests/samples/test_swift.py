@@ -26,7 +26,7 @@ def swiftc(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def frameworks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stubs as modules."""
     folder = tmp_path_factory.mktemp("swift")
-    for name in ("CoreVideo", "CoreML", "CryptoKit", "SQLite3"):
+    for name in ("CoreVideo", "CoreML", "CryptoKit", "ExecuTorch", "SQLite3"):
         module = folder / f"{name}.swiftmodule"
         options = ["-emit-module", "-parse-as-library", "-module-name", name, "-I", folder, "-o", module]
         done = swiftc(*options, STUBS / f"{name}.swift")
@@ -40,7 +40,11 @@ def checked(frameworks: Path, *sources: Path) -> subprocess.CompletedProcess[str
 
 def test_the_samples_type_check(frameworks: Path) -> None:
     sources = sorted(SAMPLES.glob("*.swift"))
-    assert [source.name for source in sources] == ["CheckBundle.swift", "DeviceResults.swift"]
+    assert [source.name for source in sources] == [
+        "CheckBundle.swift",
+        "DeviceResults.swift",
+        "ExecuTorchNetwork.swift",
+    ]
     done = checked(frameworks, *sources)
     assert done.returncode == 0, done.stderr
 

@@ -7,8 +7,12 @@ result; weights are small integers, so float32 is exact whatever the order of su
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SIZES = ((7, 5), (32, 33))
 DIM = 4
@@ -56,10 +60,8 @@ def write_onnx(path: Path, table: np.ndarray, height: int, width: int) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
 
 
-def write_all(folder: Path, height: int, width: int) -> dict[str, Path]:
-    """One artifact of each format, by format."""
-    import coremltools as ct
-    import litert_torch
+def network(height: int, width: int) -> nn.Module:
+    """The network: uint8 [N, 3, H, W] -> float32 [N, DIM]."""
     import torch
 
     table = torch.from_numpy(weights(height, width))
@@ -68,12 +70,32 @@ def write_all(folder: Path, height: int, width: int) -> dict[str, Path]:
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return image.to(torch.float32).flatten(1) @ table
 
+    return Linear().eval()
+
+
+def write_pte(folder: Path, height: int, width: int) -> Path:
+    """The artifact for ExecuTorch, made once; it needs ExecuTorch's environment."""
+    from compress.contracts import DeployGraph
+    from exporters.executorch import ExecuTorch
+
+    path = folder / f"linear{height}x{width}.pte"
+    if not path.exists():
+        ExecuTorch(optimize="none").write(DeployGraph(network(height, width), (height, width), {}), path)
+    return path
+
+
+def write_all(folder: Path, height: int, width: int) -> dict[str, Path]:
+    """One artifact of each format that this environment can write, by format."""
+    import coremltools as ct
+    import litert_torch
+    import torch
+
     paths = {format: folder / f"linear{height}x{width}{suffix}" for format, suffix in FORMATS.items()}
-    module = Linear().eval()
+    module, table = network(height, width), weights(height, width)
     traced = torch.jit.trace(module, torch.zeros(1, 3, height, width, dtype=torch.uint8))
     traced.save(paths["torchscript"])
     traced._save_for_lite_interpreter(str(paths["torchscript-lite"]))
-    write_onnx(paths["onnx"], table.numpy(), height, width)
+    write_onnx(paths["onnx"], table, height, width)
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     litert_torch.convert(litert_torch.to_channel_last_io(module, args=[0]), (example,)).export(str(paths["tflite"]))
     ct.convert(

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests._once import shared
 from tests.validators import _linear
+from validators.executorch_environment import EXECUTORCH_PYTHON
 
 Artifacts = dict[tuple[int, int], dict[str, Path]]
 
@@ -13,4 +15,9 @@ Artifacts = dict[tuple[int, int], dict[str, Path]]
 def linear(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     """Image size -> format -> artifact of the network in ``_linear``."""
     folder = tmp_path_factory.mktemp("linear")
-    return {size: _linear.write_all(folder, *size) for size in _linear.SIZES}
+    files = {size: _linear.write_all(folder, *size) for size in _linear.SIZES}
+    if EXECUTORCH_PYTHON.unavailable() is None:
+        with shared(tmp_path_factory, "linear-pte") as slow:
+            for size in _linear.SIZES:
+                files[size]["executorch"] = _linear.write_pte(slow, *size)
+    return files

@@ -35,6 +35,8 @@ CANNOT_RUN_HERE = {"tensorflow_lite": "the Python package 'tensorflow' is not in
 """Every runtime of the folder that need not run in the test environment, and why."""
 if sys.platform != "darwin":
     CANNOT_RUN_HERE["coreml"] = "Core ML executes only on macOS"
+SEPARATE = {"executorch": "COMPRESS_EXECUTORCH_PYTHON"}
+"""Runtimes in an environment of their own -> the variable that names its interpreter; skipped without it."""
 
 
 def found() -> list[Runtime]:
@@ -43,10 +45,18 @@ def found() -> list[Runtime]:
 
 def parametrized(runtimes: list[Runtime]) -> pytest.MarkDecorator:
     """One test for each runtime; those in a browser run with ``make e2e``, which brings the browser."""
-    marks = {"browser": [pytest.mark.e2e]}
     names = [runtime.component_name() for runtime in runtimes]
-    cases = [pytest.param(runtime, marks=marks.get(runtime.processor(), [])) for runtime in runtimes]
+    cases = [pytest.param(runtime, marks=_marks(runtime)) for runtime in runtimes]
     return pytest.mark.parametrize("runtime", cases, ids=names)
+
+
+def _marks(runtime: Runtime) -> list[pytest.MarkDecorator]:
+    if runtime.processor() == "browser":
+        return [pytest.mark.e2e]
+    variable = SEPARATE.get(runtime.component_name())
+    if variable is not None and not Path(os.environ[variable]).exists():
+        return [pytest.mark.skip(f"{variable}: there is no {os.environ[variable]}; 'make executorch' makes it")]
+    return []
 
 
 RUNTIMES = [runtime for runtime in found() if runtime.component_name() not in CANNOT_RUN_HERE]
