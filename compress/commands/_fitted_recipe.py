@@ -199,7 +199,7 @@ def _epochs(choices: Choices) -> list[str]:
 
 def _export(phone: Phone, choices: Choices) -> list[str]:
     return [
-        "export:  # fp16 halves a file and changes no neighbour. w8 quarters it, but EfficientNet-Lite0 fails its limit.",
+        "export:  # fp16 halves a file and changes no neighbour; at w8, EfficientNet-Lite0 fails its limit",
         *(f"  - {entry}" for entry in phone.exports),
         "validate:",
         f"  # Phones {phone.what}: no file may be larger. Every file must also give what PyTorch gives.",
