@@ -62,8 +62,9 @@ def export_model(
             local declares packed local features.
         metadata: flat JSON values to write into the file, in addition to those about input and output or replacing
             them.
-        optimize: ``speed`` lets rewrites add weights, ``size`` does not, ``none`` converts the network unchanged;
-            ``measured`` uses the variants that ``timer`` finds fastest.
+        optimize: ``speed`` lets rewrites add weights, ``size`` does not (only where a phone's GPU would compute wrong
+            values otherwise), ``none`` converts the network unchanged; ``measured`` uses the variants that ``timer``
+            finds fastest.
         max_bytes: largest size of the file, for ``speed`` and ``measured``.
         plan: an artifact's ``plan`` in a bundle.json, to use the same variants again without measuring.
         timer: ``validators.timing.timer(format)``, for ``measured``.

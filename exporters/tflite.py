@@ -49,6 +49,7 @@ class TFLite(MixedPrecision):
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
         from exporters._quiet import quiet
+        from exporters._tflite_groups import require_groups
         from exporters._tflite_metadata import with_end_names, with_metadata, with_names
 
         _convert(graph, path)
@@ -63,6 +64,8 @@ class TFLite(MixedPrecision):
                 else:
                     content = converted(content, self.precision)
             content = with_end_names(content)
+        if self.optimize != "none":
+            require_groups(content, self.costs.group_multiple, path)
         path.write_bytes(with_metadata(content, metadata))
         return ()
 

@@ -99,7 +99,8 @@ class Exporter(Component):
             chosen by the recipe's seed, the same number from each class. None means 256.
         optimize: ``speed`` rewrites the graph for the format's runtime, ``size`` does so without adding weights,
             ``none`` converts it unchanged; ``measured`` times the variants at each location on the runtime and keeps
-            the fastest. All compute the same, to float rounding.
+            the fastest. All compute the same, to float rounding. Only ``none`` keeps what a runtime's GPU computes
+            wrongly: TFLite files have no grouped convolution whose groups are no multiple of 4 channels.
         max_bytes: largest size of the file, for ``speed`` and ``measured``.
         plan: the variant at each location, as an earlier export recorded it; nothing is estimated or measured then.
     """

@@ -34,7 +34,7 @@ class Place:
 
     Attributes:
         name: unique in the network.
-        forms: its variants; at least one adds no weights.
+        forms: its variants; at least one adds no weights, unless a processor would compute it wrongly.
         nodes: the nodes that any variant changes, and all nodes between them.
     """
 

@@ -16,6 +16,22 @@ def is_depthwise(conv: nn.Conv2d) -> bool:
     return conv.groups == conv.in_channels == conv.out_channels and conv.padding_mode == "zeros"
 
 
+def allowed_groups(conv: nn.Conv2d, multiple: int) -> list[int]:
+    """The numbers of groups in which a convolution can be written so that a processor computes it: ascending, 1 first.
+
+    A group of a single input channel, as in depthwise convolutions, is computed in another way everywhere.
+
+    Args:
+        multiple: as ``Costs.group_multiple``.
+    """
+
+    def allowed(count: int) -> bool:
+        inputs, outputs = conv.in_channels // count, conv.out_channels // count
+        return count == 1 or inputs == 1 or (inputs % multiple == 0 and outputs % multiple == 0)
+
+    return [count for count in range(1, conv.groups + 1) if conv.groups % count == 0 and allowed(count)]
+
+
 def with_groups(conv: nn.Conv2d, groups: int) -> nn.Conv2d:
     """The same convolution in ``groups`` groups, a divisor of its own: neighbours are merged, with zeros between."""
     merged = conv.groups // groups

@@ -1,7 +1,8 @@
-"""Write a grouped pointwise convolution with fewer, wider groups if that is faster, with zeros between the old groups.
+"""Write a grouped convolution with fewer, wider groups, with zeros between the old groups.
 
-A matrix kernel computes 8 or 16 output channels at a time and starts again for every group and pixel. A runtime that
-computes groups one after the other may be faster with a batch of matrix products.
+Pointwise convolutions become faster: a matrix kernel computes 8 or 16 output channels at a time and starts again for
+every group and pixel. A runtime that computes groups one after the other may be faster with a batch of matrix products.
+Any convolution is rewritten if a processor cannot compute its groups (``Costs.group_multiple``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import fx, nn
 
 from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place, unchanged
-from exporters.rewrites._convolutions import is_depthwise, is_pointwise, with_groups
+from exporters.rewrites._convolutions import allowed_groups, is_depthwise, is_pointwise, with_groups
 from exporters.rewrites._graph import called, is_plain, shape, uses
 
 
@@ -47,21 +48,24 @@ class MergeGroups:
         self.costs = costs
 
     def places(self, network: fx.GraphModule) -> list[Place]:
-        found = []
+        found: dict[str, Place] = {}
         for node in network.graph.nodes:
             conv = called(network, node)
-            if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
+            if not is_plain(conv, nn.Conv2d) or str(node.target) in found:
                 continue
             assert isinstance(conv, nn.Conv2d)
-            if conv.groups > 1 and is_pointwise(conv) and not is_depthwise(conv):
+            faster = is_pointwise(conv) and not is_depthwise(conv) and uses(network, node.target) == 1
+            if conv.groups > 1 and (faster or conv.groups not in allowed_groups(conv, self.costs.group_multiple)):
                 _, _, height, width = shape(node)
-                found.append(self._place(network, node, conv, height * width))
-        return found
+                found[str(node.target)] = self._place(network, node, conv, height * width)
+        return list(found.values())
 
     def _place(self, network: fx.GraphModule, node: fx.Node, conv: nn.Conv2d, pixels: int) -> Place:
         name, forms = str(node.target), []
-        for groups in (count for count in range(1, conv.groups + 1) if conv.groups % count == 0):
-            cost = self.costs.convolution(pixels, groups, conv.in_channels // groups, conv.out_channels // groups)
+        kernel = conv.kernel_size[0] * conv.kernel_size[1]
+        for groups in allowed_groups(conv, self.costs.group_multiple):
+            inputs, outputs = conv.in_channels // groups * kernel, conv.out_channels // groups
+            cost = self.costs.convolution(pixels, groups, inputs, outputs)
             added = conv.weight.numel() * conv.weight.element_size() * (conv.groups // groups - 1)
 
             def merge(groups: int = groups) -> None:

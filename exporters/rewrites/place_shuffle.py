@@ -15,7 +15,14 @@ from torch import fx, nn
 
 from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place
-from exporters.rewrites._convolutions import is_depthwise, is_pointwise, with_groups, with_inputs, with_outputs
+from exporters.rewrites._convolutions import (
+    allowed_groups,
+    is_depthwise,
+    is_pointwise,
+    with_groups,
+    with_inputs,
+    with_outputs,
+)
 from exporters.rewrites._graph import add_layer, called, is_called, is_plain, replace, shape, uses
 
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity, nn.Dropout)
@@ -120,9 +127,15 @@ class _Shuffle:
             return 0.0
         conv = called(self.network, node)
         assert isinstance(conv, nn.Conv2d)
-        count = groups or conv.groups
         pixels = _values(node) // conv.out_channels
-        return self.costs.convolution(pixels, count, conv.in_channels // count, conv.out_channels // count)
+
+        def cost(count: int) -> float:
+            return self.costs.convolution(pixels, count, conv.in_channels // count, conv.out_channels // count)
+
+        allowed = allowed_groups(conv, self.costs.group_multiple)
+        if groups is None and conv.groups not in allowed:  # fewer groups will replace it
+            return min(map(cost, allowed))
+        return cost(groups or conv.groups)
 
     def _remove(self) -> None:
         self.end.replace_all_uses_with(self.source)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.contracts import BadInput, EmbeddingSpec, HeldOut, ImageSet, Observation
+from compress.contracts import BadInput, EmbeddingSpec, HeldOut, ImageSet, Observation, Optimize
 from exporters import export_model
 from tests.validators import _linear
 from tests.validators.conftest import Artifacts
@@ -55,9 +55,9 @@ class RankFive(nn.Module):
         return x.reshape(n, c, h // 2, 2, w).transpose(2, 3).mean((2, 3, 4))
 
 
-def judged(network: nn.Module, path: Path, runtime: LiteRT) -> Execution:
-    """The verdict on ``network``'s straight export: 12 images of 16 x 16 pixels in three classes, leave-one-out."""
-    export_model(network, path, input_size=16, optimize="none")
+def judged(network: nn.Module, path: Path, runtime: LiteRT, optimize: Optimize = "none") -> Execution:
+    """The verdict on ``network``'s export: 12 images of 16 x 16 pixels in three classes, leave-one-out."""
+    export_model(network, path, input_size=16, optimize=optimize)
     images = _linear.photos(12, 16, 16)
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
@@ -96,6 +96,14 @@ def test_groups_of_four_channels_pass_and_of_two_fail_though_all_is_accelerated(
         assert each.acceleration is not None
         assert each.acceleration.share == 1
     assert judged(grouped(16, 8), tmp_path / "two.tflite", LiteRT()).failed == ()  # the control: the file is right
+
+
+@pytest.mark.parametrize("optimize", ["speed", "size"])
+def test_every_export_but_the_straight_one_is_right_on_a_gpu(gpu: LiteRT, optimize: Optimize, tmp_path: Path) -> None:
+    found = judged(grouped(24, 8), tmp_path / "three.tflite", gpu, optimize)
+    assert found.failed == (), found.failed
+    assert found.acceleration is not None
+    assert found.acceleration.share == 1
 
 
 def test_operations_that_stay_on_the_cpu_are_named_and_fail_their_gate(gpu: LiteRT, tmp_path: Path) -> None:

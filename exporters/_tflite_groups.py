@@ -1,0 +1,38 @@
+"""Refuse .tflite files with convolutions that GPUs compute wrongly without saying so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ai_edge_litert import schema_py_generated as schema
+
+from compress.contracts import CompressError
+from exporters._tflite_file import builtin, read
+
+
+def require_groups(content: bytes, multiple: int, path: Path) -> None:
+    """Check the groups of every convolution.
+
+    The rewrites see layers of the class ``nn.Conv2d``; a network may also call functions, or classes of its own.
+
+    Args:
+        multiple: as ``Costs.group_multiple``.
+
+    Raises:
+        CompressError: a convolution has several groups, and their channels, in or out, are no multiple.
+    """
+    model = read(content)
+    (graph,) = model.subgraphs
+    for operation in graph.operators:
+        if builtin(model, operation) != schema.BuiltinOperator.CONV_2D:
+            continue
+        data, weights = (graph.tensors[number] for number in operation.inputs[:2])
+        inputs = int(weights.shape[3])
+        groups = int(data.shape[3]) // inputs
+        outputs = int(weights.shape[0]) // groups
+        if groups > 1 and (inputs % multiple or outputs % multiple):
+            raise CompressError(
+                f"{path.name}: '{weights.name.decode()}' is a convolution of {groups} groups with {inputs} channels in "
+                f"and {outputs} out, for which phones' GPUs give zeros; use nn.Conv2d, channels that are a multiple of "
+                f"{multiple} in each group, or optimize: none if only CPUs will execute the file"
+            )

@@ -1,0 +1,35 @@
+"""Files that a GPU would compute wrongly are refused, whatever wrote the convolution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compress.contracts import CompressError
+from exporters import export_model
+
+
+class Functional(nn.Module):
+    """Two channels in each group, by a function that no rewrite sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2)
+        self.weight = nn.Parameter(torch.randn(16, 2, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(self.stem(x), self.weight, groups=8).mean((2, 3))
+
+
+def test_groups_that_no_rewrite_saw_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Functional().eval()
+    with pytest.raises(CompressError, match=r"8 groups with 2 channels in and 2 out.*zeros.*optimize: none") as caught:
+        export_model(network, tmp_path / "net.tflite", input_size=16)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "net.tflite").exists()
+    assert export_model(network, tmp_path / "net.tflite", input_size=16, optimize="none").exists()
