@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Costs:
         delegated: whether only operations that a delegate takes are fast.
         in_place: whether overwriting a result saves time, because allocating memory takes time.
         group_multiple: channels of each group of a convolution, in and out, must be a multiple of this, or it has one
-            group; a processor computes wrong values otherwise. 1 allows any.
+            group; a processor computes wrong values otherwise. 1 allows any, None only one group.
+        pad_pools: whether average pools with padding are to be written as a padding and a pool without.
     """
 
     lanes: int
@@ -34,7 +35,8 @@ class Costs:
     reductions: bool = False
     delegated: bool = False
     in_place: bool = False
-    group_multiple: int = 1
+    group_multiple: int | None = 1
+    pad_pools: bool = False
 
     def convolution(self, pixels: int, groups: int, inputs: int, outputs: int) -> float:
         """The cost of ``inputs`` multiply-adds for each of ``outputs`` values in every group and pixel."""
@@ -48,12 +50,16 @@ class Costs:
         return self.moved * values
 
 
-XNNPACK = Costs(lanes=16, spatial_lanes=16, pixel=125, moved=25, channels_last=True, group_multiple=4)
+XNNPACK = Costs(lanes=16, spatial_lanes=16, pixel=125, moved=25, channels_last=True, group_multiple=4, pad_pools=True)
 """TFLite: fitted to its 1x1 convolutions with 1 to 8 groups, on 112x112 to 7x7, on one x86 thread with AVX2.
 
 The GPU accelerators of phones take the same files. They compute channels in slices of four, and LiteRT's gives zeros
-for a convolution whose groups are no whole slices (16 or 24 channels in 8 groups), without an error.
+for a convolution whose groups are no whole slices (16 or 24 channels in 8 groups), without an error. Padded average
+pools are wrong there, too.
 """
+
+XNNPACK_INT8 = replace(XNNPACK, group_multiple=None)
+"""TFLite files with int8 weights, for which the GPU accelerator computes every grouped convolution wrongly."""
 
 ONNXRUNTIME = Costs(lanes=16, spatial_lanes=16, pixel=500, moved=100, channels_last=False, reductions=True)
 """ONNX Runtime: it computes in blocks of channels, so a move needs a conversion to and from blocks."""

@@ -24,6 +24,7 @@ from exporters.rewrites.activate_in_place import ActivateInPlace
 from exporters.rewrites.delegate_reductions import DelegateReductions
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from exporters.rewrites.merge_groups import MergeGroups
+from exporters.rewrites.pad_pool import PadPool
 from exporters.rewrites.place_shuffle import PlaceShuffle
 from exporters.rewrites.reduce_channels import ReduceChannels
 from exporters.rewrites.share_layer import ShareLayer
@@ -150,7 +151,7 @@ def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.
         (FoldNormalisation(estimates), ShareLayer()),
         (PlaceShuffle(estimates), TileConvolution(estimates)),
         # Only the groups of convolutions that no shuffle has made dense.
-        (MergeGroups(estimates), ReduceChannels(estimates), DelegateReductions(estimates)),
+        (MergeGroups(estimates), ReduceChannels(estimates), DelegateReductions(estimates), PadPool(estimates)),
         (ActivateInPlace(estimates),),
     )
     example = torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8)

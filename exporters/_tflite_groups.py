@@ -10,7 +10,7 @@ from compress.contracts import CompressError
 from exporters._tflite_file import builtin, read
 
 
-def require_groups(content: bytes, multiple: int, path: Path) -> None:
+def require_groups(content: bytes, multiple: int | None, path: Path) -> None:
     """Check the groups of every convolution.
 
     The rewrites see layers of the class ``nn.Conv2d``; a network may also call functions, or classes of its own.
@@ -30,9 +30,10 @@ def require_groups(content: bytes, multiple: int, path: Path) -> None:
         inputs = int(weights.shape[3])
         groups = int(data.shape[3]) // inputs
         outputs = int(weights.shape[0]) // groups
-        if groups > 1 and (inputs % multiple or outputs % multiple):
+        if groups > 1 and (multiple is None or inputs % multiple or outputs % multiple):
+            channels = "" if multiple is None else f", channels that are a multiple of {multiple} in each group"
             raise CompressError(
                 f"{path.name}: '{weights.name.decode()}' is a convolution of {groups} groups with {inputs} channels in "
-                f"and {outputs} out, for which phones' GPUs give zeros; use nn.Conv2d, channels that are a multiple of "
-                f"{multiple} in each group, or optimize: none if only CPUs will execute the file"
+                f"and {outputs} out, for which phones' GPUs give zeros; use nn.Conv2d{channels}, or optimize: none if "
+                "only CPUs will execute the file"
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from compress.contracts import DeployGraph
-from exporters._costs import XNNPACK
+from exporters._costs import XNNPACK, XNNPACK_INT8, Costs
 from exporters._file_exporter import Inspected
 from exporters._mixed import MixedPrecision
 from exporters._stored import Kind
@@ -47,13 +47,22 @@ class TFLite(MixedPrecision):
 
     precision: Literal["fp32", "fp16", "w8", "w8a32", "w8a8"] = "fp32"
 
+    @property
+    def costs(self) -> Costs:
+        if self.stored[self.precision].weights != "int8":
+            return super().costs
+        return replace(XNNPACK_INT8, reductions=super().costs.reductions)
+
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
         from exporters._quiet import quiet
+        from exporters._tflite_depthwise import without_single_channels
         from exporters._tflite_groups import require_groups
         from exporters._tflite_metadata import with_end_names, with_metadata, with_names
 
         _convert(graph, path)
         content, metadata = with_names(path.read_bytes()), dict(graph.metadata)
+        if self.stored[self.precision].weights == "int8" and self.optimize != "none":
+            content = without_single_channels(content)
         if self.precision != "fp32":
             with quiet():
                 from exporters._tflite_quantize import converted, integers

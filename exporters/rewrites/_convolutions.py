@@ -16,7 +16,7 @@ def is_depthwise(conv: nn.Conv2d) -> bool:
     return conv.groups == conv.in_channels == conv.out_channels and conv.padding_mode == "zeros"
 
 
-def allowed_groups(conv: nn.Conv2d, multiple: int) -> list[int]:
+def allowed_groups(conv: nn.Conv2d, multiple: int | None) -> list[int]:
     """The numbers of groups in which a convolution can be written so that a processor computes it: ascending, 1 first.
 
     A group of a single input channel, as in depthwise convolutions, is computed in another way everywhere.
@@ -27,7 +27,8 @@ def allowed_groups(conv: nn.Conv2d, multiple: int) -> list[int]:
 
     def allowed(count: int) -> bool:
         inputs, outputs = conv.in_channels // count, conv.out_channels // count
-        return count == 1 or inputs == 1 or (inputs % multiple == 0 and outputs % multiple == 0)
+        whole = multiple is not None and inputs % multiple == 0 and outputs % multiple == 0
+        return count == 1 or inputs == 1 or whole
 
     return [count for count in range(1, conv.groups + 1) if conv.groups % count == 0 and allowed(count)]
 

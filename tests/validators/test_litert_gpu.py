@@ -106,6 +106,36 @@ def test_every_export_but_the_straight_one_is_right_on_a_gpu(gpu: LiteRT, optimi
     assert found.acceleration.share == 1
 
 
+class Traps(nn.Module):
+    """What LiteRT's GPU accelerator computes wrongly, side by side, with an embedding of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2)
+        self.grouped = nn.Conv2d(16, 32, 1, groups=2)  # wrong with int8 weights
+        self.pool = nn.AvgPool2d(3, 2, 1)
+        self.single = nn.Conv2d(1, 8, 3)  # ends the process with int8 weights
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.stem(x).relu()
+        maps = self.grouped(y).relu(), self.pool(y), self.single(y.mean(1, keepdim=True)).relu()
+        return torch.cat([each.mean((2, 3)) for each in maps], 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "w8"])
+def test_what_a_gpu_computes_wrongly_is_written_in_another_way(gpu: LiteRT, precision: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, images = Traps().eval(), _linear.photos(3, 16, 16)
+    path = export_model(network, tmp_path / "traps.tflite", input_size=16, precision=precision)
+    cpu, done = execute(LiteRT(), path, {"": images}), execute(gpu, path, {"": images})
+    assert cpu.outputs is not None
+    assert done.outputs is not None, done.failure
+    assert np.abs(done.outputs[""] - cpu.outputs[""]).max() <= 2e-3 * np.abs(cpu.outputs[""]).max()
+    export_model(network, path, input_size=16, precision=precision, optimize="none")  # the control
+    straight = execute(gpu, path, {"": images}).outputs
+    assert straight is None or np.abs(straight[""] - cpu.outputs[""]).max() > 0.05 * np.abs(cpu.outputs[""]).max()
+
+
 def test_operations_that_stay_on_the_cpu_are_named_and_fail_their_gate(gpu: LiteRT, tmp_path: Path) -> None:
     found = judged(RankFive(), tmp_path / "rank5.tflite", gpu)
     assert [gate.name for gate in found.failed] == ["accelerated"]
