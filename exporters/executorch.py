@@ -26,7 +26,8 @@ class ExecuTorch(FileExporter):
     it.
 
     Attributes:
-        precision: ``fp32`` stores and computes float32.
+        precision: ``w8a8`` stores int8 weights and computes with int8 activations, whose ranges come from calibration
+            images, also after the stage ``qat``.
     """
 
     format: ClassVar[str] = "executorch"
@@ -34,28 +35,38 @@ class ExecuTorch(FileExporter):
     requires: ClassVar[tuple[str, ...]] = ("torch",)
     extras: ClassVar[tuple[str, ...]] = ("train",)
     runtime_costs = EXECUTORCH
+    calibrated: ClassVar[frozenset[str]] = frozenset({"w8a8"})
     stored: ClassVar[Mapping[str, Kind]] = {
         "fp32": Kind("float32", "float32", "float32"),
+        "w8a8": Kind("int8", "int8", "int8"),
     }
 
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "w8a8"] = "fp32"
 
     def unavailable(self) -> str | None:
         return EXECUTORCH_PYTHON.unavailable()
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
+        import numpy as np
         import torch
 
         from compress.system.child import ChildFailed, child
-        from exporters._executorch_lower import LOWERED, PROGRAM, lower
+        from exporters._executorch_lower import CALIBRATION, LOWERED, PROGRAM, lower
 
-        job = {"metadata": json.dumps(graph.metadata, sort_keys=True)}
+        metadata = dict(graph.metadata)
+        if graph.learned:  # executorch's quantizer takes no ranges from elsewhere
+            metadata["quantization"] = {"learned_ranges": {"used": 0, "unused": [each.name for each in graph.learned]}}
+        job = {"metadata": json.dumps(metadata, sort_keys=True), "integers": self.precision == "w8a8"}
         interpreter = EXECUTORCH_PYTHON.interpreter()
         assert interpreter is not None  # require_converter has tried it out
         program = torch.export.export(graph.module, (torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8),))
         try:
             with child(lower, job, interpreter=interpreter) as started:
                 torch.export.save(program, started.scratch / PROGRAM)
+                if self.precision == "w8a8":
+                    assert graph.calibration is not None
+                    images = np.ascontiguousarray(graph.calibration.transpose(0, 3, 1, 2))
+                    np.save(started.scratch / CALIBRATION, images)
                 started.result(_TIMEOUT_S)
                 path.write_bytes((started.scratch / LOWERED).read_bytes())
         except ChildFailed as failed:
@@ -63,6 +74,10 @@ class ExecuTorch(FileExporter):
         return ()
 
     def inspect(self, path: Path) -> Inspected:
+        from exporters._executorch_lower import METADATA
         from exporters._executorch_stored import stored
+        from validators.pte_file import returned_text
 
-        return Inspected(stored(path.read_bytes()))
+        content = path.read_bytes()
+        metadata = json.loads(returned_text(content, METADATA))
+        return Inspected(stored(content), {key: metadata[key] for key in ("quantization",) if key in metadata})

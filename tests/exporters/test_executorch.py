@@ -31,7 +31,7 @@ from validators.isolation import execute
 from validators.pte_file import Kernel, calls, operations
 
 SIZE = (32, 48)
-FLOAT = Kind("float32", "float32", "float32")
+FLOAT, INTEGER = Kind("float32", "float32", "float32"), Kind("int8", "int8", "int8")
 RUNTIME = runtime_named("executorch")
 
 needs_environment = pytest.mark.skipif(
@@ -46,14 +46,23 @@ def network(calibrate: Callable[..., nn.Module]) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def export(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def export(
+    network: nn.Module, tinted: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """export(precision) -> the network in that precision; converted once."""
 
     def converted(precision: str) -> Path:
         with shared(tmp_path_factory, f"executorch-{precision}") as folder:
             path = folder / "small.pte"
             if not path.exists():
-                export_model(network, path, input_size=SIZE, precision=precision, distance="cosine")
+                export_model(
+                    network,
+                    path,
+                    input_size=SIZE,
+                    precision=precision,
+                    distance="cosine",
+                    calibration=tinted(64, *SIZE) if precision == "w8a8" else None,
+                )
         return path
 
     return converted
@@ -65,7 +74,7 @@ def images(tinted: Callable[..., np.ndarray]) -> np.ndarray:
 
 
 @needs_environment
-@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99999)])
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99999), ("w8a8", 0.9)])
 def test_it_gives_what_pytorch_gives_and_swapped_channels_do_not(
     precision: str, least: float, export: Callable[[str], Path], network: nn.Module, images: np.ndarray
 ) -> None:
@@ -90,11 +99,12 @@ def test_xnnpack_computes_all_but_the_cast_and_the_length_of_the_embedding(
 
 
 @needs_environment
-def test_the_types_are_those_of_the_precision(export: Callable[[str], Path]) -> None:
-    for precision, kind in (("fp32", FLOAT),):
+def test_the_types_are_those_of_the_precision_and_equal_weights_are_there_once(export: Callable[[str], Path]) -> None:
+    for precision, kind in (("fp32", FLOAT), ("w8a8", INTEGER)):
         found = stored(export(precision).read_bytes())
         assert len(found) >= 20
         assert {each.kind for each in found} == {kind}
+        assert len({each.name for each in found}) == len(found) - 4  # each attention's perceptron reads twice
     assert sum(each.values for each in found) > 10_000
 
 
