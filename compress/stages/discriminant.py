@@ -1,0 +1,125 @@
+"""Linear discriminant analysis of an embedding, in closed form (Fisher 1936; Rao 1948)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le
+from torch import nn
+
+from compress.contracts import BadInput, Data, Division, ImageArray, Model, Stage
+from compress.model.reference import embed
+from compress.system.progress import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discriminant(Stage):
+    """Fit the linear layer that ends the network, and the classifier, to the training images in closed form.
+
+    The layer maps its input to the directions in which the classes differ most, relative to the differences within
+    them (Rao 1948; R. O. Duda, P. E. Hart, D. G. Stork, Pattern Classification, 2001, section 3.8.3). Nothing else of
+    the network changes, so a trunk with pretrained weights needs no training. The network must end in a linear layer
+    of at most C - 1 values for C training classes: ``model: {architecture: projected, dim: 9}`` for ten classes.
+
+    The embedding knows the training classes and little else: images of other classes are told apart worse than by the
+    layer's input. ``docs/smaller.md`` has measurements.
+
+    Attributes:
+        shrink: share by which the covariance within each class is moved towards a multiple of the identity;
+            ``ledoit_wolf`` estimates it for each class, from features of unit variance (O. Ledoit, M. Wolf, "A
+            well-conditioned estimator for large-dimensional covariance matrices", 2004).
+    """
+
+    trains: ClassVar[bool] = True
+
+    shrink: Literal["ledoit_wolf"] | Annotated[float, Ge(0), Le(1)] = "ledoit_wolf"
+
+    def check(self, model: Model) -> Model:
+        layer, _, _ = _linear_end(model)
+        if layer.out_channels > len(model.classes) - 1:
+            raise BadInput(
+                f"discriminant: {len(model.classes)} classes differ in {len(model.classes) - 1} directions, the "
+                f"embedding has {layer.out_channels} values; set model.dim={len(model.classes) - 1} or less"
+            )
+        return replace(model, space=None)
+
+    def check_data(self, division: Division) -> None:
+        counts = np.unique(division.train, return_counts=True)[1]
+        if len(counts) < 2 or counts.max() < 2:
+            raise BadInput("discriminant: needs two classes, and one with two training images; add photographs")
+
+    def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
+        """The network with the fitted layer and classifier, in a new embedding space.
+
+        Raises:
+            BadInput: the images of every class give the same features, or fewer classes train than ``check`` counted.
+        """
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+        model = replace(model, network=copy.deepcopy(model.network))
+        layer, bias, classifier = _linear_end(model)
+        features = _inputs(model, layer, data.train.images)
+        analysis = LinearDiscriminantAnalysis(
+            solver="eigen", shrinkage="auto" if self.shrink == "ledoit_wolf" else self.shrink
+        )
+        try:
+            analysis.fit(features, data.train.labels)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"discriminant: cannot be fitted to these features ({reason}); train the network") from error
+        directions = analysis.scalings_[:, : layer.out_channels]
+        if directions.shape[1] < layer.out_channels:
+            raise BadInput(
+                f"discriminant: the training images differ in {directions.shape[1]} directions, the embedding has "
+                f"{layer.out_channels} values; set model.dim={directions.shape[1]} or less"
+            )
+        center = features.mean(axis=0)
+        means = (analysis.means_ - center) @ directions
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(directions.T).reshape(layer.weight.shape))
+            bias.copy_(torch.from_numpy(-center @ directions))
+            # Within classes the embedding has unit covariance, so the nearest mean is the likeliest class.
+            weight = torch.zeros(classifier.weight.shape, dtype=torch.float64)
+            offset = torch.full(classifier.bias.shape, -1e9, dtype=torch.float64)  # of classes that do not train
+            weight[analysis.classes_] = torch.from_numpy(means)
+            offset[analysis.classes_] = torch.from_numpy(np.log(analysis.priors_) - np.square(means).sum(axis=1) / 2)
+            classifier.weight.copy_(weight)
+            classifier.bias.copy_(offset)
+        say(f"discriminant: {layer.out_channels} directions from {len(features):,} training images")
+        line = {"stage": "discriminant", "images": len(features), "dim": layer.out_channels}
+        return replace(model, history=(*model.history, line), space=None, ranges={})
+
+
+def _linear_end(model: Model) -> tuple[nn.Conv2d, torch.Tensor, nn.Linear]:
+    """The last layer of the network, its bias, and the classifier.
+
+    Raises:
+        BadInput: the network does not end in a linear layer.
+    """
+    layer, classifier = model.network.linear_end(), model.network.classifier
+    if layer is None or layer.bias is None or not isinstance(classifier, nn.Linear):
+        raise BadInput(
+            f"{model.architecture.component_name()} does not end in a linear layer that could be fitted; set "
+            "model.architecture: projected, with this network as its trunk"
+        )
+    return layer, layer.bias, classifier
+
+
+def _inputs(model: Model, layer: nn.Conv2d, images: ImageArray) -> np.ndarray:
+    """What enters ``layer`` for each image: float64 [N, D]."""
+    found: list[np.ndarray] = []
+
+    def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        found.append(inputs[0].flatten(1).double().numpy())
+
+    handle = layer.register_forward_pre_hook(keep)
+    try:
+        embed(model, images)
+    finally:
+        handle.remove()
+    return np.concatenate(found)
