@@ -23,6 +23,7 @@ BUNDLE ?=
 BIN := $(VENV)/bin
 AXE_VERSION := 4.14.1
 WEB_PACKAGES := onnxruntime-web@1.30.0 @litertjs/core@2.5.3 @litertjs/wasm-utils@2.5.3
+RECIPE ?= recipes/quickstart.yaml
 TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
@@ -32,7 +33,7 @@ help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 run: $(VENV)/run.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then the quickstart: train, export, check, print the table
-	$(BIN)/compress run recipes/quickstart.yaml
+	$(BIN)/compress run $(RECIPE)
 
 test: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from compress.bundle.manifest import Entry
+from compress.bundle.processors import where
+
 ROOT = Path(__file__).parent.parent
 
 # OMCBIR (Zhang et al. 2023), tables 2 and 7, in percent; its mAP@5 is what Compress calls mPC@5.
@@ -70,23 +73,23 @@ def replaced(text: str, name: str, lines: Sequence[str]) -> str:
 
 
 def quickstart(runs: Path) -> list[str] | None:
-    if not (bundle := _bundle(runs / "quickstart")):
+    if not (bundle := _bundle(runs / "quickstart_everywhere")):
         return None
-    rows = [["PyTorch", "", "", "", _percent(bundle["source"]["mAP"]), "", ""]]
+    rows = [["PyTorch", "", "", "", "", _percent(bundle["source"]["mAP"]), ""]]
     for entry in _executions(bundle):
         ran, latency = entry["parity"] is not None, entry["latency_ms"]
         rows.append(
             [
                 f"`{Path(entry['path']).suffix}` {entry['precision']}",
+                where(Entry.from_json(entry)),
                 _megabytes(entry["bytes"]),
                 f"{latency['median']:.2f} ms" if latency else "-",
                 f"{entry['parity']['min_cosine']:.7f}" if ran else "-",
                 _percent(entry["retrieval"]["mAP"]) if ran else "-",
-                entry["evidence"],
                 _verdict(entry["gates"]),
             ]
         )
-    return list(_markdown(["artifact", "size", "latency", "min cosine", "mAP", "evidence", "gates"], rows))
+    return list(_markdown(["artifact", "where", "size", "latency", "min cosine", "mAP", "gates"], rows))
 
 
 def mnist(runs: Path) -> list[str] | None:
@@ -192,8 +195,9 @@ def _bundle(folder: Path) -> dict[str, Any] | None:
 def _executions(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Each artifact as each of its runtimes found it."""
     for file in bundle["artifacts"]:
-        yield file
-        yield from ({**file, **other} for other in file["other_runtimes"])
+        own = {key: value for key, value in file.items() if key != "other_runtimes"}
+        yield own
+        yield from ({**own, **other} for other in file["other_runtimes"])
 
 
 def _verdict(gates: Sequence[dict[str, Any]]) -> str:
