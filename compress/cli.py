@@ -123,7 +123,8 @@ def recipes(
     if name is not None and copy is not None:
         raise BadInput(f"recipes {name} --copy {copy}: --copy copies all recipes; remove {name}")
     if name is not None:
-        print(shipped.text(name), end="")
+        for each in shipped.text(name).splitlines():
+            line(each)
         return
     for each in shipped.lines() if copy is None else shipped.copy(copy):
         line(each)

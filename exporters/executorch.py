@@ -12,7 +12,6 @@ from compress.contracts import DeployGraph
 from exporters._costs import EXECUTORCH
 from exporters._file_exporter import FileExporter, Inspected
 from exporters._stored import Kind
-from validators.executorch_environment import EXECUTORCH_PYTHON
 
 _TIMEOUT_S = 1800
 
@@ -44,6 +43,8 @@ class ExecuTorch(FileExporter):
     precision: Literal["fp32", "w8a8"] = "fp32"
 
     def unavailable(self) -> str | None:
+        from validators.executorch_environment import EXECUTORCH_PYTHON  # validators load NumPy
+
         return EXECUTORCH_PYTHON.unavailable()
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
@@ -52,6 +53,7 @@ class ExecuTorch(FileExporter):
 
         from compress.system.child import ChildFailed, child
         from exporters._executorch_lower import CALIBRATION, LOWERED, PROGRAM, lower
+        from validators.executorch_environment import EXECUTORCH_PYTHON
 
         metadata = dict(graph.metadata)
         if graph.learned:  # executorch's quantizer takes no ranges from elsewhere

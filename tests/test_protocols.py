@@ -79,7 +79,7 @@ def test_a_run_on_landmarks_and_what_another_run_without_training_may_do(root: P
         root,
         tmp_path / "trained.yaml",
         train=f'train: "{root / "others"}"',
-        stages="train: {epochs: 8, batch_size: 8, lr: 0.05, schedule: one_cycle}",
+        stages="train: {epochs: 8, batch_size: 4, lr: 0.02, schedule: one_cycle}",
     )
     out = tmp_path / "out"
     ended = compress_here("run", trained, "--out", out)

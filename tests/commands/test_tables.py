@@ -164,4 +164,4 @@ def test_the_shell_completes_commands_and_runtimes() -> None:
         return done.stdout.split()
 
     assert completed("compress ver") == ["verify"]
-    assert completed("compress bench folder --runtime onnx") == ["onnxruntime"]
+    assert completed("compress bench folder --runtime onnx") == ["onnxruntime", "onnxruntime-arm", "onnxruntime_web"]

@@ -115,7 +115,11 @@ def test_without_any_runtime_it_says_what_to_install(bundle: Path) -> None:
         "verify",
         bundle,
         without=("torch", "onnxruntime", "ai_edge_litert", "coremltools"),
-        COMPRESS_LEGACY_PYTHON=sys.executable,  # not the environment that 'make legacy' made
+        # Not what 'make legacy', 'make arm', 'make web' and the others made.
+        COMPRESS_LEGACY_PYTHON=sys.executable,
+        COMPRESS_EXECUTORCH_PYTHON=sys.executable,
+        COMPRESS_ARM="",
+        COMPRESS_WEB="",
     )
     assert ended.code == 3
     assert "compress-retrieval[verify]" in ended.complaint

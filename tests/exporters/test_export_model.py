@@ -43,7 +43,11 @@ class _Branching(nn.Module):
 @pytest.mark.parametrize(
     ("file", "options", "message"),
     [
-        ("m.pth", {}, r"m\.pth: '\.pth' is not the suffix of a format \(\.mlpackage, \.onnx, \.pt, \.ptl, \.tflite\)"),
+        (
+            "m.pth",
+            {},
+            r"m\.pth: '\.pth' is not the suffix of a format \(\.mlpackage, \.onnx, \.pt, \.pte, \.ptl, \.tflite\)",
+        ),
         ("m", {}, r"m: '' is not the suffix"),
         ("m.pt", {"precision": "fp16"}, r"precision: 'fp16' is not supported by torchscript \(fp32, w8\)"),
         ("m.mlpackage", {"precision": "w8a8"}, r"'w8a8' is not supported by coreml \(fp32, fp16, w8, p8, p6, p4, w4\)"),
@@ -136,7 +140,7 @@ def test_a_missing_converter_is_named(
 def test_finding_a_format_loads_nothing_heavy() -> None:
     script = (
         "import sys, exporters\n"
-        "for suffix in ('.pt', '.ptl', '.onnx', '.tflite', '.mlpackage'): exporters.find_exporter(suffix)\n"
+        "for suffix in ('.pt', '.ptl', '.pte', '.onnx', '.tflite', '.mlpackage'): exporters.find_exporter(suffix)\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_litert', 'coremltools', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -146,8 +150,8 @@ def test_finding_a_format_loads_nothing_heavy() -> None:
 
 def test_find_exporter() -> None:
     assert find_exporter(".ptl").format == "torchscript-lite"
-    with pytest.raises(BadInput, match=r"'\.pte' is not the suffix"):
-        find_exporter(".pte")
+    with pytest.raises(BadInput, match=r"'\.ptx' is not the suffix"):
+        find_exporter(".ptx")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".mlpackage"])

@@ -49,7 +49,7 @@ def data() -> Data:
 def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Model:
     torch.manual_seed(0)
     model = Model(SMALL, SMALL.build(10), data.classes, data.preprocess, EmbeddingSpec(32))
-    stage = with_options(Train, epochs=24, batch_size=20, schedule="one_cycle", clip_norm=5.0, loss=CrossEntropy())
+    stage = with_options(Train, epochs=80, batch_size=20, schedule="one_cycle", clip_norm=5.0, loss=CrossEntropy())
     return stage.run(model, data, seed=0, scratch=tmp_path_factory.mktemp("train"))
 
 

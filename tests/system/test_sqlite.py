@@ -112,5 +112,5 @@ def test_what_is_no_file_blocks_nothing(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("nothing")
-    with pytest.raises(BadInput, match=r"damaged|no gallery"):
+    with pytest.raises(BadInput, match=r"damaged|no such gallery"):
         read_gallery(path)

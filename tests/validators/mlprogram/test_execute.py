@@ -13,6 +13,7 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 
 from tests.validators.mlprogram._build import SHAPE, photos, scaled, write
+from validators.gates import limits_on
 from validators.isolation import execute
 from validators.measure import executed
 from validators.mlprogram.execute import Executor
@@ -133,7 +134,8 @@ def test_notes_reach_the_bundle_and_a_reference_has_no_latency(tmp_path: Path) -
     assert [note.split(":")[0] for note in done.notes] == ["fp16 nears overflow"]
     parity = Parity.unmeasured(None).model_copy(update={"min_cosine": 1.0})
     measured = Measurement(parity=parity, notes=done.notes)
-    made = executed(CoreMLReference(), measured, None, {"min_cosine": 0.9, "latency_ms": 5}, {})
+    limits = limits_on("x86", "reference", {"min_cosine": 0.9, "latency_ms": 5}, "fp16")
+    made = executed(CoreMLReference(), measured, None, limits, {})
     assert made.notes == done.notes
     assert made.evidence == "reference"
     assert [(gate.name, gate.passed) for gate in made.gates] == [("min_cosine", True)]
