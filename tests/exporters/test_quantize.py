@@ -41,7 +41,13 @@ IOS = {"w8": 16, "p8": 16, "p6": 16, "p4": 16, "w4": 18}
 MIXED: tuple[FloatKind, ...] = ("sigmoid", "mul")
 """Kinds of operations that the mixed file keeps in float."""
 
-every_precision = pytest.mark.parametrize(("suffix", "precision"), QUANTIZED, ids=[s + "-" + p for s, p in QUANTIZED])
+NIGHTLY = {(".mlpackage", "p8"), (".mlpackage", "p4"), (".tflite", "fp16"), (".tflite", "w8a32")}
+"""The tests below read them, or others like them, in other ways on every change."""
+
+every_precision = pytest.mark.parametrize(
+    ("suffix", "precision"),
+    [pytest.param(*pair, id="-".join(pair), marks=[pytest.mark.nightly] * (pair in NIGHTLY)) for pair in QUANTIZED],
+)
 every_tflite = pytest.mark.parametrize("precision", [p for s, p in QUANTIZED if s == ".tflite"])
 
 

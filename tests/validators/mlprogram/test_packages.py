@@ -71,7 +71,14 @@ NETWORKS: dict[str, tuple[dict[str, Any], int | None]] = {
 }
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+NIGHTLY = {"mobilenet_v2", "shufflenet_v2", "efficientnet_b0"}
+"""Their kinds of operations are in the others, too."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.nightly] * (name in NIGHTLY)) for name in NETWORKS],
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     torch.manual_seed(0)
     options, layers = NETWORKS[request.param]
@@ -123,7 +130,13 @@ class Small(nn.Module):
         return F.normalize(self.last(x.mean((2, 3))), dim=1)
 
 
-@pytest.fixture(scope="module", params=[ct.precision.FLOAT32, ct.precision.FLOAT16], ids=["fp32", "fp16"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(ct.precision.FLOAT32, marks=pytest.mark.nightly, id="fp32"),
+        pytest.param(ct.precision.FLOAT16, id="fp16"),
+    ],
+)
 def converted(request: pytest.FixtureRequest) -> Callable[[ct.target], Any]:
     torch.manual_seed(0)
     program = torch.export.export(Small().eval(), (torch.zeros(1, 3, *SMALL),)).run_decompositions({})
