@@ -15,10 +15,13 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
+from compress.bundle.manifest import Manifest
 from compress.catalogue.photographs import Photograph
 from compress.contracts import BadInput, Preprocess, Runtime
 from compress.data.formats import formats_of
 from compress.data.images import UndecodableImageError, read_image
+from compress.system.files import artifact_sha256
 from validators import ArtifactError
 from validators.resident import Resident
 
@@ -131,8 +134,30 @@ def _embeddings(resident: Resident, pixels: np.ndarray) -> np.ndarray:
     return found
 
 
-def check_workers(workers: int | None) -> int:
-    """The number of processes that ``--workers`` asks for; one per core by default. Raises BadInput below 1."""
+def open_engine(
+    folder: Path, manifest: Manifest, artifact: str | None, runtime: str | None, workers: int | None
+) -> Engine:
+    """Choose what embeds.
+
+    Args:
+        folder: the bundle that ``manifest`` describes.
+        artifact, runtime: as ``choose_artifact``.
+        workers: number of processes; by default one per core.
+
+    Raises:
+        BadInput, MissingTool: as ``choose_artifact``; the artifact is not the one in the manifest, or ``workers`` is
+            below 1.
+    """
     if workers is not None and workers < 1:
         raise BadInput(f"--workers {workers}: give 1 or more")
-    return workers or default_workers()
+    entry, chosen = choose_artifact(folder, artifacts_by_name(manifest), artifact, runtime)
+    path = folder / entry.path
+    if artifact_sha256(path) != entry.sha256:
+        raise BadInput(f"{path}: its sha256 differs from the manifest's, so it is not executed; make the bundle again")
+    return Engine(chosen, path, manifest.preprocess.value, workers or default_workers())
+
+
+def require_beside(folder: Path, out: Path) -> None:
+    """Raises BadInput if ``out`` lies inside the bundle in ``folder``."""
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise BadInput(f"--out {out}: lies inside the bundle, whose files are fixed; choose a place beside it")

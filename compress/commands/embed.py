@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
 from compress.bundle.manifest import read_manifest
-from compress.catalogue.embedding import Embedded, Engine, check_workers, embed_photographs
+from compress.catalogue.embedding import Embedded, Engine, embed_photographs, open_engine, require_beside
 from compress.catalogue.journal import Finished, Journal, open_journal
 from compress.catalogue.photographs import FOLDERS, Photograph, file_hashes, find_photographs
 from compress.contracts import BadInput, MissingTool
@@ -75,22 +74,17 @@ def embed(
     if out.suffix == ".parquet":
         _require_pyarrow()
     manifest = read_manifest(folder)
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise BadInput(f"--out {out}: lies inside the bundle, whose files are fixed; choose a place beside it")
+    require_beside(folder, out)
     photographs = find_photographs(places, labels)
-    entry, chosen = choose_artifact(folder, artifacts_by_name(manifest), artifact, runtime)
-    path = folder / entry.path
-    if artifact_sha256(path) != entry.sha256:
-        raise BadInput(f"{path}: its sha256 differs from the manifest's, so it is not executed; make the bundle again")
-    engine = Engine(chosen, path, manifest.preprocess.value, check_workers(workers))
+    engine = open_engine(folder, manifest, artifact, runtime, workers)
     about = {
         "space_id": manifest.embedding.space_id,
         "distance": manifest.embedding.distance,
         "kind": manifest.embedding.kind,
         "dtype": "float32",
-        "artifact": path.name,
-        "artifact_sha256": entry.sha256,
-        "runtime": chosen.version(),
+        "artifact": engine.artifact.name,
+        "artifact_sha256": artifact_sha256(engine.artifact),
+        "runtime": engine.runtime.version(),
     }
     left_out = dict(photographs.left_out)
     with open_journal(out, {"embed": about}) as journal:

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
 from compress.bundle.manifest import Manifest, read_manifest
-from compress.catalogue.embedding import Engine, check_workers
+from compress.catalogue.embedding import open_engine, require_beside
 from compress.catalogue.living_gallery import Origin, Update, update_gallery
 from compress.catalogue.photographs import FOLDERS, Photographs, find_photographs
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY, read_gallery
-from compress.system.files import artifact_sha256
 
 
 @dataclass(frozen=True)
@@ -75,28 +73,23 @@ def index(
     """
     manifest = read_manifest(folder)
     file = out or default_file(folder)
-    if file.resolve().is_relative_to(folder.resolve()):
-        raise BadInput(f"--out {file}: lies inside the bundle, whose files are fixed; choose a place beside it")
+    require_beside(folder, file)
     if sync and not places:
         raise BadInput("--sync: give the folders that the gallery is to hold; nothing would be left")
     if not places and not without:
         raise BadInput("give photographs to index, or --remove or --stats")
     photographs = find_photographs(places, labels) if places else Photographs((), {})
-    origin = _origin(folder, manifest, file, artifact, runtime, check_workers(workers))
+    origin = _origin(folder, manifest, file, artifact, runtime, workers)
     return file, update_gallery(file, origin, photographs, sync=sync, without=without)
 
 
 def _origin(
-    folder: Path, manifest: Manifest, file: Path, artifact: str | None, runtime: str | None, workers: int
+    folder: Path, manifest: Manifest, file: Path, artifact: str | None, runtime: str | None, workers: int | None
 ) -> Origin:
     if file.exists():
         made = read_gallery(file).meta
         artifact, runtime = artifact or made.get("artifact"), runtime or made.get("runtime")
-    entry, chosen = choose_artifact(folder, artifacts_by_name(manifest), artifact, runtime)
-    path = folder / entry.path
-    if artifact_sha256(path) != entry.sha256:
-        raise BadInput(f"{path}: its sha256 differs from the manifest's, so it is not executed; make the bundle again")
-    engine = Engine(chosen, path, manifest.preprocess.value, workers)
+    engine = open_engine(folder, manifest, artifact, runtime, workers)
     model = read_gallery(folder / GALLERY).meta["model_sha256"]
     return Origin(engine, manifest.name, manifest.embedding.space_id, model, manifest.embedding.spec)
 

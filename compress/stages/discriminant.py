@@ -14,7 +14,10 @@ from torch import nn
 
 from compress.contracts import BadInput, Data, Division, ImageArray, Model, Stage
 from compress.model.reference import embed
+from compress.stages._linear_end import linear_end
 from compress.system.progress import say
+
+_REMEDY = "be fitted; set model.architecture: projected, with this network as its trunk"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Discriminant(Stage):
     shrink: Literal["ledoit_wolf"] | Annotated[float, Ge(0), Le(1)] = "ledoit_wolf"
 
     def check(self, model: Model) -> Model:
-        layer, _, _ = _linear_end(model)
+        layer, _, _ = linear_end(model, _REMEDY)
         if layer.out_channels > len(model.classes) - 1:
             raise BadInput(
                 f"discriminant: {len(model.classes)} classes differ in {len(model.classes) - 1} directions, the "
@@ -62,7 +65,7 @@ class Discriminant(Stage):
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
         model = replace(model, network=copy.deepcopy(model.network))
-        layer, bias, classifier = _linear_end(model)
+        layer, bias, classifier = linear_end(model, _REMEDY)
         features = _inputs(model, layer, data.train.images)
         analysis = LinearDiscriminantAnalysis(
             solver="eigen", shrinkage="auto" if self.shrink == "ledoit_wolf" else self.shrink
@@ -93,21 +96,6 @@ class Discriminant(Stage):
         say(f"discriminant: {layer.out_channels} directions from {len(features):,} training images")
         line = {"stage": "discriminant", "images": len(features), "dim": layer.out_channels}
         return replace(model, history=(*model.history, line), space=None, ranges={})
-
-
-def _linear_end(model: Model) -> tuple[nn.Conv2d, torch.Tensor, nn.Linear]:
-    """The last layer of the network, its bias, and the classifier.
-
-    Raises:
-        BadInput: the network does not end in a linear layer.
-    """
-    layer, classifier = model.network.linear_end(), model.network.classifier
-    if layer is None or layer.bias is None or not isinstance(classifier, nn.Linear):
-        raise BadInput(
-            f"{model.architecture.component_name()} does not end in a linear layer that could be fitted; set "
-            "model.architecture: projected, with this network as its trunk"
-        )
-    return layer, layer.bias, classifier
 
 
 def _inputs(model: Model, layer: nn.Conv2d, images: ImageArray) -> np.ndarray:

@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Lt
-from torch import nn
 
 from compress.contracts import BadInput, Data, Model, Stage
 from compress.model.reference import embed
+from compress.stages._linear_end import linear_end
 from compress.system.progress import say
+
+_REMEDY = "take the whitening in; set model.architecture: gem and model.dim, or projected"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Whiten(Stage):
     shrink: Annotated[float, Ge(0), Lt(1)] = 0.1
 
     def check(self, model: Model) -> Model:
-        _linear_layers(model)
+        linear_end(model, _REMEDY)
         return replace(model, space=None)
 
     def run(self, model: Model, data: Data, *, seed: int, scratch: Path) -> Model:
@@ -49,7 +51,7 @@ class Whiten(Stage):
         whitening = torch.from_numpy(whitening_of(features.astype(np.float64), labels, self.shrink))
         center = torch.from_numpy(features.mean(axis=0, dtype=np.float64))
         model = replace(model, network=copy.deepcopy(model.network))
-        layer, bias, classifier = _linear_layers(model)
+        layer, bias, classifier = linear_end(model, _REMEDY)
         with torch.no_grad():
             weight = layer.weight.flatten(1).double()
             layer.weight.copy_((whitening @ weight).reshape(layer.weight.shape))
@@ -60,21 +62,6 @@ class Whiten(Stage):
         say(f"whiten: {self.method}, from {len(features):,} training images")
         line = {"stage": "whiten", "method": self.method, "images": len(features)}
         return replace(model, history=(*model.history, line), space=None, ranges={})
-
-
-def _linear_layers(model: Model) -> tuple[nn.Conv2d, torch.Tensor, nn.Linear]:
-    """The last layer of the network, its bias, and the classifier.
-
-    Raises:
-        BadInput: the network does not end in a linear layer.
-    """
-    layer, classifier = model.network.linear_end(), model.network.classifier
-    if layer is None or layer.bias is None or not isinstance(classifier, nn.Linear):
-        raise BadInput(
-            f"{model.architecture.component_name()} does not end in a linear layer that could take the whitening in; "
-            "set model.architecture: gem and model.dim, or projected"
-        )
-    return layer, layer.bias, classifier
 
 
 def whitening_of(features: np.ndarray, labels: np.ndarray, shrink: float) -> np.ndarray:
