@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 from architectures._network import linear_classifier
+from architectures._weights import read_weights
 from compress.contracts import Architecture, BadInput, MissingTool
 from compress.contracts.networks import RetrievalNetwork
 from compress.plugins import did_you_mean
@@ -180,17 +181,7 @@ def _replace(module: nn.Module, layer: str) -> None:
 
 def _load(module: nn.Module, path: Path) -> None:
     """Load a state dict; tensors of layers that were left out, and of further heads, are ignored."""
-    if not path.is_file():
-        raise BadInput(f"weights: no file at {path.absolute()}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            stored: Any = load_file(path)
-        else:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of pickle, zip or safetensors
-        raise BadInput(f"weights: {path} holds no state dict ({_first_line(error)})") from error
+    stored = read_weights(path, "weights")
     for key in _INSIDE:
         if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
             stored = stored[key]

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from architectures._network import PooledNetwork, linear_classifier
+from architectures._weights import read_weights
 from compress.contracts import Architecture, BadInput, MissingTool, Normalisation
 from compress.contracts.networks import RetrievalNetwork
 from compress.plugins import did_you_mean
@@ -123,17 +124,7 @@ def _leave_out_unused(trunk: _FeatureMap, name: str) -> int:
 
 def _load(model: Any, path: Path) -> None:
     """Load the trunk's weights from a file; further tensors in the file belong to the head and are ignored."""
-    if not path.is_file():
-        raise BadInput(f"timm.weights: no file at {path.resolve()}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            stored: Any = load_file(path)
-        else:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of pickle, zip or safetensors
-        raise BadInput(f"timm.weights: {path} holds no state dict ({str(error).partition(chr(10))[0]})") from error
+    stored = read_weights(path, "timm.weights")
     own = model.state_dict()
     for name, tensor in own.items():
         there = stored.get(name) if isinstance(stored, Mapping) else None

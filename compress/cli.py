@@ -40,6 +40,11 @@ def _runtimes(incomplete: str) -> list[str]:
 
 
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]
+OnRuntime = Annotated[
+    str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
+]
+Labels = Annotated[str, typer.Option(metavar="SOURCE", help="folders, none, or a CSV file with path,label")]
+Workers = Annotated[int | None, typer.Option(help="processes [default: one per core]")]
 OwnGallery = Annotated[
     Path | None, typer.Option("--gallery", metavar="FILE", help="a gallery of 'compress index' [default: the bundle's]")
 ]
@@ -219,9 +224,7 @@ def search(
     artifact: Annotated[
         str | None, typer.Option(metavar="NAME", help="the file that embeds it [default: the first that runs here]")
     ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
-    ] = None,
+    runtime: OnRuntime = None,
     exact: Exact = False,
     gallery: OwnGallery = None,
 ) -> None:
@@ -245,16 +248,12 @@ def index(
     artifact: Annotated[
         str | None, typer.Option(metavar="NAME", help="the file that embeds [default: the one that made the gallery]")
     ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
-    ] = None,
-    labels: Annotated[
-        str, typer.Option(metavar="SOURCE", help="folders, none, or a CSV file with path,label")
-    ] = "folders",
+    runtime: OnRuntime = None,
+    labels: Labels = "folders",
     sync: Annotated[bool, typer.Option("--sync", help="remove what is not among PHOTOS")] = False,
     remove: Annotated[list[str] | None, typer.Option(metavar="NAME", help="remove images, by name or pattern")] = None,
     stats: Annotated[bool, typer.Option("--stats", help="only say what the gallery holds")] = False,
-    workers: Annotated[int | None, typer.Option(help="processes [default: one per core]")] = None,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Put your own photographs into a gallery; again, only new and changed ones are embedded."""
@@ -288,13 +287,9 @@ def embed(
     artifact: Annotated[
         str | None, typer.Option(metavar="NAME", help="the file that embeds [default: the first that runs here]")
     ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
-    ] = None,
-    labels: Annotated[
-        str, typer.Option(metavar="SOURCE", help="folders, none, or a CSV file with path,label")
-    ] = "folders",
-    workers: Annotated[int | None, typer.Option(help="processes [default: one per core]")] = None,
+    runtime: OnRuntime = None,
+    labels: Labels = "folders",
+    workers: Workers = None,
 ) -> None:
     """Write the embeddings of many photographs into one file, for any vector database."""
     from compress.commands._tables import print_job
