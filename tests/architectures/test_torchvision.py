@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from architectures import count_parameters, create_model
+from architectures import complexity, count_parameters, create_model
 from compress.system.torchvision import import_torchvision
 
 SAME: list[tuple[str, dict[str, Any], str, int]] = [
@@ -43,3 +43,17 @@ def test_same_logits_as_torchvision(
             outputs.append(network.train(training)(images))
         assert torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-4)
     assert outputs[0].std(0).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "stem_stride", "published"),
+    [("shufflenet_v2", 1, 47.25), ("mobilenet_v2", 2, 6.69), ("mobilenet_v1", 1, 48.24), ("alnet", 1, 6.64)],
+)
+def test_stem_strides_that_give_omcbirs_flops_of_svhn(name: str, stem_stride: int, published: float) -> None:
+    """Table 3 of OMCBIR, 32 px, MACs counted with batch normalisation; the other stride is far from them."""
+    sizes = {
+        stride: complexity(create_model(name, 10, stem_stride=stride), (32, 32)).macs_with_batch_norm / 1e6
+        for stride in (1, 2)
+    }
+    assert sizes[stem_stride] == pytest.approx(published, rel=0.015)
+    assert sizes[3 - stem_stride] != pytest.approx(published, rel=0.5)
