@@ -152,15 +152,22 @@ def any_hit_within(rankings: Rankings, k: int) -> np.ndarray:
     return result
 
 
-def mean_precision(rankings: Rankings, k: int) -> np.ndarray:
-    """Mean over k' = 1..k of the expected precision of the first k' items: float64 [Q]."""
+def mean_precision(rankings: Rankings, k: int | np.ndarray) -> np.ndarray:
+    """Mean over k' = 1..k of the expected precision of the first k' items: float64 [Q].
+
+    Args:
+        k: one for all rankings, or int64 [Q], one for each; 0 gives 0.
+    """
+    cuts = np.broadcast_to(k, rankings.relevant.shape)
+    own = cuts[rankings.row]
     # A hit at position i adds 1/k' to the precision at every k' from i to k.
-    harmonic = _harmonic(k)
+    harmonic = _harmonic(int(cuts.max(initial=0)))
     below = np.concatenate(([0.0], np.cumsum(harmonic)))
-    inside = rankings.positions_within(k)
-    first = np.minimum(rankings.before, k)
+    inside = np.clip(own - rankings.before, 0, rankings.size)
+    first = np.minimum(rankings.before, own)
     share = rankings.hits / rankings.size
-    return rankings.per_ranking(share * (inside * harmonic[k] - (below[first + inside] - below[first]))) / k
+    gain = share * (inside * harmonic[own] - (below[first + inside] - below[first]))
+    return np.asarray(rankings.per_ranking(gain) / np.maximum(cuts, 1))
 
 
 def _precision_sum(

@@ -144,9 +144,12 @@ _METRICS = {
     "mAP@k/hits": _Metric(
         "mean of average precision over the first k, divided by the hits among them (0 without a hit)", _mean_ap("hits")
     ),
+    "mPC": _Metric(
+        "mean over k' = 1..R of P@k' (OMCBIR Eq. 8 with its m, the number of similar images)",
+        _without_form(lambda rankings, _: _rankings.mean_precision(rankings, rankings.relevant)),
+    ),
     "mPC@k": _Metric(
-        "mean over k' = 1..k of P@k' (OMCBIR Eq. 7 and 8, printed there as mAP@k)",
-        _without_form(_rankings.mean_precision),
+        "mean over k' = 1..k of P@k' (OMCBIR Eq. 8 up to rank k)", _without_form(_rankings.mean_precision)
     ),
     "P@k": _Metric(
         "share of the first k that is relevant; ranks past a shorter list count as misses",

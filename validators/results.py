@@ -166,7 +166,7 @@ class Scores(Part):
     @model_validator(mode="after")
     def _refuse_unknown_keys(self) -> Self:
         for name in self.__pydantic_extra__ or {}:
-            if "@" not in name and "/" not in name:
+            if "@" not in name and "/" not in name and name != "mPC":
                 raise ValueError(f"'{name}' is neither a key nor a metric")
         return self
 

@@ -131,6 +131,11 @@ def _facts(source: Source) -> list[tuple[str, str]]:
     facts = [
         ("network", f"{architecture.name}, {architecture.params:,} parameters"),
         ("work", f"{architecture.macs:,} multiply-accumulates an image of {height} x {width} pixels"),
+        (
+            "as OMCBIR counts",
+            f"{architecture.paper_params:,} parameters (Eq. 6), {architecture.paper_flops:,} FLOPs (Eq. 5), "
+            f"{architecture.macs_with_batch_norm:,} MACs with batch normalisation",
+        ),
         ("embedding", f"{embedding.dim} values, {embedding.kind}, {embedding.distance} distance"),
         ("data", f"{data.dataset}, {data.images:,} images in {data.classes:,} classes"),
         ("splits", ", ".join(f"{count:,} {name}" for name, count in data.splits.items())),

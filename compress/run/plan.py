@@ -29,7 +29,13 @@ def plan(recipe: Recipe) -> list[str]:
     size = (recipe.data.image_size, recipe.data.image_size)
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
     model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
-    check_model(recipe, model, divided(recipe.data, splits, recipe.seed), gallery=len(splits.gallery or splits.test))
+    check_model(
+        recipe,
+        model,
+        divided(recipe.data, splits, recipe.seed),
+        gallery=len(splits.gallery or splits.test),
+        leave_one_out=splits.gallery is None,
+    )
     counts = f"{len(splits.train):,} training and {len(splits.test):,} test images, {len(splits.classes)} classes"
     if splits.gallery is not None:
         counts += f", a gallery of {len(splits.gallery):,}"
@@ -39,6 +45,8 @@ def plan(recipe: Recipe) -> list[str]:
         f"data: {recipe.data.component_name()}, {counts}",
         *remarks(splits),
         f"model: {name}, {sizes.params:,} parameters, {sizes.macs:,} MACs, {model.embedding.dim}-d embedding",
+        f"model, as OMCBIR counts: {sizes.paper_params:,} parameters (Eq. 6), {sizes.paper_flops:,} FLOPs (Eq. 5), "
+        f"{sizes.macs_with_batch_norm:,} MACs with batch normalisation",
         *(f"{step}: {json.dumps(stage.options())}" for step, stage in recipe.stages),
         *(f"export: {exporter.component_name()} {exporter.precision}" for exporter in recipe.exports),
         *(_execution(recipe, file_format) for file_format in dict.fromkeys(e.format for e in recipe.exports)),

@@ -8,6 +8,7 @@ from compress.contracts import BadInput, Division, Model
 from compress.model.checkpoint import checkpoint_file, read_description
 from compress.recipe.reader import Recipe
 from compress.run.measured_choices import need_timers
+from validators.checks.retrieval_map import RetrievalMap
 
 _LEAST_SIZE = 8
 """The smallest ``data.image_size``, in pixels per side."""
@@ -31,12 +32,15 @@ def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
     _check_scales(recipe)
 
 
-def check_model(recipe: Recipe, model: Model, division: Division, *, gallery: int, exports: bool = True) -> None:
+def check_model(
+    recipe: Recipe, model: Model, division: Division, *, gallery: int, leave_one_out: bool, exports: bool = True
+) -> None:
     """Check the data and the network against the recipe's options.
 
     Args:
         model: the model that the first stage will get.
         gallery: number of gallery images.
+        leave_one_out: whether the queries themselves are the gallery.
         exports: whether the run is to reach its exports.
 
     Raises:
@@ -44,6 +48,9 @@ def check_model(recipe: Recipe, model: Model, division: Division, *, gallery: in
         MissingTool: the gallery's index cannot be built here.
     """
     _need_training_images(recipe, len(division.train))
+    for check in recipe.validation.checks:
+        if isinstance(check, RetrievalMap):
+            check.check_gallery(leave_one_out=leave_one_out)
     model = _after_stages(recipe, model, division)
     if exports:
         _check_exports(recipe, model)

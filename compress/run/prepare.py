@@ -41,5 +41,7 @@ def prepare(recipe: Recipe, folder: Path, until: str, *, fresh: bool) -> Start |
     if until == "data":
         return None
     model = initial_model(recipe, data.classes, data.preprocess, only_tests=not len(data.train))
-    check_model(recipe, model, data.division, gallery=len(data.gallery), exports=exporting)
+    check_model(
+        recipe, model, data.division, gallery=len(data.gallery), leave_one_out=data.leave_one_out, exports=exporting
+    )
     return Start(work, data, model)

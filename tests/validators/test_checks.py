@@ -295,6 +295,45 @@ def test_retrieval_values_are_the_metrics_of_the_candidates_own_features(digits:
         assert (dict(values.metrics())["P@1"] == 1) == (held_out is split)
 
 
+def test_the_query_in_its_gallery_is_measured_beside_leave_one_out(digits: HeldOut) -> None:
+    """By plain loops: AP@5 over hits of rankings that hold the query, and those of a network that knows nothing."""
+    check = RetrievalMap(metrics=("mAP@5/hits",), with_query=("mAP@5/hits", "P@50", "R@50"), with_query_count=100)
+    observed, labels = observe(model(0), digits), digits.queries.labels
+    source = check.measure(observed, digits, FLOAT)
+    values = dict(source.metrics())
+    ap, precision = [], []
+    for row in np.linspace(0, 999, 100).astype(int):
+        order = np.argsort(((observed.queries - observed.queries[row]) ** 2).sum(1), kind="stable")
+        hits = labels[order] == labels[row]
+        assert order[0] == row
+        ranks = np.flatnonzero(hits[:5]) + 1
+        ap.append(np.mean([(number + 1) / rank for number, rank in enumerate(ranks)]))
+        precision.append(hits[:50].mean())
+    assert values["mAP@5/hits/with_query"] == pytest.approx(np.mean(ap), abs=1e-6)
+    assert values["P@50/with_query"] == pytest.approx(np.mean(precision), abs=1e-6)
+    assert values["mAP@5/hits"] < values["mAP@5/hits/with_query"]
+    assert source.rules["with_query"].startswith("each of 100 queries stays in its gallery of 1000")
+    assert source.rules["P@50/with_query"].startswith("share of the first k")
+    blind = observe(lambda images: np.random.default_rng(5).random((len(images), D), dtype=np.float32), digits)
+    guessed = dict(check.measure(blind, digits, FLOAT).metrics())
+    assert guessed["mAP@5/hits/with_query"] > 0.8 > 0.4 > guessed["mAP@5/hits"]  # why no gate looks at it
+    assert set(check.run(observed, observed, digits, FLOAT).to_json()) >= {"P@50/with_query", "R@50/with_query"}
+    broken = changed(observed, lambda features: features * np.nan)
+    assert check.run(observed, broken, digits, FLOAT).to_json()["P@50/with_query"] is None
+
+
+def test_queries_stay_only_in_a_gallery_that_holds_them() -> None:
+    check = RetrievalMap(with_query=("P@5",))
+    check.check_gallery(leave_one_out=True)
+    RetrievalMap().check_gallery(leave_one_out=False)
+    with pytest.raises(BadInput, match=r"validate.retrieval.with_query: this data set searches a gallery of its own"):
+        check.check_gallery(leave_one_out=False)
+    with pytest.raises(BadInput, match="there is no with_query"):
+        RetrievalMap(with_query_count=10)
+    with pytest.raises(BadInput, match="unknown metric 'P@'"):
+        RetrievalMap(with_query=("P@",))
+
+
 def test_the_references_measurement_is_used_where_it_is_given(digits: HeldOut) -> None:
     check = RetrievalMap()
     reference, candidate = observe(model(0), digits), observe(model(1), digits)

@@ -175,9 +175,16 @@ def slow_distance(a: np.ndarray, b: np.ndarray, distance: str) -> float:
     return float(((a - b) ** 2).sum())
 
 
+def slow_mean_precision(ranking: Sequence[bool], k: int) -> Fraction:
+    return sum((Fraction(sum(ranking[:depth]), depth) for depth in range(1, k + 1)), Fraction(0)) / k
+
+
 def slow_scores(relevant: Sequence[bool], distances: Sequence[float], k: int) -> dict[str, float]:
     """Mean over every order of the ties, ranking by ranking."""
-    names = ("mAP", f"mAP@{k}", f"mAP@{k}/hits", f"mAP@{k}/relevant", f"mPC@{k}", f"P@{k}", f"R@{k}", f"hit@{k}")
+    names = (
+        *("mAP", f"mAP@{k}", f"mAP@{k}/hits", f"mAP@{k}/relevant"),
+        *("mPC", f"mPC@{k}", f"P@{k}", f"R@{k}", f"hit@{k}"),
+    )
     rows = []
     for order in orders([-d for d in distances]):
         ranking = [relevant[i] for i in order]
@@ -188,7 +195,8 @@ def slow_scores(relevant: Sequence[bool], distances: Sequence[float], k: int) ->
                 slow_ap(ranking, k, "min", "step"),
                 slow_ap(ranking, k, "hits", "step"),
                 slow_ap(ranking, k, "relevant", "step"),
-                sum(Fraction(sum(ranking[:depth]), depth) for depth in range(1, k + 1)) / k,
+                slow_mean_precision(ranking, sum(ranking)),
+                slow_mean_precision(ranking, k),
                 Fraction(hits, k),
                 Fraction(hits, sum(ranking)),
                 Fraction(hits > 0),
@@ -226,7 +234,10 @@ def test_every_metric_equals_plain_loops(seed: int, distance: str, k: int, leave
             relevant, [slow_distance(query, gallery[g], distance) for g in others], k
         ).items():
             expected.setdefault(name, []).append(value)
-    names = ("mAP", f"mAP@{k}", f"mAP@{k}/hits", f"mAP@{k}/relevant", f"mPC@{k}", f"P@{k}", f"R@{k}", f"hit@{k}")
+    names = (
+        *("mAP", f"mAP@{k}", f"mAP@{k}/hits", f"mAP@{k}/relevant"),
+        *("mPC", f"mPC@{k}", f"P@{k}", f"R@{k}", f"hit@{k}"),
+    )
     result = retrieve(
         queries,
         gallery,
@@ -240,6 +251,14 @@ def test_every_metric_equals_plain_loops(seed: int, distance: str, k: int, leave
     assert result.queries == len(queries)
     for name in names:
         assert result.scores[name] == pytest.approx(np.mean(expected.get(name, [math.nan])), abs=1e-9, nan_ok=True)
+
+
+def test_equation_8_worked_by_hand() -> None:
+    """Relevant at ranks 1 and 4 of 4: R = 2, (1 + 1/2) / 2; k = 4: (1 + 1/2 + 1/3 + 2/4) / 4."""
+    scores = evaluate_retrieval([[0.0]], [[1], [2], [3], [4]], [1], [1, 0, 0, 1], metrics=("mPC", "mPC@2", "mPC@4"))
+    assert scores["mPC"] == pytest.approx(3 / 4)
+    assert scores["mPC@2"] == pytest.approx(3 / 4)
+    assert scores["mPC@4"] == pytest.approx(7 / 12)
 
 
 def test_per_query_ap_equals_average_precision_of_each_query() -> None:
