@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import platform
 from collections.abc import Iterable
 
@@ -29,12 +30,30 @@ TOOLS: dict[str, str] = {
 """Distribution -> what Compress uses it for; runtimes name their own (``Runtime.package``)."""
 
 
+_MODULES = {"faiss-cpu": "faiss"}
+"""Distribution -> the module it installs, if that is not its own name with underscores."""
+
+
 def version(distribution: str) -> str | None:
-    """The installed version, or None."""
+    """The installed version, or None; also that of a wheel with another name, as ``installed`` finds it."""
+    found = installed(distribution)
+    return None if found is None else found[1]
+
+
+def installed(distribution: str) -> tuple[str, str] | None:
+    """Name and version of what is installed as ``distribution``; None if nothing is.
+
+    Some libraries are published as several wheels with one module, such as tensorflow-cpu or onnxruntime-gpu. If the
+    distribution itself is missing, the one that installed its module counts.
+    """
     try:
-        return importlib.metadata.version(distribution)
+        return distribution, importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
+        module = _MODULES.get(distribution, distribution.replace("-", "_"))
+    if not module.isidentifier() or importlib.util.find_spec(module) is None:
         return None
+    wheels = importlib.metadata.packages_distributions().get(module, [])
+    return (wheels[0], importlib.metadata.version(wheels[0])) if wheels else None
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
