@@ -41,10 +41,10 @@ SMALLER = {
 }
 # Run -> (system, data set, metric).
 SYSTEMS = {
-    "mobilenet_hash_16_fashion_mnist": ("MobileNet deep hashing", "Fashion-MNIST", "mAP@100/hits"),
-    "mobilenet_hash_32_fashion_mnist": ("MobileNet deep hashing", "Fashion-MNIST", "mAP@100/hits"),
-    "mobilenet_hash_64_fashion_mnist": ("MobileNet deep hashing", "Fashion-MNIST", "mAP@100/hits"),
-    "mobilenet_hash_cifar10": ("MobileNet deep hashing", "CIFAR-10, `hashing_59k`", "mAP"),
+    "mobilenet_hash_16_fashion_mnist": ("OrthoHash, MobileNetV1", "Fashion-MNIST", "mAP@100/hits"),
+    "mobilenet_hash_32_fashion_mnist": ("OrthoHash, MobileNetV1", "Fashion-MNIST", "mAP@100/hits"),
+    "mobilenet_hash_64_fashion_mnist": ("OrthoHash, MobileNetV1", "Fashion-MNIST", "mAP@100/hits"),
+    "mobilenet_hash_cifar10": ("OrthoHash, MobileNetV1", "CIFAR-10, `hashing_59k`", "mAP"),
     "ssdh_cifar10": ("SSDH, MobileNetV1", "CIFAR-10, `hashing_59k`", "mAP"),
     "dlbh_cifar10": ("DLBH, MobileNetV1", "CIFAR-10, `hashing_59k`", "mAP"),
     "deep_hash_lite0_cifar10": ("deep hashing, ImageNet trunk", "CIFAR-10, `hashing_59k`", "mAP"),

@@ -39,13 +39,16 @@ class Ssdh(Loss):
     E3 = 1/N sum_n (mean(a_n) - 0.5)^2 makes half of each image's bits 1. All are means over images here, so that the
     weights do not depend on the batch size.
 
+    The authors set all three weights to 1, but the layers of their code divide E2 and E3, which are means already, by
+    twice the batch size again, 64 at their batch of 32. The defaults are these weights.
+
     Attributes:
-        classification, binary, balance: alpha, beta and gamma; 1 each in the authors' configuration.
+        classification, binary, balance: alpha, beta and gamma.
     """
 
     classification: Annotated[float, Ge(0)] = 1.0
-    binary: Annotated[float, Ge(0)] = 1.0
-    balance: Annotated[float, Ge(0)] = 1.0
+    binary: Annotated[float, Ge(0)] = 1 / 64
+    balance: Annotated[float, Ge(0)] = 1 / 64
 
     def check(self, network: RetrievalNetwork) -> None:
         if network.code_layer() is None or not isinstance(network.classifier, nn.Linear):

@@ -31,7 +31,8 @@ def slow_loss(
     ("loss", "weights"),
     [
         (Dlbh(), (1.0, 0.0, 0.0)),
-        (Ssdh(), (1.0, 1.0, 1.0)),
+        (Ssdh(), (1.0, 1 / 64, 1 / 64)),
+        (Ssdh(binary=1, balance=1), (1.0, 1.0, 1.0)),
         (Ssdh(classification=0.5, binary=2.0, balance=3.0), (0.5, 2.0, 3.0)),
     ],
 )
@@ -42,16 +43,24 @@ def test_they_are_the_plain_loops(loss: Loss, weights: tuple[float, float, float
     assert value == pytest.approx(slow_loss(codes, logits, labels, *weights), rel=1e-9)
     assert value != pytest.approx(slow_loss(codes, logits, np.roll(labels, 1), *weights), rel=1e-3)
     # Balance is within an image: over a bit's images it would be another number.
-    assert float(Ssdh().build(8, 5)(*(torch.from_numpy(each) for each in (codes, logits, labels)))) != pytest.approx(
-        slow_loss(codes, logits, labels, 1, 1, 0) + float(((codes.mean(0) - 0.5) ** 2).mean()), rel=1e-6
-    )
+    assert float(
+        Ssdh(binary=1, balance=1).build(8, 5)(*(torch.from_numpy(each) for each in (codes, logits, labels)))
+    ) != pytest.approx(slow_loss(codes, logits, labels, 1, 1, 0) + float(((codes.mean(0) - 0.5) ** 2).mean()), rel=1e-6)
 
 
 def test_one_value_worked_by_hand() -> None:
     """Activations (1, 0.5), equal logits of two classes: log 2, - (1/4 + 0) / 2, + (1/4)^2."""
     arguments = torch.tensor([[1.0, 0.5]]), torch.zeros(1, 2), torch.tensor([0])
-    assert float(Ssdh().build(2, 2)(*arguments)) == pytest.approx(math.log(2) - 1 / 8 + 1 / 16)
+    assert float(Ssdh(binary=1, balance=1).build(2, 2)(*arguments)) == pytest.approx(math.log(2) - 1 / 8 + 1 / 16)
+    assert float(Ssdh().build(2, 2)(*arguments)) == pytest.approx(math.log(2) - 1 / 8 / 64 + 1 / 16 / 64)
     assert float(Dlbh().build(2, 2)(*arguments)) == pytest.approx(math.log(2))
+
+
+def test_the_default_weights_are_those_of_the_authors_layers() -> None:
+    """K1_EuclideanLoss: sum (a - 1/2)^2 / (2 count num), count = N K; at their batch of 32 images."""
+    codes, labels = np.random.default_rng(0).uniform(0, 1, (32, 48)), torch.zeros(32, dtype=torch.int64)
+    value = float(Ssdh(classification=0, balance=0).build(48, 2)(torch.from_numpy(codes), torch.zeros(32, 2), labels))
+    assert value == pytest.approx(-((codes - 0.5) ** 2).sum() / (2 * codes.size * 32))
 
 
 def test_the_terms_alone_make_codes_binary_and_balanced() -> None:
