@@ -7,8 +7,8 @@ benchmarking", CVPR 2018, section 2. The average precision is the trapezoid form
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from compress.contracts import BadInput, Dataset, GroundTruth, ImageSize, Publis
 from compress.datasets._files import file_samples, not_found, stable_id
 from compress.datasets._listing import skipped_ids
 from compress.datasets._pickle import integers, numbers, read_pickle, strings
-from compress.datasets._tree import Tree, read_tree, two_classes
+from compress.datasets._published_images import named_train, published, training_images, training_tree
 
 _SETTINGS = {
     "medium": (("easy", "hard"), ("junk",)),
@@ -84,22 +84,22 @@ def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise BadInput(f"{table}: not the ground truth of {dataset} ({error!r}); get the file again") from error
     landmarks = [_landmark(name, pattern, table) for name in [*asked, *names]]
-    tree = _training_tree(train) if train is not None else None
+    tree = training_tree(train) if train is not None else None
     classes = tuple(sorted({*landmarks, *(tree.images if tree is not None else ())}))
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number[name] for name in landmarks], dtype=np.int64)
     queries = [home / "jpg" / f"{name}.jpg" for name in asked]
     return Splits(
         classes,
-        train=_training_images(tree, classes) if tree is not None else file_samples([], [], home),
+        train=training_images(tree, classes) if tree is not None else file_samples([], [], home),
         test=Samples(
             [PublishedImage(path, box) for path, box in zip(queries, boxes, strict=True)],
             labels[: len(asked)],
             tuple(f"queries/{stable_id(path, home)}" for path in queries),
         ),
-        gallery=_published([home / "jpg" / f"{name}.jpg" for name in names], labels[len(asked) :], home),
+        gallery=published([home / "jpg" / f"{name}.jpg" for name in names], labels[len(asked) :], home),
         ground_truths=truths,
-        skipped=_named_train(skipped_ids(tree.left_out, tree.folder)) if tree is not None else {},
+        skipped=named_train(skipped_ids(tree.left_out, tree.folder)) if tree is not None else {},
     )
 
 
@@ -130,28 +130,3 @@ def _landmark(name: str, pattern: str, table: Path) -> str:
     if match is None or "/" in name or "\\" in name:
         raise BadInput(f"{table}: {name!r} is not named LANDMARK_NNNNNN; get the file again")
     return match[1]
-
-
-def _training_tree(train: str) -> Tree:
-    folder = Path(train).expanduser()
-    if not folder.is_dir():
-        raise BadInput(
-            f"data.train: there is no folder {folder.absolute()}; name one that holds other landmarks as CLASS/*.jpg, "
-            "or set it to null and give a checkpoint"
-        )
-    tree = read_tree(folder)
-    two_classes(tree)
-    return tree
-
-
-def _training_images(tree: Tree, classes: tuple[str, ...]) -> Samples:
-    samples = _published(*tree.labelled(classes), tree.folder)
-    return Samples(samples.images, samples.labels, tuple(f"train/{name}" for name in samples.ids))
-
-
-def _published(files: Sequence[Path], labels: Sequence[int] | np.ndarray, root: Path) -> Samples:
-    return replace(file_samples(files, labels, root), images=[PublishedImage(path) for path in files])
-
-
-def _named_train(skipped: dict[str, str]) -> dict[str, str]:
-    return {f"train/{name}": reason for name, reason in skipped.items()}

@@ -37,6 +37,8 @@ def test_all_data_sets_are_here() -> None:
     assert NAMES == [
         "caltech256",
         "cifar10",
+        "classic_oxford5k",
+        "classic_paris6k",
         "corel5k",
         "digits",
         "emoji",
