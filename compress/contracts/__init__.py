@@ -23,6 +23,7 @@ from compress.contracts.data import (
     Samples,
     Splits,
     TestShare,
+    TrainingPairs,
 )
 from compress.contracts.errors import BadInput, CompressError, MissingTool
 from compress.contracts.gallery import GalleryOptions
@@ -108,6 +109,7 @@ __all__ = [
     "Stage",
     "TestShare",
     "Timer",
+    "TrainingPairs",
     "component_field",
     "flat_field",
     "host_processor",

@@ -123,6 +123,27 @@ class GroundTruth:
 
 
 @dataclass(frozen=True)
+class TrainingPairs:
+    """Pairs of training images that show the same thing, which is more than to be in one class.
+
+    Attributes:
+        queries, positives: int64 [P], indices into the training images; the two of a pair are in one class.
+    """
+
+    queries: np.ndarray
+    positives: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def moved(self, places: np.ndarray) -> TrainingPairs:
+        """The pairs whose images have moved to ``places``, int64 [N]; -1 leaves an image, and its pairs, out."""
+        queries, positives = places[self.queries], places[self.positives]
+        kept = (queries >= 0) & (positives >= 0)
+        return TrainingPairs(queries[kept], positives[kept])
+
+
+@dataclass(frozen=True)
 class Splits:
     """A data set's images before decoding.
 
@@ -139,6 +160,7 @@ class Splits:
         ground_truths: by setting, for instance Easy, Medium and Hard; indices into ``test`` and ``gallery``, which must
             be there. The first one is what metrics without a suffix mean. Empty: a gallery image is relevant where its
             label is the query's.
+        pairs: which training images show the same thing; None if the data set does not list it.
     """
 
     classes: tuple[str, ...]
@@ -149,6 +171,7 @@ class Splits:
     ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     in_two_classes: tuple[tuple[str, str], ...] = ()
+    pairs: TrainingPairs | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +205,7 @@ class Data:
             weights are those that rank best: search ``validation`` leave-one-out and take the mAP, not the accuracy.
         ground_truths: what is relevant to the queries, by setting; as in ``Splits``.
         in_two_classes: ids of files with the same content and different classes.
+        pairs: which images of ``train`` show the same thing; None if the data set does not list it.
     """
 
     dataset: str
@@ -197,6 +221,7 @@ class Data:
     open_set: bool = False
     ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
     in_two_classes: tuple[tuple[str, str], ...] = ()
+    pairs: TrainingPairs | None = None
 
     @property
     def leave_one_out(self) -> bool:

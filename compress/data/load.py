@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from compress.contracts import BadInput, Data, Dataset, GroundTruth, ImageSet, Preprocess, Samples, Splits
+from compress.contracts import (
+    BadInput,
+    Data,
+    Dataset,
+    GroundTruth,
+    ImageSet,
+    Preprocess,
+    Samples,
+    Splits,
+    TrainingPairs,
+)
 from compress.data.dataset_warnings import never_tested
 from compress.data.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
 from compress.data.hold_out import hold_out
@@ -73,6 +83,7 @@ def load_data(
     searched = None if gallery is test else joined.labels[gallery]
     need_answers(dataset, joined.labels[train], joined.labels[test], searched, truths)
     train, validation = hold_out(dataset, joined.labels, train, test, open_set, seed)
+    pairs = _pairs(splits, row_of, train, len(joined))
 
     def image_set(rows: np.ndarray) -> ImageSet:
         return ImageSet(ImageRows(decoded.images, rows), joined.labels[rows], tuple(joined.ids[row] for row in rows))
@@ -90,10 +101,28 @@ def load_data(
         duplicates=splits.duplicates,
         skipped={**splits.skipped, **skipped},
         in_two_classes=splits.in_two_classes,
-        fingerprint=_fingerprint(decoded.digests, joined.labels, parts, splits.classes, preprocess, truths),
+        fingerprint=_fingerprint(decoded.digests, joined.labels, parts, splits.classes, preprocess, truths, pairs),
         open_set=open_set,
         ground_truths=truths,
+        pairs=pairs,
     )
+
+
+def _pairs(splits: Splits, row_of: dict[str, int], train: np.ndarray, count: int) -> TrainingPairs | None:
+    """The pairs among the rows ``train``, as indices into them.
+
+    Raises:
+        BadInput: the data set lists pairs, and none of them is left.
+    """
+    if splits.pairs is None:
+        return None
+    places = np.full(count, -1, dtype=np.int64)
+    places[train] = np.arange(len(train))
+    rows = np.array([row_of[image_id] for image_id in splits.train.ids], dtype=np.int64)
+    found = splits.pairs.moved(places[rows])
+    if not len(found):
+        raise BadInput("data.train: no pair of training images is left; lower data.validation_share, or add images")
+    return found
 
 
 def _decodable(splits: Splits, skipped: dict[str, str]) -> dict[str, GroundTruth]:
@@ -205,6 +234,7 @@ def _fingerprint(
     classes: tuple[str, ...],
     preprocess: Preprocess,
     truths: dict[str, GroundTruth],
+    pairs: TrainingPairs | None,
 ) -> str:
     header = {
         "preprocess": dataclasses.asdict(preprocess),
@@ -218,6 +248,8 @@ def _fingerprint(
     for setting, truth in truths.items():
         lists = [[rows.tolist() for rows in part] for part in (truth.relevant, truth.junk)]
         sha.update(json.dumps([setting, truth.form, *lists]).encode())
+    if pairs is not None:
+        sha.update(b"pairs" + pairs.queries.astype("<i8").tobytes() + pairs.positives.astype("<i8").tobytes())
     return sha.hexdigest()
 
 

@@ -15,9 +15,9 @@ from typing import ClassVar
 import numpy as np
 
 from compress.contracts import BadInput, Dataset, GroundTruth, ImageSize, PublishedImage, Samples, Splits
-from compress.datasets._files import file_samples, not_found
-from compress.datasets._listing import find_files, find_images, skipped_ids
-from compress.datasets._published_images import named_train, published, training_images, training_tree
+from compress.datasets._files import not_found
+from compress.datasets._listing import find_files, find_images
+from compress.datasets._other_landmarks import other_landmarks, published
 from compress.system.bounded_reading import read_text
 
 _QUERY = "_query.txt"
@@ -53,8 +53,8 @@ class Classic(Dataset):
         remedy: how to get the data set.
 
     Attributes:
-        train: a folder of other landmarks to train on, CLASS/**; null trains nothing: give a checkpoint or pretrained
-            weights.
+        train: a folder of other landmarks to train on, CLASS/** or retrieval-SfM's ``retrieval-SfM-120k.pkl`` and
+            ``ims``; null trains nothing: give a checkpoint or pretrained weights.
     """
 
     pattern: ClassVar[str]
@@ -83,13 +83,13 @@ class Classic(Dataset):
                     f"{path}: {len(lost)} of its images are not below {home}, such as {min(lost)}; {self.remedy}"
                 )
         landmarks = [_landmark(path, self.pattern, name) for path in listing.images]
-        tree = training_tree(self.train) if self.train is not None else None
-        classes = tuple(sorted({*landmarks, *(tree.images if tree is not None else ())}))
+        others = other_landmarks(self.train)
+        classes = tuple(sorted({*landmarks, *others.names}))
         number = {each: label for label, each in enumerate(classes)}
         labels = np.array([number[each] for each in landmarks], dtype=np.int64)
         return Splits(
             classes,
-            train=training_images(tree, classes) if tree is not None else file_samples([], [], home),
+            train=others.samples(classes),
             test=Samples(
                 [PublishedImage(files[query.image], query.box) for query in asked],
                 labels[[place[query.image] for query in asked]],
@@ -97,7 +97,8 @@ class Classic(Dataset):
             ),
             gallery=published(listing.images, labels, home),
             ground_truths={"classic": _truth(asked, place)},
-            skipped=named_train(skipped_ids(tree.left_out, tree.folder)) if tree is not None else {},
+            skipped=others.skipped or {},
+            pairs=others.pairs,
         )
 
 

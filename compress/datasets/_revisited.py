@@ -15,10 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from compress.contracts import BadInput, Dataset, GroundTruth, ImageSize, PublishedImage, Samples, Splits
-from compress.datasets._files import file_samples, not_found, stable_id
-from compress.datasets._listing import skipped_ids
+from compress.datasets._files import not_found, stable_id
+from compress.datasets._other_landmarks import other_landmarks, published
 from compress.datasets._pickle import integers, numbers, read_pickle, strings
-from compress.datasets._published_images import named_train, published, training_images, training_tree
 
 _SETTINGS = {
     "medium": (("easy", "hard"), ("junk",)),
@@ -40,8 +39,8 @@ class Revisited(Dataset):
         pattern: of an image's name; its one group is the landmark, which is its class.
 
     Attributes:
-        train: a folder of other landmarks to train on, CLASS/**; null trains nothing: give a checkpoint or pretrained
-            weights.
+        train: a folder of other landmarks to train on, CLASS/** or retrieval-SfM's ``retrieval-SfM-120k.pkl`` and
+            ``ims``; null trains nothing: give a checkpoint or pretrained weights.
     """
 
     pattern: ClassVar[str]
@@ -84,14 +83,14 @@ def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise BadInput(f"{table}: not the ground truth of {dataset} ({error!r}); get the file again") from error
     landmarks = [_landmark(name, pattern, table) for name in [*asked, *names]]
-    tree = training_tree(train) if train is not None else None
-    classes = tuple(sorted({*landmarks, *(tree.images if tree is not None else ())}))
+    others = other_landmarks(train)
+    classes = tuple(sorted({*landmarks, *others.names}))
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number[name] for name in landmarks], dtype=np.int64)
     queries = [home / "jpg" / f"{name}.jpg" for name in asked]
     return Splits(
         classes,
-        train=training_images(tree, classes) if tree is not None else file_samples([], [], home),
+        train=others.samples(classes),
         test=Samples(
             [PublishedImage(path, box) for path, box in zip(queries, boxes, strict=True)],
             labels[: len(asked)],
@@ -99,7 +98,8 @@ def _splits(dataset: str, root: Path, pattern: str, train: str | None) -> Splits
         ),
         gallery=published([home / "jpg" / f"{name}.jpg" for name in names], labels[len(asked) :], home),
         ground_truths=truths,
-        skipped=named_train(skipped_ids(tree.left_out, tree.folder)) if tree is not None else {},
+        skipped=others.skipped or {},
+        pairs=others.pairs,
     )
 
 

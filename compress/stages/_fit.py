@@ -25,6 +25,7 @@ from compress.stages._schedules import learning_rate
 from compress.stages._teaching import TaughtGraph, Teaching
 from compress.stages._team import Team, all_processes
 from compress.stages._training import Training
+from compress.stages._tuples import MinedTuples
 from compress.system import memory
 from compress.system.files import atomic
 from compress.system.progress import Ticker, say, ticker
@@ -59,6 +60,7 @@ def fit(
     by_loss: bool = False,
     wrap: Callable[[RetrievalNetwork], RetrievalNetwork] | None = None,
     parallel: bool = True,
+    tuples: MinedTuples | None = None,
 ) -> Fitted:
     """Train a copy of ``model``'s network; its best weights are those that score best on the validation images.
 
@@ -71,6 +73,7 @@ def fit(
         by_loss: the best weights are those of the epoch with the lowest loss.
         wrap: builds, from the copied network, a network that shares its layers; the built network is trained.
         parallel: every process that torchrun started takes part; otherwise the first process trains alone.
+        tuples: orders each epoch's images, by the embeddings that the network gives then; only if not ``parallel``.
 
     Raises:
         BadInput: ``training.check_data`` refuses the images, the loss stopped being a finite number, or the processes
@@ -110,7 +113,7 @@ def fit(
     progress = _Progress.restored(team.firsts(stored), graph, optimizer)
     if progress.epoch:
         say(f"{name}: resuming after epoch {progress.epoch} of {training.epochs}")
-    steps = training.steps(data)
+    steps = training.steps(data) if tuples is None else tuples.steps
     total = training.epochs * steps
     with (
         ticker(name, total, "steps") as bar,
@@ -120,7 +123,11 @@ def fit(
     ):
         bar.advance(progress.epoch * steps)
         while progress.epoch < training.epochs:
-            line = _epoch(name, training, fabric, module, optimizer, data, model.embedding, seed, progress.epoch, bar)
+            random = np.random.Generator(np.random.PCG64([seed, progress.epoch]))
+            order = _order(training, module, data, random, tuples, fabric.device)[: steps * training.batch(data)]
+            line = _epoch(
+                name, training, fabric, module, optimizer, data, model.embedding, seed, progress.epoch, order, bar
+            )
             progress.finish_epoch(line, -line["loss"] if by_loss else _score(line), graph)
             if team.number == 0:
                 progress.save(state_file, graph, optimizer)
@@ -141,6 +148,25 @@ def _score(line: Mapping[str, Any]) -> float:
     return float(line["validation_mAP"] if "validation_mAP" in line else line["validation_accuracy"])
 
 
+def _order(
+    training: Training,
+    graph: nn.Module,
+    data: Data,
+    random: np.random.Generator,
+    tuples: MinedTuples | None,
+    device: torch.device,
+) -> np.ndarray:
+    """The order of the training images in the epoch that begins: int64, indices into ``data.train``."""
+    if tuples is None:
+        return epoch_order(data.train.labels, training.batch(data), training.per_class, random)
+
+    def features(rows: np.ndarray) -> np.ndarray:
+        found = [embeddings for embeddings, _ in _evaluated(graph, data.train, device, rows)]
+        return torch.cat(found).float().cpu().numpy()
+
+    return tuples.order(random, features)
+
+
 def _epoch(
     name: str,
     training: Training,
@@ -151,11 +177,11 @@ def _epoch(
     embedding: EmbeddingSpec,
     seed: int,
     epoch: int,
+    order: np.ndarray,
     bar: Ticker,
 ) -> dict[str, Any]:
-    batch_size, steps = training.batch(data), training.steps(data)
-    random = np.random.Generator(np.random.PCG64([seed, epoch]))
-    order = epoch_order(data.train.labels, batch_size, training.per_class, random)[: steps * batch_size]
+    batch_size = training.batch(data)
+    steps = len(order) // batch_size
     torch.manual_seed(seed * 1_000_003 + epoch)  # dropout
     graph.train()
     started, loss_sum = time.monotonic(), torch.zeros((), device=fabric.device)
@@ -205,10 +231,12 @@ def _to_device(images: np.ndarray, labels: np.ndarray, device: torch.device) -> 
 
 
 @torch.no_grad()
-def _evaluated(graph: nn.Module, images: ImageSet, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield, batch by batch, the embeddings [n, D] and the number of correct answers."""
+def _evaluated(
+    graph: nn.Module, images: ImageSet, device: torch.device, rows: np.ndarray | None = None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield, batch by batch, the embeddings [n, D] and the number of correct answers; of all images, or of ``rows``."""
     graph.eval()
-    for batch, labels in batches(images, _EVALUATION_BATCH, np.arange(len(images))):
+    for batch, labels in batches(images, _EVALUATION_BATCH, np.arange(len(images)) if rows is None else rows):
         yield graph(*_to_device(batch, labels, device))
 
 
