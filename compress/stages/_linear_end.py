@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
-from compress.contracts import BadInput, Model
+from compress.contracts import BadInput, ImageArray, Model
+from compress.model.reference import embed
 
 
 def linear_end(model: Model, remedy: str) -> tuple[nn.Conv2d, torch.Tensor, nn.Linear]:
@@ -21,3 +23,18 @@ def linear_end(model: Model, remedy: str) -> tuple[nn.Conv2d, torch.Tensor, nn.L
     if layer is None or layer.bias is None or not isinstance(classifier, nn.Linear):
         raise BadInput(f"{model.architecture.component_name()} does not end in a linear layer that could {remedy}")
     return layer, layer.bias, classifier
+
+
+def inputs_of(model: Model, layer: nn.Conv2d, images: ImageArray) -> np.ndarray:
+    """What enters ``layer`` for each image: float64 [N, D]."""
+    found: list[np.ndarray] = []
+
+    def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        found.append(inputs[0].flatten(1).double().numpy())
+
+    handle = layer.register_forward_pre_hook(keep)
+    try:
+        embed(model, images)
+    finally:
+        handle.remove()
+    return np.concatenate(found)

@@ -10,11 +10,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Le
-from torch import nn
 
-from compress.contracts import BadInput, Data, Division, ImageArray, Model, Stage
-from compress.model.reference import embed
-from compress.stages._linear_end import linear_end
+from compress.contracts import BadInput, Data, Division, Model, Stage
+from compress.stages._linear_end import inputs_of, linear_end
 from compress.system.progress import say
 
 _REMEDY = "be fitted; set model.architecture: projected, with this network as its trunk"
@@ -66,7 +64,7 @@ class Discriminant(Stage):
 
         model = replace(model, network=copy.deepcopy(model.network))
         layer, bias, classifier = linear_end(model, _REMEDY)
-        features = _inputs(model, layer, data.train.images)
+        features = inputs_of(model, layer, data.train.images)
         analysis = LinearDiscriminantAnalysis(
             solver="eigen", shrinkage="auto" if self.shrink == "ledoit_wolf" else self.shrink
         )
@@ -96,18 +94,3 @@ class Discriminant(Stage):
         say(f"discriminant: {layer.out_channels} directions from {len(features):,} training images")
         line = {"stage": "discriminant", "images": len(features), "dim": layer.out_channels}
         return replace(model, history=(*model.history, line), space=None, ranges={})
-
-
-def _inputs(model: Model, layer: nn.Conv2d, images: ImageArray) -> np.ndarray:
-    """What enters ``layer`` for each image: float64 [N, D]."""
-    found: list[np.ndarray] = []
-
-    def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        found.append(inputs[0].flatten(1).double().numpy())
-
-    handle = layer.register_forward_pre_hook(keep)
-    try:
-        embed(model, images)
-    finally:
-        handle.remove()
-    return np.concatenate(found)

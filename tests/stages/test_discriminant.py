@@ -15,7 +15,8 @@ from compress.contracts import BadInput, Data, Division, EmbeddingSpec, ImageSet
 from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.model.reference import embed
-from compress.stages.discriminant import Discriminant, _inputs
+from compress.stages._linear_end import inputs_of
+from compress.stages.discriminant import Discriminant
 from validators.metrics import evaluate_retrieval
 
 TRUNK = ALNet(widths=(16, 16), strides=(2, 2), expansions=(1, 3), cbam=False, head_width=256)
@@ -55,7 +56,7 @@ def test_directions_maximise_what_differs_between_classes_over_what_differs_with
     after = Discriminant(shrink=0.001).run(before, data, seed=0, scratch=tmp_path)
     layer = before.network.linear_end()
     assert layer is not None
-    features, labels = _inputs(before, layer, data.train.images), data.train.labels
+    features, labels = inputs_of(before, layer, data.train.images), data.train.labels
     within = np.zeros((features.shape[1],) * 2)
     for label in np.unique(labels):
         own = features[labels == label]

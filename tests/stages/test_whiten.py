@@ -11,11 +11,12 @@ import torch
 
 from architectures.alnet import ALNet
 from architectures.gem import GeM
-from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
+from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model, TrainingPairs
 from compress.data.load import load_data
 from compress.datasets.digits import Digits
 from compress.model.reference import embed
-from compress.stages.whiten import Whiten, whitening_of
+from compress.stages._linear_end import inputs_of
+from compress.stages.whiten import Whiten, covariance_of_pairs, covariance_within, whitening_of
 
 TRUNK = ALNet(widths=(16, 16), strides=(2, 2), expansions=(1, 3), cbam=False, head_width=32)
 
@@ -97,3 +98,53 @@ def test_networks_without_a_last_linear_layer_are_refused(data: Data) -> None:
 def test_embeddings_that_are_all_alike_are_refused() -> None:
     with pytest.raises(BadInput, match="whiten: no training image's embedding differs"):
         whitening_of(np.ones((4, 3)), np.zeros(4, dtype=np.int64), 0.1)
+
+
+def test_listed_pairs_replace_classes(data: Data) -> None:
+    """By plain loops over the pairs; with all pairs of a class they are the classes."""
+    random = np.random.default_rng(1)
+    features = random.normal(size=(40, 5)) @ random.normal(size=(5, 5))
+    pairs = TrainingPairs(random.integers(0, 40, 70), random.integers(0, 40, 70))
+    expected = np.zeros((5, 5))
+    for one, other in zip(pairs.queries, pairs.positives, strict=True):
+        difference = features[one] - features[other]
+        expected += np.outer(difference, difference) / 140
+    assert covariance_of_pairs(features, pairs) == pytest.approx(expected)
+    labels = np.repeat(np.arange(8), 5)
+    one, other = np.nonzero(labels[:, None] == labels[None, :])
+    every = covariance_of_pairs(features, TrainingPairs(one, other))
+    within = covariance_within(features, labels)
+    assert every / every[0, 0] == pytest.approx(within / within[0, 0])
+
+
+def test_pairs_of_the_data_set_change_the_network(data: Data, tmp_path: Path) -> None:
+    start = model(data, 16)
+    labels = data.train.labels
+    rows = [np.flatnonzero(labels == label)[:2] for label in range(10)]
+    listed = replace(data, pairs=TrainingPairs(*np.array(rows).T))
+    plain, paired = (Whiten().run(start, each, seed=0, scratch=tmp_path) for each in (data, listed))
+    assert embed(plain, data.queries.images) != pytest.approx(embed(paired, data.queries.images), abs=1e-3)
+
+
+def test_reduction_keeps_the_directions_that_vary_most_once_whitened(data: Data, tmp_path: Path) -> None:
+    """The exported layer does what the formula says to its input; more outputs than inputs are refused."""
+    start = model(data, 8)
+    layer = start.network.linear_end()
+    assert layer is not None
+    features, labels = inputs_of(start, layer, data.train.images), data.train.labels
+    stage = Whiten(reduce=True)
+    ended = stage.run(stage.check(start), data, seed=0, scratch=tmp_path)
+    whitened = (features - features.mean(0)) @ whitening_of(features, labels, 0.1).T
+    found = embed(ended, data.train.images)
+    assert found.shape == (200, 8)
+    variances = np.linalg.eigvalsh(np.cov(whitened.T, bias=True))[::-1][:8]
+    assert np.cov(found.T.astype(np.float64), bias=True) == pytest.approx(np.diag(variances), abs=2e-3 * variances[0])
+    gram = whitened @ whitened.T
+    assert np.linalg.norm(gram - found @ found.T) < np.linalg.norm(gram - features @ features.T)
+    means = np.stack([found[labels == label].mean(0) for label in range(10)])
+    nearest = ((found[:, None] - means[None]) ** 2).sum(2).argmin(1)
+    with torch.no_grad():
+        logits = ended.network.logits(torch.from_numpy(found))
+    assert (logits.argmax(1).numpy() == nearest).mean() > 0.99
+    with pytest.raises(BadInput, match=r"reduce: 32 values enter the last layer, .* set model\.dim=32 or less"):
+        stage.check(model(data, 40))
