@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from architectures.layers.pyramid import resized, unit
 from compress.contracts import Architecture, BadInput
 from compress.contracts.networks import RetrievalNetwork
 
@@ -56,15 +57,31 @@ class RepooledNetwork(FeatureMapNetwork):
     """
 
     def __init__(
-        self, trunk: FeatureMapNetwork, pool: nn.Module, features: int, dim: int | None, num_classes: int
+        self,
+        trunk: FeatureMapNetwork,
+        pool: nn.Module,
+        features: int,
+        dim: int | None,
+        num_classes: int,
+        sizes: tuple[int, ...] = (),
     ) -> None:
-        """``features``: number of values that ``pool`` gives; ``dim``: D, None for no projection."""
+        """Join the parts.
+
+        Args:
+            features: number of values that ``pool`` gives.
+            dim: D; None for no projection.
+            sizes: heights and widths in pixels at which the image is pooled; the mean of these features, each of length
+                1, is projected. Empty: the input's own size, and the features as they are.
+        """
         super().__init__()
+        self.sizes = sizes
         trunk.pool = nn.Identity()
         self.trunk = trunk
         self.pool = pool
         # A convolution, because every converter and pruning support it.
         self.projection = nn.Identity() if dim is None else nn.Conv2d(features, dim, 1)
+        if isinstance(self.projection, nn.Conv2d) and dim == features:
+            _become_identity(self.projection)
         self.channels = trunk.channels
         self.embedding_dim = dim or features
         self.classifier = linear_classifier(self.embedding_dim, num_classes)
@@ -73,11 +90,24 @@ class RepooledNetwork(FeatureMapNetwork):
         return self.trunk.feature_map(x)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        embedding: torch.Tensor = self.projection(self.pool(self.feature_map(x)))
+        if self.sizes:
+            pooled = [unit(self.pool(self.feature_map(resized(x, size)))) for size in self.sizes]
+            features = sum(pooled[1:], pooled[0]) / len(pooled)
+        else:
+            features = self.pool(self.feature_map(x))
+        embedding: torch.Tensor = self.projection(features)
         return embedding.flatten(1)
 
     def linear_end(self) -> nn.Conv2d | None:
         return self.projection if isinstance(self.projection, nn.Conv2d) else None
+
+
+@torch.no_grad()
+def _become_identity(layer: nn.Conv2d) -> None:
+    """Start without a change, so that ``freeze: [projection]`` trains the features themselves."""
+    layer.weight.copy_(torch.eye(layer.out_channels)[:, :, None, None])
+    assert layer.bias is not None
+    layer.bias.zero_()
 
 
 def build_trunk(trunk: Architecture) -> FeatureMapNetwork:

@@ -13,15 +13,13 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from annotated_types import Ge, Le
 from torch import nn
-from torch.nn import functional as F
 
 from architectures._network import FeatureMapNetwork, PooledNetwork, build_trunk
+from architectures.layers.pyramid import resized, unit
 from compress.contracts import LOCAL_DIM, Architecture, BadInput, Distance, component_field
 from compress.contracts.networks import RetrievalNetwork
 
 _PACKED = LOCAL_DIM + 3
-_LEAST_SQUARE = 1e-4
-"""Shorter vectors are noise and are not scaled up to length 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +74,12 @@ class DelfNetwork(RetrievalNetwork):
 
     def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The feature map [N, C, h, w] of each scale."""
-        return [self.trunk.feature_map(_resized(x, size)) for size in self.sizes]
+        return [self.trunk.feature_map(resized(x, size)) for size in self.sizes]
 
     def descriptors(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The features before PCA, [N, L, C] of unit length, and the scores [N, L]."""
         maps = self.maps(x)
-        found, scores = ([_rows(f(each)) for each in maps] for f in (_unit, self.attention))
+        found, scores = ([_rows(f(each)) for each in maps] for f in (unit, self.attention))
         return torch.cat(found, 1), torch.cat(scores, 1)[..., 0]
 
     @torch.no_grad()
@@ -100,7 +98,7 @@ class DelfNetwork(RetrievalNetwork):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         scales = []
         for features in self.maps(x):
-            reduced = _unit(self.reduction(_unit(features)))
+            reduced = unit(self.reduction(unit(features)))
             scales.append((_rows(reduced), _rows(self.attention(features))))
         reduced, scores = (torch.cat(parts, 1) for parts in zip(*scales, strict=True))
         places = self.locations.expand_as(reduced[..., :2])
@@ -123,20 +121,6 @@ class _WeightedSum(nn.Module):
         table = packed.unflatten(1, (-1, _PACKED))
         logits: torch.Tensor = self.linear(self.norm((table[..., :LOCAL_DIM] * table[..., -1:]).mean(1)))
         return logits
-
-
-def _resized(image: torch.Tensor, size: int) -> torch.Tensor:
-    """[N, 3, H, W] -> [N, 3, size, size]; bilinear between the centres of pixels, as every runtime here has it."""
-    return F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
-
-
-def _unit(features: torch.Tensor) -> torch.Tensor:
-    """Scale each position's vector of [N, C, h, w] to length 1.
-
-    ``F.normalize`` is not used: LiteRT's converter cannot change the layout of its expanded divisor, and its smallest
-    length is 0 in half precision.
-    """
-    return features * features.square().sum(1, keepdim=True).clamp(min=_LEAST_SQUARE).rsqrt()
 
 
 def _rows(features: torch.Tensor) -> torch.Tensor:

@@ -99,3 +99,26 @@ def test_sizes() -> None:
 def test_networks_without_a_feature_map_are_refused(name: str, trunk: str) -> None:
     with pytest.raises(BadInput, match=f"^trunk: {trunk} has no feature map to pool"):
         create_model(name, trunk=trunk)
+
+
+def test_a_pyramid_is_the_mean_of_unit_vectors_and_a_square_layer_starts_as_the_identity(pictures: Pictures) -> None:
+    torch.manual_seed(0)
+    network = cast(Any, create_model("gem", trunk=TRUNK, dim=256, sizes=[64, 48, 32]).eval())
+    images = pictures(3, 64, 64)
+    expected = np.zeros((3, 256))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # statistics of these images: with those of fresh networks features vanish
+    with torch.no_grad():
+        network.train()(images)
+        network.eval()
+        for size in (64, 48, 32):
+            smaller = torch.nn.functional.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+            pooled = network.pool(network.trunk.feature_map(smaller)).flatten(1).numpy()
+            expected += pooled / np.linalg.norm(pooled, axis=1, keepdims=True) / 3
+        found = network(images).numpy()
+        single = cast(Any, create_model("gem", trunk=TRUNK, dim=256).eval())
+        single.load_state_dict(network.state_dict())
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert single(images).numpy() != pytest.approx(expected, abs=1e-3)
+        assert single(images).numpy() == pytest.approx(single.pool(single.trunk.feature_map(images)).flatten(1).numpy())
