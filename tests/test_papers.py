@@ -7,9 +7,13 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import typer
 
+from compress.cli import app
+from compress.contracts import BadInput
 from compress.recipe.reader import load_recipe
 from compress.run.plan import plan
 from tests._command import REPOSITORY
@@ -50,3 +54,44 @@ def test_the_papers_set_up_is_one_line_away(name: str, tmp_path: Path, save_phot
     phone, published = "\n".join(plan(ours)), "\n".join(plan(papers))
     assert 3.5 < macs(published) / macs(phone) < 4.5
     assert "parameters (Eq. 6)" in published and "FLOPs (Eq. 5)" in published
+
+
+def parsed(command: str) -> dict[str, Any]:
+    """The arguments of a command line that starts with ``compress run``, as the command line itself takes them."""
+    program, verb, *words = shlex.split(command)
+    assert program == "compress"
+    return dict(cast(Any, typer.main.get_command(app)).commands[verb].make_context(verb, words).params)
+
+
+PAGE = (REPOSITORY / "docs/papers.md").read_text(encoding="utf-8")
+COMMANDS = [line for line in PAGE.splitlines() if line.startswith("compress run ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_page_names_a_recipe_that_loads(command: str) -> None:
+    """Its options are known to the parser, and its recipe loads with its --set."""
+    given = parsed(command)
+    assert load_recipe(REPOSITORY / given["recipe"], given["set_"]).exports
+
+
+def test_the_page_has_every_table_and_no_empty_cell() -> None:
+    assert len(COMMANDS) > 40
+    rows = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| ")]
+    assert len(rows) > 60
+    assert all(cell.strip() for row in rows for cell in row)
+    for paper, tables in {
+        "OMCBIR": range(2, 8),
+        "MobileNet deep hashing": [3],
+        "report": [1, 2],
+        "fusion": [1, 2],
+    }.items():
+        part = next(part for part in PAGE.split("\n## ")[1:] if paper in part.splitlines()[0])
+        assert re.findall(r"^### Table (\d)", part, re.MULTILINE) == [str(number) for number in tables]
+
+
+def test_a_command_that_does_not_load_is_found() -> None:
+    given = parsed("compress run recipes/deep_hash_places.yaml --set model.bitz=16")
+    with pytest.raises(BadInput, match="bitz"):
+        load_recipe(REPOSITORY / given["recipe"], given["set_"])
+    with pytest.raises(Exception, match="no-such-option"):
+        parsed("compress run recipes/deep_hash_places.yaml --no-such-option")
