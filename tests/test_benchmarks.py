@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import indexes, retrieval
+from benchmarks import fusion_times, indexes, retrieval
 from benchmarks.profile_run import Stopwatch
+from compress.indexes.lsh import Lsh
 
 
 def test_the_usual_way_and_the_evaluation_agree_on_the_score(
@@ -50,3 +52,13 @@ def test_the_outermost_step_gets_the_time(monkeypatch: pytest.MonkeyPatch) -> No
         watch.timed("training", fails)()
     inner()
     assert watch.seconds == {"conversion": 1, "inference": 2, "training": 1}
+
+
+def test_fusion_is_timed_with_and_without_its_index(tmp_path: Path) -> None:
+    features = np.abs(np.random.default_rng(0).normal(size=(300, 24))).astype(np.float32)
+    title, _, _, exact, lsh = fusion_times.rows(features, "cosine", Lsh(tables=32, bits=4), tmp_path)
+    assert title == "300 photographs, 24 values, 200 queries"
+    assert exact.startswith("| every photograph | 1.000 | ")
+    assert 0.8 < float(lsh.split(" | ")[1]) <= 1
+    few = list(fusion_times.rows(features, "cosine", Lsh(tables=1, bits=10), tmp_path))[-1]
+    assert float(few.split(" | ")[1]) < 0.5  # recall is measured: an index that looks at little finds little

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from compress.cli import app
 from compress.contracts import BadInput
 from compress.recipe.reader import load_recipe
 from compress.run.plan import plan
-from tests._command import REPOSITORY
+from tests._command import REPOSITORY, compress_here
 
 TREES = {
     "alnet_sun397": ("SUN397/{0}/{0}", "{{:06d}}.jpg"),
@@ -95,3 +96,56 @@ def test_a_command_that_does_not_load_is_found() -> None:
         load_recipe(REPOSITORY / given["recipe"], given["set_"])
     with pytest.raises(Exception, match="no-such-option"):
         parsed("compress run recipes/deep_hash_places.yaml --no-such-option")
+
+
+FEW = "epochs: 6, batch_size: 8, lr: 0.02, schedule: one_cycle"
+SMALL = {
+    "sir_oxford5k": ["model.trunk.resnet={depth: 18}", "data.image_size=64", f"train={{{FEW}}}"],
+    "gem_oxford5k": [
+        "model={architecture: gem, trunk: {resnet: {depth: 18}}, dim: 512, sizes: [64, 32]}",
+        "data.image_size=64",
+        f"compress.0.mined_pairs={{{FEW}, negatives: 2, freeze: [projection], margin: 0.85}}",
+    ],
+    "delf_oxford5k": [
+        "model={architecture: delf, trunk: {resnet: {depth: 18}}, sizes: [96, 64], hidden: 16}",
+        "data.image_size=96",
+        f"train={{{FEW}}}",
+        f"compress.0.delf={{{FEW}}}",
+    ],
+    "deep_hash_places": ["data.image_size=32", f"train={{{FEW}}}"],
+    "deep_hash_paper_cifar10": ["data={dataset: image_folder, image_size: 32}", f"train={{{FEW}}}"],
+}
+"""Recipe -> the settings of a run in a minute on made-up photographs, from random weights."""
+
+
+@pytest.fixture(scope="module")
+def buildings(tmp_path_factory: pytest.TempPathFactory, save_photos: Callable[..., list[Path]]) -> Path:
+    """Oxford5k in small, and photographs of four places as CLASS/, query/ and database/."""
+    root = tmp_path_factory.mktemp("buildings")
+    for label, landmark in enumerate(("keble", "jesus", "oriel")):
+        save_photos(root / "oxford", label, 8, name=f"{landmark}_{{:06d}}.jpg")
+        for part, numbers in {"good": (0, 1, 2), "ok": (3,), "junk": (4,)}.items():
+            text = "".join(f"{landmark}_{number:06d}\n" for number in numbers)
+            (root / f"oxford/{landmark}_1_{part}.txt").write_text(text, encoding="utf-8")
+        (root / f"oxford/{landmark}_1_query.txt").write_text(f"oxc1_{landmark}_000000 4 4 60 44\n", encoding="utf-8")
+    for label in range(4, 8):
+        for folder, first, count in (("others", 0, 12), ("query", 12, 4), ("database", 16, 12)):
+            save_photos(root / folder / f"place {label}", label, count, first=first)
+    return root
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_run_of_each_recipe(name: str, buildings: Path, tmp_path: Path) -> None:
+    data = {"deep_hash_places": buildings, "deep_hash_paper_cifar10": buildings / "others"}
+    changes = [*SMALL[name], f"data.root={data.get(name, buildings / 'oxford')}", "export=[{onnx: {}}]"]
+    if name not in data:
+        changes += [f"data.train={buildings / 'others'}", "data.validation_share=0.5"]
+    arguments = [word for change in changes for word in ("--set", change)]
+    ended = compress_here("run", REPOSITORY / f"recipes/{name}.yaml", "--out", tmp_path / "out", *arguments)
+    assert (tmp_path / "out/bundle.json").is_file(), ended.stderr
+    manifest = json.loads((tmp_path / "out/bundle.json").read_text(encoding="utf-8"))
+    (artifact,) = manifest["artifacts"]
+    assert abs(artifact["retrieval"]["mAP_drop"]) < 1e-3
+    assert 0 < manifest["source"]["mAP"] <= 1
+    assert manifest["architecture"]["paper_params"] > 0

@@ -77,15 +77,16 @@ class PreprocessEntry(Part):
     Attributes:
         color: order of the channels.
         resize: height and width in pixels.
-        crop: ``center`` cuts out the centre, ``none`` resizes without keeping the aspect ratio.
-        mean, std: mean and standard deviation of the normalisation, for information only: the artifact normalises.
+        crop: ``center`` cuts out the centre, ``none`` resizes without keeping the aspect ratio, ``pad`` resizes the
+            longer side and centres the image on the colour round(255 mean).
+        mean, std: mean and standard deviation of the normalisation; the artifact normalises.
         interpolation, antialias: how the image is resized.
         folded: the artifact normalises its input.
     """
 
     color: Literal["RGB"]
     resize: tuple[int, int]
-    crop: Literal["none", "center"]
+    crop: Literal["none", "center", "pad"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bilinear"]

@@ -27,14 +27,14 @@ class Preprocess:
 
     Attributes:
         size: (H, W) in pixels.
-        crop: ``none`` squashes the whole image to ``size``; ``center`` resizes the shorter side, then cuts
-            the centre.
+        crop: ``none`` squashes the whole image to ``size``; ``center`` resizes the shorter side, then cuts the centre;
+            ``pad`` resizes the longer side and centres the image on the colour ``mean``.
         mean: per RGB channel, for values scaled to [0, 1].
         std: per RGB channel, for values scaled to [0, 1].
     """
 
     size: tuple[int, int]
-    crop: Literal["none", "center"] = "none"
+    crop: Literal["none", "center", "pad"] = "none"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     color: Literal["RGB"] = "RGB"
@@ -239,7 +239,8 @@ class Dataset(Component):
     Attributes:
         root: the folder that holds the data set.
         image_size: height and width in pixels of what the network sees.
-        crop: ``none`` squashes, ``center`` keeps the aspect ratio and cuts the centre.
+        crop: ``none`` squashes, ``center`` keeps the aspect ratio and cuts the centre, ``pad`` keeps the aspect ratio
+            and the whole image, on the mean colour.
         mean, std: normalisation per RGB channel for values in [0, 1].
         validation_share: share of the training images held out to choose the best weights; 0 chooses on the
             test images, as the papers do.
@@ -255,7 +256,7 @@ class Dataset(Component):
 
     root: str = "data"
     image_size: ImageSize = 128
-    crop: Literal["none", "center"] = "none"
+    crop: Literal["none", "center", "pad"] = "none"
     mean: ChannelMean = (0.485, 0.456, 0.406)
     std: ChannelStd = (0.229, 0.224, 0.225)
     validation_share: Annotated[float, Ge(0), Lt(1)] = 0.1

@@ -137,6 +137,7 @@ def _key(sources: Sources, ids: Sequence[str], preprocess: Preprocess) -> str:
         preprocess.crop,
         preprocess.interpolation,
         preprocess.antialias,
+        *(preprocess.mean if preprocess.crop == "pad" else ()),
     ]
     sha = hashlib.sha256(json.dumps(version).encode())
     if isinstance(sources, np.ndarray):

@@ -49,7 +49,19 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
 def _resized(rgb: Image.Image, preprocess: Preprocess) -> np.ndarray:
     H, W = preprocess.size
+    if preprocess.crop == "pad":
+        return np.asarray(_padded(rgb, (W, H), preprocess.mean))
     return np.asarray(rgb.resize((W, H), Image.Resampling.BILINEAR, box=_source_box(rgb.size, (W, H), preprocess.crop)))
+
+
+def _padded(rgb: Image.Image, target: tuple[int, int], mean: tuple[float, float, float]) -> Image.Image:
+    """Resize the whole image to fit into the target (W, H), centred on the mean colour, which is 0 once normalised."""
+    (w, h), (W, H) = rgb.size, target
+    scale = min(W / w, H / h)
+    fitting = min(W, max(1, round(w * scale))), min(H, max(1, round(h * scale)))
+    canvas = Image.new("RGB", target, tuple(round(255 * value) for value in mean))
+    canvas.paste(rgb.resize(fitting, Image.Resampling.BILINEAR), ((W - fitting[0]) // 2, (H - fitting[1]) // 2))
+    return canvas
 
 
 def read_image(

@@ -137,4 +137,5 @@ class TupleContrastive(nn.Module):
         squares = (tuples[:, :1] - tuples[:, 1:]).square().sum(2)
         # A distance of 0 has no gradient.
         short = F.relu(self.margin - (squares[:, 1:] + _SQUARE_OF_NOTHING).sqrt())
-        return (squares[:, 0] + short.square().sum(1)).mean() / 2
+        loss: torch.Tensor = (squares[:, 0] + short.square().sum(1)).mean() / 2
+        return loss

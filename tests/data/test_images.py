@@ -211,3 +211,23 @@ def test_a_published_box_counts_pixels_of_the_file(tmp_path: Path, photo: Callab
     for box in ((-1.0, 0.0, 10.0, 10.0), (0.0, 0.0, 65.0, 10.0), (10.0, 10.0, 10.0, 20.0), (20.0, 0.0, 10.0, 10.0)):
         with pytest.raises(UndecodableImageError, match=r"its box .* lies outside its 64 x 48 pixels"):
             read_published(PublishedImage(tmp_path / "turned.png", box), Preprocess(size=(30, 20)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(90, 30), (31, 97), (40, 40), (5000, 2)])
+def test_pad_keeps_the_whole_image_and_its_shape_on_the_mean_colour(width: int, height: int) -> None:
+    random = np.random.default_rng(width)
+    image = Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    mean = (0.485, 0.456, 0.406)
+    got = preprocess_image(image, Preprocess(size=(48, 64), crop="pad", mean=mean))
+    scale = min(64 / width, 48 / height)
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+    assert w == 64 or h == 48
+    left, top = (64 - w) // 2, (48 - h) // 2
+    inside = np.zeros((48, 64), bool)
+    inside[top : top + h, left : left + w] = True
+    whole = np.asarray(image.resize((w, h), Image.Resampling.BILINEAR))
+    assert (got[inside] == whole.reshape(-1, 3)).all()
+    assert (got[~inside] == np.array([124, 116, 104])).all()
+    assert np.abs(got[~inside] / 255 - mean).max(initial=0) < 0.002  # 0 once normalised
+    if width != height:
+        assert (got != preprocess_image(image, Preprocess(size=(48, 64)))).any()
