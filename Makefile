@@ -47,7 +47,7 @@ e2e: $(VENV)/e2e.stamp $(WEB)/web.stamp  ## everything in headless Chromium: pag
 kotlin: $(VENV)/dev.stamp $(KOTLIN)/kotlin.stamp  ## compile the Kotlin samples, run them on the JVM (apt-get install openjdk-17-jre-headless npm)
 	OMP_NUM_THREADS=1 $(if $(BUNDLE),COMPRESS_BUNDLE=$(abspath $(BUNDLE))) $(BIN)/python -m pytest -m kotlin tests/samples
 
-swift: $(VENV)/dev.stamp  ## type-check the Swift samples (Xcode, or apt-get install swiftlang)
+swift: $(VENV)/dev.stamp  ## type-check the Swift samples, run OfflineIndex (Debian 13: apt-get install swiftlang libsqlite3-dev)
 	$(BIN)/python -m pytest -m swift tests/samples
 
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
@@ -127,12 +127,14 @@ $(SIGNING)/signing.stamp: pyproject.toml constraints-sign.txt
 	touch $@
 
 # The compiler from npm, org.json as Android has it from Debian.
-$(KOTLIN)/kotlin.stamp:
-	mkdir -p $(KOTLIN)
+# The packages are named without versions: the JDBC driver takes the SQLite of the same Debian.
+KOTLIN_LIBRARIES := libandroid-json-org-java libxerial-sqlite-jdbc-java libxerial-sqlite-jdbc-jni libsqlite3-0
+$(KOTLIN)/kotlin.stamp: Makefile
+	rm -rf $(KOTLIN) && mkdir -p $(KOTLIN)
 	npm pack --silent --pack-destination $(KOTLIN) kotlin-compiler@$(KOTLIN_VERSION)
 	cd $(KOTLIN) && echo "$(KOTLIN_SHA256)  kotlin-compiler-$(KOTLIN_VERSION).tgz" | sha256sum --check --quiet
 	tar -xzf $(KOTLIN)/kotlin-compiler-$(KOTLIN_VERSION).tgz -C $(KOTLIN)
-	cd $(KOTLIN) && apt-get download -qq libandroid-json-org-java && dpkg-deb -x libandroid-json-org-java_*.deb .
+	cd $(KOTLIN) && apt-get download -qq $(KOTLIN_LIBRARIES) && for package in *.deb; do dpkg-deb -x $$package .; done
 	rm -f $(KOTLIN)/*.tgz $(KOTLIN)/*.deb
 	touch $@
 

@@ -6,10 +6,8 @@ The stubs in tests/samples/android let LiteRT itself execute the file and SQLite
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,50 +18,13 @@ from compress.bundle.manifest import read_manifest
 from compress.commands.import_device_results import import_device_results
 from compress.commands.verify import verify
 from compress.contracts import BadInput
-from tests._command import REPOSITORY
+from tests.samples._kotlin import SAMPLES, compiled, executed
 
 pytestmark = pytest.mark.kotlin
 
-SAMPLES = REPOSITORY / "examples/android"
-STUBS = REPOSITORY / "tests/samples/android"
-FOLDER = Path(os.environ.get("COMPRESS_KOTLIN", REPOSITORY / ".kotlin"))
-COMPILER = FOLDER / "package"
-JSON = FOLDER / "usr/share/java/json-android.jar"
-
-
-def compiled(target: Path, *sources: Path) -> subprocess.CompletedProcess[str]:
-    """Compile Kotlin; a warning is an error."""
-    assert shutil.which("java"), "no Java: apt-get install openjdk-17-jre-headless"
-    assert JSON.exists(), f"no compiler in {FOLDER}: 'make kotlin' fetches it"
-    command = ["java", "-Xmx1g", "-cp", f"{COMPILER}/lib/*", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"]
-    options = ["-kotlin-home", COMPILER, "-no-reflect", "-Werror", "-cp", JSON, "-d", target]
-    return subprocess.run([*command, *map(str, (*options, *sources))], capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="session")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The samples and the stubs, compiled."""
-    target = tmp_path_factory.mktemp("kotlin") / "samples.jar"
-    sources = [*sorted(SAMPLES.glob("*.kt")), *sorted(STUBS.glob("*.kt"))]
-    assert len(sources) == 4 + 7
-    done = compiled(target, *sources)
-    assert done.returncode == 0, done.stderr
-    return target
-
-
-@pytest.fixture
-def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A copy of the bundle that COMPRESS_BUNDLE names, or of the tests' own."""
-    named = os.environ.get("COMPRESS_BUNDLE")
-    folder = Path(named) if named else request.getfixturevalue("finished").folder
-    return Path(shutil.copytree(folder, tmp_path / "bundle", ignore=shutil.ignore_patterns(".compress")))
-
 
 def run(samples: Path, bundle: Path, artifact: str, results: Path) -> subprocess.CompletedProcess[str]:
-    classes = os.pathsep.join(map(str, (samples, JSON, COMPILER / "lib/kotlin-stdlib.jar")))
-    properties = [f"-Dpython={sys.executable}", f"-Dphone={STUBS / 'phone.py'}"]
-    command = ["java", *properties, "-cp", classes, "samples.MainKt", str(bundle), artifact, str(results)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return executed(samples, "samples.MainKt", bundle, artifact, results)
 
 
 def tflite(bundle: Path) -> list[str]:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests._command import REPOSITORY
+from tests.samples._swift import SAMPLES, STUBS, swiftc
 
 pytestmark = pytest.mark.swift
 
-SAMPLES = REPOSITORY / "examples/ios"
-STUBS = REPOSITORY / "tests/samples/ios"
-
-
-def swiftc(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    compiler = shutil.which("swiftc")
-    assert compiler, "no swiftc: apt-get install swiftlang (Debian 13), or Xcode"
-    return subprocess.run([compiler, *map(str, arguments)], capture_output=True, text=True, check=False)
+# Each after those that it imports.
+FRAMEWORKS = (
+    "CoreVideo",
+    "CoreML",
+    "CryptoKit",
+    "ExecuTorch",
+    "SQLite3",
+    "CoreGraphics",
+    "UIKit",
+    "SwiftUI",
+    "PhotosUI",
+)
 
 
 @pytest.fixture(scope="module")
 def frameworks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stubs as modules."""
     folder = tmp_path_factory.mktemp("swift")
-    for name in ("CoreVideo", "CoreML", "CryptoKit", "ExecuTorch", "SQLite3"):
+    for name in FRAMEWORKS:
         module = folder / f"{name}.swiftmodule"
         options = ["-emit-module", "-parse-as-library", "-module-name", name, "-I", folder, "-o", module]
         done = swiftc(*options, STUBS / f"{name}.swift")
@@ -34,8 +37,9 @@ def frameworks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def checked(frameworks: Path, *sources: Path) -> subprocess.CompletedProcess[str]:
-    return swiftc("-typecheck", "-warnings-as-errors", "-parse-as-library", "-I", frameworks, *sources)
+def checked(frameworks: Path, *sources: Path, version: str = "5") -> subprocess.CompletedProcess[str]:
+    options = ["-typecheck", "-warnings-as-errors", "-parse-as-library", "-swift-version", version]
+    return swiftc(*options, "-I", frameworks, *sources)
 
 
 def test_the_samples_type_check(frameworks: Path) -> None:
@@ -46,6 +50,14 @@ def test_the_samples_type_check(frameworks: Path) -> None:
         "ExecuTorchNetwork.swift",
     ]
     done = checked(frameworks, *sources)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("version", ["5", "6"])
+def test_offline_index_and_its_screen_type_check(frameworks: Path, version: str) -> None:
+    sources = sorted((SAMPLES / "offline").glob("*.swift"))
+    assert len(sources) == 6
+    done = checked(frameworks, *sources, version=version)
     assert done.returncode == 0, done.stderr
 
 

@@ -8,3 +8,7 @@ object Build {
         const val RELEASE = "0"
     }
 }
+
+class Bundle
+
+interface Parcelable

@@ -1,19 +1,17 @@
 package android.database
 
 import java.io.Closeable
-import java.util.Base64
-import org.json.JSONArray
 
-/** Rows that phone.py printed as JSON; a BLOB is base64. */
-class Cursor(text: String) : Closeable {
-    private val rows = JSONArray(text)
+class Cursor(private val rows: List<List<Any?>>) : Closeable {
     private var at = -1
 
-    fun moveToNext(): Boolean = ++at < rows.length()
+    fun moveToNext(): Boolean = ++at < rows.size
 
-    fun getString(column: Int): String = rows.getJSONArray(at).getString(column)
+    fun getInt(column: Int): Int = (rows[at][column] as Number).toInt()
 
-    fun getBlob(column: Int): ByteArray = Base64.getDecoder().decode(getString(column))
+    fun getString(column: Int): String = rows[at][column] as String
+
+    fun getBlob(column: Int): ByteArray = rows[at][column] as ByteArray
 
     override fun close() = Unit
 }

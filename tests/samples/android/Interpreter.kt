@@ -14,7 +14,7 @@ class Interpreter(file: File, options: Options) : AutoCloseable {
         fun setNumThreads(count: Int): Options = apply { threads = count }
     }
 
-    private val process = start("interpreter", file.path, options.threads.toString())
+    private val process = start(file.path, options.threads.toString())
     private val answers = DataInputStream(process.inputStream)
 
     init {

@@ -12,14 +12,6 @@ fun start(vararg arguments: String): Process =
     ProcessBuilder(System.getProperty("python"), System.getProperty("phone"), *arguments)
         .redirectError(ProcessBuilder.Redirect.INHERIT).start()
 
-/** What phone.py prints. */
-fun ask(vararg arguments: String): String {
-    val process = start(*arguments)
-    val text = process.inputStream.readBytes().decodeToString()
-    check(process.waitFor() == 0) { "phone.py ${arguments.first()} failed" }
-    return text
-}
-
 fun main(arguments: Array<String>) {
     val (bundle, artifact, results) = arguments
     measureOnThisPhone(File(bundle), artifact, File(results), by = "tests", processor = "x86")

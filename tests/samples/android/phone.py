@@ -1,22 +1,13 @@
-"""What a phone has and a JVM has not: LiteRT and SQLite, for the stubs beside this file.
+"""What a phone has and a JVM has not: LiteRT, for the stub beside this file.
 
-phone.py sqlite FILE SQL            prints the rows as JSON, BLOBs in base64
-phone.py interpreter FILE THREADS   writes a byte 1 once the file is open; per image reads its bytes, writes float32
+phone.py FILE THREADS   writes a byte 1 once the file is open; per image reads its bytes, writes float32
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import sqlite3
 import sys
 
 import numpy as np
-
-
-def rows(file: str, sql: str) -> str:
-    found = sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True).execute(sql).fetchall()
-    return json.dumps([[base64.b64encode(v).decode() if isinstance(v, bytes) else v for v in row] for row in found])
 
 
 def interpret(file: str, threads: int) -> None:
@@ -37,8 +28,4 @@ def interpret(file: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    command, file, argument = sys.argv[1:]
-    if command == "sqlite":
-        print(rows(file, argument))
-    else:
-        interpret(file, int(argument))
+    interpret(sys.argv[1], int(sys.argv[2]))
