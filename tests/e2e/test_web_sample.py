@@ -149,14 +149,15 @@ def test_the_page_gives_the_pixels_that_the_training_saw(
     page = serve(site)
     seen = 0
     for name, (file, error) in pictures(photograph, tmp_path).items():
-        for size, crop in (((32, 32), "none"), ((24, 40), "center"), ((48, 17), "center")):
-            how = {"resize": size, "crop": crop, "interpolation": "bilinear", "antialias": True}
+        for size, crop in (((32, 32), "none"), ((24, 40), "center"), ((48, 17), "center"), ((40, 64), "pad")):
+            mean = (0.3, 0.5, 0.7)
+            how = {"resize": size, "crop": crop, "mean": mean, "interpolation": "bilinear", "antialias": True}
             found = pixels_of(page, file, how).reshape(*size, 3)
-            wanted = read_image(file, Preprocess(size, crop, (0, 0, 0), (1, 1, 1))).astype(int)  # type: ignore[arg-type]
+            wanted = read_image(file, Preprocess(size, crop, mean, (1, 1, 1))).astype(int)  # type: ignore[arg-type]
             assert np.abs(found - wanted).max() <= error, (name, size, crop)
             assert np.abs(found - wanted[:, ::-1]).max() > error + 3, "the control: a mirrored image"
             seen += 1
-    assert seen == 15
+    assert seen == 20
 
 
 def pixels_of(page: Page, file: Path, how: dict[str, Any]) -> np.ndarray:
