@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
@@ -18,9 +15,9 @@ from torch import fx, nn
 
 from architectures._network import linear_classifier
 from architectures._weights import read_weights
-from compress.contracts import Architecture, BadInput, MissingTool
+from compress.contracts import Architecture, BadInput
 from compress.contracts.networks import RetrievalNetwork
-from compress.plugins import did_you_mean
+from compress.plugins import code, did_you_mean
 from compress.system.torchvision import import_torchvision
 
 _PROBED = (224, 128, 64, 32)
@@ -51,10 +48,10 @@ class Imported(Architecture):
     code: str | None = None
 
     def __post_init__(self) -> None:
-        found = hashlib.sha256(_source(self.network).read_bytes()).hexdigest()
+        found = hashlib.sha256(code.source_of(self.network).read_bytes()).hexdigest()
         if self.code not in (None, found):
             raise BadInput(
-                f"code: {_source(self.network)} is not the source of that sha256 any more; remove this option"
+                f"code: {code.source_of(self.network)} is not the source of that sha256 any more; remove this option"
             )
         object.__setattr__(self, "code", found)
 
@@ -68,7 +65,7 @@ class Imported(Architecture):
         try:
             module = _maker(self.network)(**given)
         except Exception as error:  # whatever their code raises
-            raise BadInput(f"{self.network}: cannot be built with {given}: {_first_line(error)}") from error
+            raise BadInput(f"{self.network}: cannot be built with {given}: {code.first_line(error)}") from error
         if not isinstance(module, nn.Module):
             raise BadInput(f"{self.network}: gives a {type(module).__name__} and no torch.nn.Module")
         for layer in self.leave_out:
@@ -90,7 +87,9 @@ def architecture_of(network: str) -> type[Architecture]:
     own = {f.name for f in dataclasses.fields(Imported)}
     fields: list[tuple[str, Any, Any]] = []
     made = _maker(network)
-    _source(network)
+    if isinstance(made, type) and issubclass(made, Architecture):
+        return made  # a component already
+    code.source_of(network)
     for parameter in inspect.signature(made).parameters.values():
         required = parameter.default is parameter.empty
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -113,62 +112,10 @@ def architecture_of(network: str) -> type[Architecture]:
     return component
 
 
-def _source(network: str) -> Path:
-    """The file that holds the class."""
-    module, _, _ = network.rpartition(":")
-    if module.endswith(".py"):
-        return Path(module)
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        raise BadInput(f"{network}: the module {module} has no source file")
-    return Path(spec.origin)
-
-
 def _maker(network: str) -> Callable[..., Any]:
-    module_name, _, name = network.rpartition(":")
-    try:
-        module = _from_file(Path(module_name)) if module_name.endswith(".py") else _installed(module_name)
-    except (BadInput, MissingTool):
-        raise
-    except Exception as error:  # whatever their code raises while it is imported
-        raise BadInput(f"{network}: cannot be imported: {type(error).__name__}: {_first_line(error)}") from error
-    made = getattr(module, name, None)
-    if not callable(made):
-        near = did_you_mean(name, [each for each in vars(module) if not each.startswith("_")])
-        raise BadInput(f"{network}: {module_name} has no class or function '{name}'{near}")
-    return made  # type: ignore[no-any-return]
-
-
-def _installed(name: str) -> Any:
-    if name.partition(".")[0] in ("torchvision", "timm"):
+    if network.partition(":")[0].partition(".")[0] in ("torchvision", "timm"):
         import_torchvision()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise BadInput(
-            f"{name}: no such module is installed (a file of the working folder is written as ./{name}.py)"
-        ) from error
-
-
-def _from_file(path: Path) -> Any:
-    """Import a file under a name of its own, once for each content."""
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file (looked at {path.absolute()})")
-    name = f"_compress_{hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None, path
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return code.load(network)  # type: ignore[no-any-return]
 
 
 def _replace(module: nn.Module, layer: str) -> None:
@@ -247,7 +194,7 @@ def _tried(network: nn.Module, name: str) -> Any:
     except Exception as error:  # whatever their code raises
         raise BadInput(
             f"{name}: cannot be exported, as its forward depends on the values or sizes of tensors "
-            f"({_first_line(error)})"
+            f"({code.first_line(error)})"
         ) from error
     problem: Exception | None = None
     for side in _PROBED:
@@ -256,8 +203,4 @@ def _tried(network: nn.Module, name: str) -> Any:
                 return network(torch.zeros(1, 3, side, side))
         except Exception as error:  # a fixed size, or a mistake
             problem = problem or error
-    raise BadInput(f"{name}: takes no RGB image [N, 3, H, W]: {_first_line(problem)}") from problem
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+    raise BadInput(f"{name}: takes no RGB image [N, 3, H, W]: {code.first_line(problem)}") from problem

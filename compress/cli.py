@@ -32,6 +32,15 @@ app = typer.Typer(
 )
 
 
+def _trusted(runtime: str | None) -> str | None:
+    """A runtime that the user named may be another package's."""
+    from compress.plugins import trust
+
+    if runtime is not None:
+        trust(runtime)
+    return runtime
+
+
 def _runtimes(incomplete: str) -> list[str]:
     """Runtime titles for the shell's completion."""
     from validators import runtime_titles
@@ -41,7 +50,8 @@ def _runtimes(incomplete: str) -> list[str]:
 
 Bundle = Annotated[Path, typer.Argument(help="the folder that 'compress run' made")]
 OnRuntime = Annotated[
-    str | None, typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes)
+    str | None,
+    typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes, callback=_trusted),
 ]
 Labels = Annotated[str, typer.Option(metavar="SOURCE", help="folders, none, or a CSV file with path,label")]
 Workers = Annotated[int | None, typer.Option(help="processes [default: one per core]")]
@@ -140,7 +150,7 @@ def verify(
     folder: Bundle,
     runtime: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="execute on this runtime only", autocompletion=_runtimes),
+        typer.Option(metavar="NAME", help="execute on this runtime only", autocompletion=_runtimes, callback=_trusted),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     require: Annotated[
@@ -201,7 +211,8 @@ def import_device_results(
 def bench(
     folder: Bundle,
     runtime: Annotated[
-        str | None, typer.Option(metavar="NAME", help="time on this runtime only", autocompletion=_runtimes)
+        str | None,
+        typer.Option(metavar="NAME", help="time on this runtime only", autocompletion=_runtimes, callback=_trusted),
     ] = None,
     threads: Annotated[int, typer.Option(help="threads of the runtime")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="show where the time goes, operator by operator")] = False,

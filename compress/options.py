@@ -105,7 +105,7 @@ def build_named(base: type[C], entry: Any, where: str) -> C:
         ((name, options),) = entry.items()
         return build_component(base, str(name), options, f"{where}.{name}")
     if not isinstance(entry, str):
-        known = ", ".join(plugins.names(base))
+        known = ", ".join(plugins.nameable(base))
         raise BadOptions([f"{where}: {entry!r} must be one name or one 'name: {{options}}' ({known})"])
     return build_component(base, entry, {}, where)
 

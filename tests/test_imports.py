@@ -35,6 +35,7 @@ ORDER = (
     ("compress.run", "compress.commands", "compress.report"),
     ("compress.demo",),
     ("compress.pipeline",),
+    ("compress.api",),
     ("compress.cli",),
     ("compress.__main__",),
 )

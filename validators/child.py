@@ -18,6 +18,7 @@ import numpy as np
 
 from compress.contracts import Embedder, Latency, Runtime, host_processor
 from compress.contracts.runtimes import in_turn
+from compress.plugins import code
 from compress.system import sandbox
 
 Clock = Callable[[Embedder, Sequence[np.ndarray], int, int], list[float]]
@@ -26,14 +27,15 @@ Clock = Callable[[Embedder, Sequence[np.ndarray], int, int], list[float]]
 
 def job_for(runtime: Runtime, **more: Any) -> dict[str, Any]:
     """Make a job, as JSON values, from which ``runtime_of`` makes the same runtime in the child."""
-    name = f"{type(runtime).__module__}:{type(runtime).__qualname__}"
-    return {"runtime": name, "options": runtime.options(), **more}
+    return {"runtime": code.address_of(type(runtime)), "options": runtime.options(), **more}
 
 
 def runtime_of(job: Mapping[str, Any]) -> Runtime:
     """Make the runtime that a job names."""
-    module, _, name = job["runtime"].partition(":")
-    runtime = getattr(importlib.import_module(module), name)(**job["options"])
+    module, _, name = job["runtime"].rpartition(":")
+    # Only an address of the user's own file is a path.
+    made = code.load(job["runtime"]) if module.endswith(".py") else getattr(importlib.import_module(module), name)
+    runtime = made(**job["options"])
     assert isinstance(runtime, Runtime)
     return runtime
 

@@ -43,6 +43,7 @@ RULES = {
     "latency_ratio": Rule("latency_ms", "ratio", "at most"),
     "mobile_problems": Rule("file", "mobile_problems", "at most"),
     "accelerated": Rule("acceleration", "share", "at least"),
+    "own_checks": Rule("own", "failed", "at most"),
     "index_recall": Rule("gallery", "recall@10", "at least"),
 }
 """Gate -> the value that it limits.
@@ -50,15 +51,16 @@ RULES = {
 control_ratio is how far an artifact is from the PyTorch model, in units of its distance from the nearest broken model;
 latency_ms is one image on one thread, latency_ratio the same divided by the PyTorch model's in the same run, which
 depends less on the machine; mobile_problems counts the reasons for which PyTorch Mobile would refuse a TorchScript
-file; accelerated is the share of operations that a GPU executes, and is judged only there; index_recall is the
-recall@10 of the gallery's index, and belongs to no artifact.
+file; accelerated is the share of operations that a GPU executes, and is judged only there; own_checks is the number of
+checks of other packages that failed; index_recall is the recall@10 of the gallery's index, and belongs to no artifact.
 """
 
-INDEX_RECALL = "index_recall"
+INDEX_RECALL, OWN_CHECKS = "index_recall", "own_checks"
 STATIC = frozenset(name for name, rule in RULES.items() if rule.section in ("file", "model"))
 """Gates that are judged without executing anything."""
-NOT_FROM_GOLDEN = frozenset({"mAP", "mAP_drop", "latency_ratio"})
-"""Gates that need all held-out images or the PyTorch model's time; the golden images of a bundle cannot judge them."""
+NOT_FROM_GOLDEN = frozenset({"mAP", "mAP_drop", "latency_ratio", "own_checks"})
+"""Gates that need all held-out images, the PyTorch model's time or another package's code; the golden images of a
+bundle cannot judge them."""
 
 _LIMITS = {
     "fp32": {

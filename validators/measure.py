@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compress.contracts import Check, EmbeddingSpec, HeldOut, Latency, Observation, Runtime
+from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, Latency, Observation, Runtime, Verdict
 from validators import MachineFailed
 from validators.gates import STATIC, evaluate_gates, located_all
 from validators.held_out_part import HeldOutPart, affordable_part
 from validators.isolation import execute
-from validators.results import AccelerationResult, Execution, Gate, LatencyResult, Measurement
+from validators.results import AccelerationResult, Execution, Gate, LatencyResult, Measurement, OwnChecks
 
 WARM_UP, TIMED = 10, 100
 """Number of single-image runs for a latency: warm-up, measured."""
@@ -76,11 +76,44 @@ def measure(
     queries = done.outputs["queries"]
     gallery = reference.gallery if held_out.multi_scale else done.outputs.get("gallery", queries)
     candidate = Observation(queries, gallery, done.outputs["probes"])
-    sections = {check.section: check.run(reference, candidate, held_out, embedding) for check in checks}
+    sections = results_of(checks, reference, candidate, held_out, embedding)
     timed = _latency(done.latency, reference.latency)
     accelerated = None if done.acceleration is None else AccelerationResult(**asdict(done.acceleration))
     values = {**sections, "latency_ms": timed, "notes": (*done.notes, *partly), "acceleration": accelerated}
     return Measured(Measurement.model_validate(values), None, candidate, part)
+
+
+def results_of(
+    checks: Sequence[Check],
+    reference: Observation,
+    candidate: Observation,
+    held_out: HeldOut,
+    embedding: EmbeddingSpec,
+) -> dict[str, object]:
+    """Run every check: the parts of a ``Measurement``; those of checks of other packages are together in ``own``.
+
+    Raises:
+        BadInput: a check of another package raised an error, or gave no ``Verdict``.
+    """
+    found = {check.section: check.run(reference, candidate, held_out, embedding) for check in checks if check.section}
+    verdicts = {}
+    for check in checks:
+        if check.section:
+            continue
+        try:
+            verdict = check.run(reference, candidate, held_out, embedding)
+        except Exception as error:  # whatever their code raises
+            raise BadInput(f"validate.{check.component_name()}: {type(error).__name__}: {error}") from error
+        if not isinstance(verdict, Verdict):
+            raise BadInput(f"validate.{check.component_name()}: its run gave {verdict!r} and no Verdict")
+        verdicts[check.component_name()] = verdict
+    if verdicts:
+        values: dict[str, dict[str, float | None]] = {
+            name: {k: float(v) for k, v in each.values.items()} for name, each in verdicts.items()
+        }
+        failed = sum(not verdict.passed for verdict in verdicts.values())
+        found["own"] = OwnChecks(failed=failed, values=values)
+    return found
 
 
 def _latency(found: Latency | None, pytorch: Latency | None) -> LatencyResult | None:

@@ -21,7 +21,7 @@ from typing import Any, get_args
 import numpy as np
 
 from compress.contracts import BadInput, Distance, GroundTruth
-from compress.plugins import did_you_mean
+from compress.plugins import did_you_mean, function_named, is_code, offered
 from validators import _rankings
 from validators._blocks import block_pool
 from validators._counting import Counter
@@ -174,11 +174,53 @@ def list_metrics() -> dict[str, str]:
 
 
 def check_metric(name: str) -> None:
-    """Raises BadInput, naming the nearest metric, unless ``name`` is one."""
+    """Raises BadInput, naming the nearest metric, unless ``name`` is one of ours or code of the user's own."""
     _parse(name)
 
 
+def is_own(name: str) -> bool:
+    """Whether a metric is code: ``module:function``, ``./file.py:function``, or the entry point ``package/metric``."""
+    return is_code(name) or name in offered("metrics")
+
+
+def own_metric(name: str) -> Any:
+    """The function of a metric that is not ours.
+
+    It is called as ``function(ranks, length)`` for each query that has a relevant item: ``ranks`` int64 [R], ascending,
+    the ranks of the relevant items from 1 on, those of ties last; ``length`` is the number of ranked items. It gives a
+    score in [0, 1].
+
+    Raises:
+        BadInput: there is none, or its name cannot be the key of a score.
+    """
+    if not is_code(name) and "/" not in name:
+        raise BadInput(f"metric '{name}': an entry point of compress.metrics must be named package/metric")
+    return function_named("metrics", name)
+
+
+def _own(name: str) -> _Metric:
+    function = own_metric(name)
+
+    def score(rankings: Rankings, length: int) -> np.ndarray:
+        settled = _rankings.settle_ties(rankings, "worst")
+        found = np.full(len(rankings.relevant), np.nan)
+        for row in np.flatnonzero(rankings.relevant):
+            groups = settled.row == row
+            before, hits = settled.before[groups], settled.hits[groups]
+            ranks = np.concatenate([np.arange(b, b + h) + 1 for b, h in zip(before, hits, strict=True)])
+            value = float(function(ranks, length))
+            if not 0 <= value <= 1:
+                raise BadInput(f"metric '{name}': gave {value}, which is not a score in [0, 1]")
+            found[row] = value
+        return found
+
+    rule = (function.__doc__ or "no docstring says how it counts").strip().partition("\n")[0]
+    return _Metric(f"{rule} (not one of Compress; relevant items are last in ties)", _without_form(score))
+
+
 def _parse(name: str) -> tuple[_Metric, int | None]:
+    if is_own(name):
+        return _own(name), None
     match = _NAME.fullmatch(name)
     k = match["k"] if match else None
     pattern = f"{match['head']}{'@k' if k else ''}{match['variant'] or ''}" if match else name
@@ -187,7 +229,7 @@ def _parse(name: str) -> tuple[_Metric, int | None]:
         lower = {known.lower(): known for known in _METRICS}
         near = difflib.get_close_matches(pattern.lower(), list(lower), n=1)
         hint = f"; did you mean '{lower[near[0]].replace('@k', f'@{k or 5}')}'?" if near else ""
-        raise BadInput(f"unknown metric '{name}' (there are: {', '.join(_METRICS)}){hint}")
+        raise BadInput(f"unknown metric '{name}' (there are: {', '.join([*_METRICS, *offered('metrics')])}){hint}")
     if k is None:
         return _METRICS[pattern], None
     if not 1 <= int(k) <= _MAX_K:

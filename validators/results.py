@@ -166,7 +166,7 @@ class Scores(Part):
     @model_validator(mode="after")
     def _refuse_unknown_keys(self) -> Self:
         for name in self.__pydantic_extra__ or {}:
-            if "@" not in name and "/" not in name and name != "mPC":
+            if not any(mark in name for mark in "@/:") and name != "mPC":
                 raise ValueError(f"'{name}' is neither a key nor a metric")
         return self
 
@@ -247,6 +247,18 @@ class AccelerationResult(Part):
     others: tuple[str, ...] = ()
 
 
+class OwnChecks(Part):
+    """The results of checks that other packages or the user's own code made.
+
+    Attributes:
+        failed: number of them that the artifact failed.
+        values: what each of them measured, by the check's name.
+    """
+
+    failed: int
+    values: dict[str, dict[str, Measured]]
+
+
 class Gate(Part):
     """A limit and the value compared with it.
 
@@ -275,9 +287,10 @@ class Measurement(Part):
         neighbours: result of searching the bundle's gallery with the golden images.
         separation: its distance from the PyTorch model compared with that from broken models.
         acceleration: which operations an accelerator executed; absent if there is none.
+        own: results of checks of other packages; absent if the recipe names none.
     """
 
-    left_out = frozenset({"separation", "acceleration"})
+    left_out = frozenset({"separation", "acceleration", "own"})
 
     parity: Parity | None = None
     ranking: Ranking | None = None
@@ -287,6 +300,7 @@ class Measurement(Part):
     neighbours: Neighbours | None = None
     separation: Separation | None = None
     acceleration: AccelerationResult | None = None
+    own: OwnChecks | None = None
 
 
 class PipelineTime(Part):

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import compress
+from compress import plugins
 from compress.bundle.manifest import MANIFEST, ArtifactEntry, Entry, IndexedGallery, Manifest, compared
-from compress.contracts import TIMED, BadInput, EmbeddingKind
+from compress.contracts import TIMED, BadInput, EmbeddingKind, Exporter
 from compress.gallery.store import Gallery
 from compress.recipe.overrides import parse_yaml
 from compress.system.bounded_reading import parse_json, read_json, read_text
 from compress.system.files import artifact_bytes, artifact_sha256
 from compress.system.path_containment import file_inside, plain_files
+from validators import FORMATS
 from validators.file_metadata import read_metadata
 from validators.gates import (
     INDEX_RECALL,
@@ -145,12 +147,21 @@ def _against_recipe(folder: Path, manifest: Manifest, recipe: Mapping[str, Any])
         **{f"preprocess.{key}": (preprocess[key], data.get(key)) for key in ("crop", "mean", "std")},
         "artifacts": (
             [[artifact.format.replace("-", "_"), artifact.precision] for artifact in manifest.artifacts],
-            [[name, (options or {}).get("precision")] for each in recipe["export"] for name, options in each.items()],
+            [[written, (options or {}).get("precision")] for written, options in _exports(manifest, recipe)],
         ),
     }
     for key, (recorded, found) in pairs.items():
         if recorded != found:
             yield _line(key, recorded, f"recipe.yaml ({found!r})")
+
+
+def _exports(manifest: Manifest, recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The recipe's exports: the format that each writes, and its options; one of another package writes any format."""
+    entries = [(name, options) for each in recipe["export"] for name, options in each.items()]
+    recorded = [artifact.format.replace("-", "_") for artifact in manifest.artifacts]
+    for number, (name, options) in enumerate(entries):
+        foreign = name not in plugins.names(Exporter) and number < len(recorded)
+        yield (recorded[number] if foreign else name), options
 
 
 def _against_metrics(folder: Path, manifest: Manifest) -> Iterator[str]:
@@ -174,6 +185,8 @@ def _against_file(folder: Path, artifact: ArtifactEntry, manifest: Manifest) -> 
         return
     if artifact_bytes(path) != artifact.bytes:
         yield _line(f"{artifact.path}: bytes", artifact.bytes, f"the file ({artifact_bytes(path)})")
+    if artifact.format not in FORMATS.values():
+        return  # only the package that wrote it can read it
     try:
         inside = read_metadata(path, artifact.format)
     except ValueError as error:

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from compress import plugins
 from compress.bundle.golden import read_golden
 from compress.bundle.manifest import MANIFEST, IndexedGallery, IndexLatency, IndexMeasurement
 from compress.bundle.neighbours import index_recall
-from compress.contracts import BadInput, Index, OpenIndex
+from compress.contracts import BadInput, Index, MissingTool, OpenIndex
 from compress.gallery.recall import K, exhaustive, searched
 from compress.gallery.store import GALLERY, Gallery, read_gallery
-from compress.options import build_named
+from compress.options import build, build_named
+from compress.plugins import code
 from compress.system.child import ChildFailed, child
 from compress.system.files import artifact_sha256
 
@@ -55,7 +57,7 @@ def build_index(
     Raises:
         CompressError: it could not be built; the message says why.
     """
-    named = {index.component_name(): index.options()}
+    named = {"name": index.component_name(), "class": code.address_of(type(index)), "options": index.options()}
     distance = read_gallery(folder / GALLERY).embedding.distance
     arrays = {"queries": queries, "own": own}
     if whole is not None:
@@ -84,6 +86,11 @@ def open_index(folder: Path, described: IndexedGallery, sha256: str | None, gall
     # faiss does not check what it reads: a wrong byte may abort the process, so the file must be unchanged.
     if not path.is_file() or artifact_sha256(path) != sha256:
         raise BadInput(f"{path}: missing, or changed since the bundle was made; take the file of the run")
+    if described.index not in plugins.names(Index) and not plugins.is_trusted(described.index):
+        raise MissingTool(
+            f"the index '{described.index}' is code of another package, which a bundle must not choose; to use "
+            f"it, name it in the environment variable {plugins.ALLOWED}"
+        )
     try:
         index = build_named(Index, {described.index: described.options}, "gallery.index")
     except BadInput as error:
@@ -92,8 +99,8 @@ def open_index(folder: Path, described: IndexedGallery, sha256: str | None, gall
 
 
 def _run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Build and measure in the child; ``job``: ``folder``, ``index`` as ``{name: options}``, ``distance``, ``seed``."""
-    index = build_named(Index, job["index"], "gallery.index")
+    """Build and measure in the child; ``job``: ``folder``, ``index`` with name and class, ``distance``, ``seed``."""
+    index = build(code.load(job["index"]["class"]), job["index"]["options"], "gallery.index")
     folder, distance = Path(job["folder"]), job["distance"]
     arrays = {path.stem: np.load(path) for path in scratch.glob("*.npy")}
     gallery, golden = read_gallery(folder / GALLERY), read_golden(folder / "golden")
@@ -125,7 +132,7 @@ def _run(job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     described = IndexedGallery(
         **dict(found),
         of=len(arrays["whole"]) if whole is not None else len(gallery.features),
-        index=index.component_name(),
+        index=job["index"]["name"],
         options=index.options(),
         path=index_path(index).as_posix(),
         queries=len(arrays["queries"]),

@@ -17,10 +17,14 @@ def lines(kind: str | None) -> list[str]:
         raise BadInput(f"list {kind}: there are {', '.join(kinds)}{plugins.did_you_mean(kind, kinds)}")
     if kind == "metrics":
         return columns(_metrics())
-    return columns({name: plugins.summary(bases[kind], name) for name in plugins.names(bases[kind])})
+    base = bases[kind]
+    own = {name: plugins.summary(base, name) for name in plugins.names(base)}
+    others = {name: plugins.offered_by(kind, name) for name in plugins.nameable(base) if name not in own}
+    return columns({**own, **others})
 
 
 def _metrics() -> dict[str, str]:
     from validators.metrics import list_metrics
 
-    return dict(list_metrics())
+    known = dict(list_metrics())
+    return {**known, **{name: plugins.offered_by("metrics", name) for name in plugins.offered("metrics")}}

@@ -109,9 +109,9 @@ def verify(
         MissingTool: no artifact could be executed here, or signatures cannot be checked.
     """
     manifest = read_manifest(folder)
-    _check_known(folder, manifest)
-    _check_formats(require)
     named = _runtime(runtime) if runtime else None
+    _check_known(folder, manifest, named)
+    _check_formats(require)
     problems = [] if key is None else signature_problems(folder, key)
     changed = changed_files(folder, manifest)
     problems += changed + inconsistencies(folder, manifest)
@@ -155,14 +155,17 @@ def _own_gallery_problems(manifest: Manifest, file: Path) -> list[str]:
     return [f"{file}: made by {meta.get('artifact')} with the sha256 {made_by}, which this bundle does not hold"]
 
 
-def _check_known(folder: Path, manifest: Manifest) -> None:
+def _check_known(folder: Path, manifest: Manifest, named: Runtime | None) -> None:
     """Raises BadInput for a format or a gate that only another version of Compress may know."""
     from validators import runtimes_for
     from validators.gates import check_names
 
     for artifact in manifest.artifacts:
-        if not runtimes_for(artifact.format):
-            raise BadInput(f"{folder / MANIFEST}: {artifact.path} has the format '{artifact.format}', unknown here")
+        if not runtimes_for(artifact.format) and named is None:
+            raise BadInput(
+                f"{folder / MANIFEST}: {artifact.path} has the format '{artifact.format}', unknown here; if an "
+                "installed package has a runtime for it, name that: --runtime NAME"
+            )
         try:
             check_names(gate.name for gate in artifact.gates)
         except BadInput as error:

@@ -6,7 +6,7 @@ Array shapes use N images, H height, W width, D embedding dimensions, Q queries,
 """
 
 from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Exporter, LearnedRange, Optimize, Timer
-from compress.contracts.checks import Check, HeldOut, Latency, Observation
+from compress.contracts.checks import Check, HeldOut, Latency, Observation, Verdict
 from compress.contracts.components import Component, component_field, flat_field, only_field
 from compress.contracts.data import (
     ChannelMean,
@@ -110,6 +110,7 @@ __all__ = [
     "TestShare",
     "Timer",
     "TrainingPairs",
+    "Verdict",
     "component_field",
     "flat_field",
     "host_processor",

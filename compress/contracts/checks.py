@@ -74,19 +74,34 @@ class Observation:
     mean_ap: float | None = None
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """The result of a check of another package.
+
+    Attributes:
+        passed: whether the artifact may ship.
+        values: what was measured, by name.
+    """
+
+    passed: bool
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check(Component):
     """Compares an artifact with the PyTorch model.
 
-    ``section`` is its key under ``validate`` in a recipe and in an artifact's entry of bundle.json.
+    Class attributes:
+        section: its key under ``validate`` in a recipe and in an artifact's entry of bundle.json. Checks of other
+            packages leave it empty: their key is their name, and ``run`` gives a ``Verdict``.
     """
 
-    section: ClassVar[str]
+    section: ClassVar[str] = ""
 
     def run(
         self, reference: Observation, candidate: Observation, held_out: HeldOut, embedding: EmbeddingSpec
     ) -> object:
-        """Measure; the result has the section's type in ``validators.results``.
+        """Measure; the result has the section's type in ``validators.results``, or is a ``Verdict``.
 
         Never raises for a bad artifact: values that cannot be measured are None.
         """

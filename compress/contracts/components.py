@@ -5,19 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
     """Something a recipe names: the fields are its options, its one method does the work.
 
-    A component lives alone in ``<folder>/<name>.py``; the file's name is the name recipes use.
+    A component lives alone in ``<folder>/<name>.py``; the file's name is the name recipes use. A component of another
+    package has the name by which the recipe found it.
+
+    Class attributes:
+        registered_as: the name of a component of another package.
     """
+
+    registered_as: ClassVar[str | None] = None
 
     @classmethod
     def component_name(cls) -> str:
-        return cls.__module__.rpartition(".")[2]
+        given: str | None = vars(cls).get("registered_as")
+        return given or cls.__module__.rpartition(".")[2]
 
     def options(self) -> dict[str, Any]:
         """The options as plain JSON values, in the order of the fields."""

@@ -30,7 +30,9 @@ from compress.contracts import (
 from compress.recipe.overrides import apply_override, parse_yaml, yaml_reader
 from compress.system.bounded_reading import read_text
 
-SECTIONS = ("name", "seed", "license", "data", "model", "train", "compress", "export", "gallery", "validate")
+SECTIONS = ("name", "seed", "license", "log", "data", "model", "train", "compress", "export", "gallery", "validate")
+LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
+"""Where ``log`` can send what a training measures, beside metrics.jsonl."""
 RECIPE_BYTES = 1_000_000
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 DISTANCES: tuple[Distance, ...] = typing.get_args(Distance)
@@ -62,6 +64,7 @@ class Recipe:
         distance: how two embeddings are compared; cosine puts an L2 normalisation into the artifacts.
         license: the licence of the weights, written into every artifact.
         stages: (step name, stage) in order; ``train`` first, then ``1-prune`` and so on.
+        log: the loggers that get what a training measures, out of ``LOGGERS``.
         resolved: the whole recipe as plain values with every default filled in.
     """
 
@@ -76,6 +79,7 @@ class Recipe:
     exports: tuple[Exporter, ...]
     gallery: GalleryOptions
     validation: Validation
+    log: tuple[str, ...]
     resolved: Mapping[str, Any]
 
     def to_yaml(self) -> str:
@@ -167,6 +171,7 @@ class _Reader:
             self.errors.append(f"seed: {seed} must be 0 or more")
         license_name = self._value(document, "license", str, "unspecified")
 
+        log = self._log(document.get("log") or [])
         data = self._chosen(document, "data", "dataset", Dataset, {})
         model_keys: dict[str, Any] = {"checkpoint": None, "distance": None}
         architecture = self._chosen(document, "model", "architecture", Architecture, model_keys)
@@ -208,12 +213,13 @@ class _Reader:
             "name": name,
             "seed": seed,
             "license": license_name,
+            **({"log": list(log)} if log else {}),
             "data": {"dataset": data.component_name(), **data.options()},
             "model": {"architecture": architecture.component_name(), **model_keys, **architecture.options()},
             **_resolved(stages, exports),
             "gallery": gallery.options(),
             "validate": {
-                **{key: check.options() for key, check in zip(check_sections(), validation.checks, strict=True)},
+                **{check.section or check.component_name(): check.options() for check in validation.checks},
                 "runtimes": [{runtime.component_name(): runtime.options()} for runtime in validation.runtimes],
                 "gates": dict(validation.gates),
             },
@@ -230,6 +236,7 @@ class _Reader:
             exports=tuple(exports),
             gallery=gallery,
             validation=validation,
+            log=log,
             resolved=resolved,
         )
 
@@ -264,7 +271,9 @@ class _Reader:
         """A section in which ``key`` names the component and the other keys are its options."""
         options = document.get(section)
         if not isinstance(options, Mapping) or not isinstance(options.get(key), str):
-            self.errors.append(f"{section}: must be a mapping with the key '{key}' ({', '.join(plugins.names(base))})")
+            self.errors.append(
+                f"{section}: must be a mapping with the key '{key}' ({', '.join(plugins.nameable(base))})"
+            )
             return None
         beside.update({name: options[name] for name in beside if name in options})
         rest = {name: value for name, value in options.items() if name != key and name not in beside}
@@ -273,10 +282,22 @@ class _Reader:
     def _list(self, document: Mapping[str, Any], section: str, base: type[C]) -> list[C]:
         entries = document.get(section) or []
         if not isinstance(entries, list):
-            self.errors.append(f"{section}: must be a list of 'name: {{options}}' ({', '.join(plugins.names(base))})")
+            self.errors.append(
+                f"{section}: must be a list of 'name: {{options}}' ({', '.join(plugins.nameable(base))})"
+            )
             return []
         components = [self._named(base, entry, f"{section}.{number}") for number, entry in enumerate(entries)]
         return [component for component in components if component is not None]
+
+    def _log(self, names: Any) -> tuple[str, ...]:
+        if not isinstance(names, list):
+            self.errors.append(f"log: {names!r} must be a list of {', '.join(LOGGERS)}")
+            return ()
+        for name in names:
+            if name not in LOGGERS:
+                near = plugins.did_you_mean(str(name), list(LOGGERS))
+                self.errors.append(f"log: {name!r} is not one of {', '.join(LOGGERS)}{near}")
+        return tuple(dict.fromkeys(name for name in names if name in LOGGERS))
 
     def _gallery(self, options: Any) -> GalleryOptions | None:
         from compress.options import build
@@ -317,8 +338,11 @@ class _Reader:
             self.errors.append(f"validate: {section!r} must be a mapping")
             return None
         checks = check_sections()
-        self._known(section, (*checks, "runtimes", "gates"), "validate.")
-        built = [self.component(Check, name, section.get(key), f"validate.{key}") for key, name in checks.items()]
+        offered = [name for name in plugins.nameable(Check) if name not in checks.values()]
+        foreign = {str(key): str(key) for key in section if str(key) in offered or plugins.is_code(str(key))}
+        self._known(section, (*checks, *foreign, "runtimes", "gates"), "validate.", offered)
+        named = {**checks, **foreign}
+        built = [self.component(Check, name, section.get(key), f"validate.{key}") for key, name in named.items()]
         runtimes = self._list({"validate.runtimes": section.get("runtimes")}, "validate.runtimes", Runtime)
         gates = section.get("gates") or {}
         if not isinstance(gates, Mapping) or not all(
@@ -326,11 +350,12 @@ class _Reader:
         ):
             self.errors.append(f"validate.gates: {gates!r} must map gate names to numbers")
         else:
-            from validators.gates import check_names, short_name
+            from validators.gates import OWN_CHECKS, check_names, short_name
 
             try:
                 gates = {short_name(str(name)): limit for name, limit in gates.items()}
                 check_names(gates)
+                gates = {**({OWN_CHECKS: 0} if foreign else {}), **gates}
             except BadInput as error:
                 self.errors.append(f"validate.gates: {error}")
         if None in built or self.errors:
@@ -349,11 +374,13 @@ class _Reader:
                 self.errors.append(f"export.{number}: {twin[0]} with precision {twin[1]} is listed twice; remove one")
             seen.add(twin)
 
-    def _known(self, mapping: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
+    def _known(self, mapping: Mapping[str, Any], known: Sequence[str], prefix: str, more: Sequence[str] = ()) -> None:
+        """Note every key that is not known; ``more`` are keys that would be."""
         for key in mapping:
             if key not in known:
-                near = plugins.did_you_mean(str(key), list(known))
-                self.errors.append(f"{prefix}{key}: unknown key{near} (there are: {', '.join(known)})")
+                there = list(dict.fromkeys((*known, *more)))
+                near = plugins.did_you_mean(str(key), there)
+                self.errors.append(f"{prefix}{key}: unknown key{near} (there are: {', '.join(there)})")
 
     def _value(self, document: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
         value = document.get(key, default)

@@ -8,18 +8,22 @@ from typing import Any
 from compress import plugins
 from compress.contracts import (
     Architecture,
+    BadInput,
     Check,
     Component,
     Dataset,
     Exporter,
     GalleryOptions,
+    MissingTool,
     Runtime,
     Stage,
 )
 from compress.options import options_model, options_of
-from compress.recipe.reader import DISTANCES, NAME_PATTERN, check_sections
+from compress.recipe.reader import DISTANCES, LOGGERS, NAME_PATTERN, check_sections
 
 _CODE = {"type": "string", "pattern": ":"}
+_OWN = {"type": "object", "propertyNames": _CODE, "minProperties": 1, "maxProperties": 1}
+"""A component that the user's own code gives, with its options."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -27,7 +31,13 @@ def json_schema() -> dict[str, Any]:
     nested: dict[str, Any] = {}  # by reference, because an architecture may hold an architecture
 
     def options(base: type[Component], name: str) -> dict[str, Any]:
-        return schema_of(plugins.find(base, name))
+        if name in plugins.names(base):
+            return schema_of(plugins.find(base, name))
+        try:
+            with plugins.naming_code():
+                return schema_of(plugins.find(base, name))
+        except (BadInput, MissingTool):  # an installed package whose code does not load here
+            return {"type": "object", "properties": {}}
 
     def schema_of(component: type[Component]) -> dict[str, Any]:
         schema = options_model(component).model_json_schema()
@@ -46,24 +56,22 @@ def json_schema() -> dict[str, Any]:
         kind = plugins.kind(base)
         if kind not in nested:
             nested[kind] = {}
-            nested[kind]["oneOf"] = [{"enum": plugins.names(base)}, *_one_key(base, options)]
-            if base is Architecture:
-                own = {"type": "object", "propertyNames": _CODE, "minProperties": 1, "maxProperties": 1}
-                nested[kind]["oneOf"] += [_CODE, own]
+            nested[kind]["oneOf"] = [{"enum": plugins.nameable(base)}, *_one_key(base, options), _CODE, _OWN]
         return f"#/$defs/{kind}"
 
     def choice(base: type[Component], key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
         branches = []
-        for name in plugins.names(base):
+        for name in plugins.nameable(base):
             schema = options(base, name)
             schema["properties"] = {key: {"const": name}, **extra, **schema.get("properties", {})}
             schema["required"] = [key, *schema.get("required", [])]
             branches.append(schema)
-        if base is Architecture:  # a network of the user's own, whose options are its parameters
-            branches.append({"properties": {key: _CODE, **extra}, "required": [key]})
+        # Code of the user's own, whose options are its fields or parameters.
+        branches.append({"properties": {key: _CODE, **extra}, "required": [key]})
         return {"oneOf": branches}
 
-    stages = [name for name in plugins.names(Stage) if name != "train"]
+    stages = [name for name in plugins.nameable(Stage) if name != "train"]
+    foreign = [name for name in plugins.nameable(Check) if name not in plugins.names(Check)]
     checks = {check: options(Check, name) for check, name in check_sections().items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -75,6 +83,7 @@ def json_schema() -> dict[str, Any]:
             "name": {"type": "string", "pattern": f"^{NAME_PATTERN.pattern}$"},
             "seed": {"type": "integer", "minimum": 0, "default": 0},
             "license": {"type": "string", "default": "unspecified"},
+            "log": {"type": ["array", "null"], "items": {"enum": list(LOGGERS)}},
             "data": choice(Dataset, "dataset", {}),
             "model": choice(
                 Architecture,
@@ -85,17 +94,21 @@ def json_schema() -> dict[str, Any]:
                 },
             ),
             "train": {"oneOf": [{"type": "null"}, options(Stage, "train")]},
-            "compress": {"type": "array", "items": {"oneOf": _one_key(Stage, options, stages)}},
-            "export": {"type": "array", "items": {"oneOf": _one_key(Exporter, options)}},
+            "compress": {"type": "array", "items": {"oneOf": [*_one_key(Stage, options, stages), _OWN]}},
+            "export": {"type": "array", "items": {"oneOf": [*_one_key(Exporter, options), _OWN]}},
             "gallery": schema_of(GalleryOptions),
             "validate": {
                 "type": "object",
                 "additionalProperties": False,
+                "patternProperties": {":": {"type": ["object", "null"]}},
                 "properties": {
                     **checks,
+                    **{name: options(Check, name) for name in foreign},
                     "runtimes": {
                         "type": "array",
-                        "items": {"oneOf": [{"enum": plugins.names(Runtime)}, *_one_key(Runtime, options)]},
+                        "items": {
+                            "oneOf": [{"enum": plugins.nameable(Runtime)}, *_one_key(Runtime, options), _CODE, _OWN]
+                        },
                     },
                     "gates": {"type": "object", "additionalProperties": {"type": "number"}},
                 },
@@ -108,5 +121,5 @@ def json_schema() -> dict[str, Any]:
 def _one_key(base: type[Component], options: Any, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     return [
         {"type": "object", "properties": {name: options(base, name)}, "required": [name], "additionalProperties": False}
-        for name in (names if names is not None else plugins.names(base))
+        for name in (names if names is not None else plugins.nameable(base))
     ]

@@ -18,6 +18,7 @@ from compress.contracts import Artifact, Runtime
 from compress.gallery.store import GALLERY, Gallery
 from compress.recipe.reader import Validation
 from compress.run.check_context import CheckContext
+from compress.run.workspace import code_key
 from compress.system.files import artifact_bytes, artifact_sha256, atomic
 from compress.system.progress import say
 from validators import runtimes_for
@@ -55,8 +56,10 @@ class _Outcome(Part):
 def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
     """The best runtime that is available, followed by those the recipe names."""
     known = runtimes_for(file_format)
-    best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
     named = [runtime for runtime in validation.runtimes if file_format in runtime.formats]
+    if not known:  # a format of another package
+        return named
+    best = next((runtime for runtime in known if runtime.unavailable() is None), known[0])
     return [best, *(runtime for runtime in named if runtime != best)]
 
 
@@ -129,6 +132,7 @@ def _on(
         "artifact": file.sha256,
         "runtime": {name: runtime.options()},
         "version": runtime.version(),
+        **({"runtime_code": code} if (code := code_key(runtime)) else {}),
         "golden": artifact_sha256(folder / "golden"),
         "gallery": artifact_sha256(folder / GALLERY),
     }

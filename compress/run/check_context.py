@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from compress import plugins
 from compress.bundle.rankings import MEASURED, MEASURED_PER_CLASS, SHOWN, TOP
 from compress.contracts import BadInput, HeldOut, Model, Observation
 from compress.model.identity import model_sha256
 from compress.model.reference import observe
 from compress.recipe.reader import Validation
-from compress.run.workspace import Workspace
+from compress.run.workspace import Workspace, code_key
 from compress.system import environment
 from compress.system.progress import say
 from validators.checks.retrieval_map import RetrievalMap
+from validators.metrics import is_own, own_metric
 from validators.results import SourceScores
 
 
@@ -45,7 +47,14 @@ class CheckContext:
             "rankings": [MEASURED, MEASURED_PER_CLASS, SHOWN, TOP],
             "scales": self.held_out.scales,
             "versions": environment.versions(["torch", "numpy"]),
+            **code_key(*self.validation.checks),
+            **self._metrics_code(),
         }
+
+    def _metrics_code(self) -> dict[str, str]:
+        """sha256 of the code of each metric that is not ours."""
+        found = {name: plugins.code.sha256_of(own_metric(name)) for name in self._retrieval.metrics if is_own(name)}
+        return {f"metric {name}": sha256 for name, sha256 in found.items() if sha256 is not None}
 
     @functools.cached_property
     def _observed(self) -> tuple[Observation, SourceScores]:

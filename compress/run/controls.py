@@ -100,7 +100,7 @@ def judge(
     results = []
     for name, given in outputs.items():
         candidate = Observation(given, given, given)
-        sections = {check.section: check.run(expected, candidate, alone, embedding) for check in checks}
+        sections = {c.section: c.run(expected, candidate, alone, embedding) for c in checks if c.section}
         apart = separation(right, given, outputs, embedding)
         measured = Measurement.model_validate({**sections, "separation": apart})
         for precision, limit in limits.items():

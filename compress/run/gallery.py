@@ -14,6 +14,7 @@ from compress.contracts import GalleryOptions, Index
 from compress.gallery.store import GALLERY, Gallery, read_gallery, write_gallery
 from compress.model.identity import space_id
 from compress.run.check_context import CheckContext
+from compress.run.workspace import code_key
 from compress.system import environment
 from compress.system.files import artifact_sha256
 from compress.system.progress import say
@@ -68,6 +69,7 @@ def describe(
         "seed": seed,
         "measured": MEASURED,
         "writers": {"sqlite": sqlite3.sqlite_version, **environment.versions(["faiss-cpu"])},
+        **({"index_code": code} if (code := code_key(index)) else {}),
     }
     found = context.work.reuse_as(IndexedGallery, "index", key, [context.work.folder / index_path(index)], build)
     limit = context.validation.gates.get(INDEX_RECALL, index.least_recall)

@@ -8,6 +8,8 @@ from compress.contracts import BadInput, Division, Model
 from compress.model.checkpoint import checkpoint_file, read_description
 from compress.recipe.reader import Recipe
 from compress.run.measured_choices import need_timers
+from compress.run.recorder import require_loggers
+from validators import FORMATS
 from validators.checks.retrieval_map import RetrievalMap
 
 _LEAST_SIZE = 8
@@ -25,10 +27,12 @@ def check_recipe(recipe: Recipe, *, exports: bool = True) -> None:
         MissingTool: a converter or a runtime is not installed.
     """
     if exports:
+        _need_runtimes(recipe)
         _need_converters(recipe)
         need_timers([stage for _, stage in recipe.stages], recipe.exports)
     if recipe.checkpoint is not None:
         read_description(checkpoint_file(recipe.checkpoint))
+    require_loggers(recipe.log)
     _check_scales(recipe)
 
 
@@ -55,6 +59,17 @@ def check_model(
     if exports:
         _check_exports(recipe, model)
     _check_index(recipe, gallery)
+
+
+def _need_runtimes(recipe: Recipe) -> None:
+    """Raises BadInput if a format of another package has no runtime that the recipe names."""
+    executed = set(FORMATS.values()).union(*(runtime.formats for runtime in recipe.validation.runtimes))
+    for number, exporter in enumerate(recipe.exports):
+        if exporter.format not in executed:
+            raise BadInput(
+                f"export.{number}.{exporter.component_name()}: no runtime executes '{exporter.format}'; name one in "
+                "validate.runtimes"
+            )
 
 
 def _need_converters(recipe: Recipe) -> None:

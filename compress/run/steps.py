@@ -16,7 +16,7 @@ from compress.model.checkpoint import load_model, save_model
 from compress.model.identity import model_sha256, space_id
 from compress.recipe.reader import Recipe
 from compress.run.measured_choices import measured_export, measured_stage
-from compress.run.workspace import Workspace
+from compress.run.workspace import Workspace, code_key
 from compress.system import environment
 from compress.system.progress import say
 
@@ -66,6 +66,7 @@ def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Dat
         "seed": seed,
         "versions": environment.versions(["torch", "lightning-fabric"]),
         **stage.inputs(),
+        **code_key(stage),
     }
 
     def build(scratch: Path) -> None:
@@ -94,6 +95,7 @@ def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, d
         "license": recipe.license,
         "versions": environment.versions(["torch", *exporter.requires]),
         **calibration,
+        **code_key(exporter),
     }
 
     graph = deploy(model, name=recipe.name, license=recipe.license, calibration=images)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from compress import plugins
 from compress.contracts import BadInput
 from compress.system.bounded_reading import read_json
 from compress.system.files import artifact_sha256, json_sha256, write_json
@@ -133,6 +134,12 @@ class Workspace:
 
     def _hashes(self, outputs: Sequence[Path]) -> dict[str, str | None]:
         return {str(o.relative_to(self.folder)): artifact_sha256(o) if o.exists() else None for o in outputs}
+
+
+def code_key(*components: object) -> dict[str, dict[str, str]]:
+    """The part of a step's key for components of other packages: their code; empty for our own components."""
+    found = plugins.code_of(*components)
+    return {"code": found} if found else {}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

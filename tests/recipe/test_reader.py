@@ -143,7 +143,9 @@ def test_the_schema_describes_what_the_reader_accepts() -> None:
     """Every recipe passes the schema's own keys; a wrong key, which the reader rejects, does not."""
     schema = json_schema()
     json.dumps(schema)
-    datasets = {branch["properties"]["dataset"]["const"]: branch for branch in schema["properties"]["data"]["oneOf"]}
+    *known, own = schema["properties"]["data"]["oneOf"]
+    assert own["properties"]["dataset"] == {"type": "string", "pattern": ":"}
+    datasets = {branch["properties"]["dataset"]["const"]: branch for branch in known}
     assert sorted(datasets) == plugins.names(Dataset)
     for path in RECIPES:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ class RetrievalMap(Check):
     name of a metric means the first, and each setting has its own values: mAP/easy, mAP/hard, empty_queries/easy, …
 
     Attributes:
-        metrics: names such as mAP, mAP@5, P@1; mAP is always measured.
+        metrics: names such as mAP, mAP@5, P@1; mAP is always measured. ``module:function`` names a metric of your own.
         with_query: metrics that are measured a second time, with each query in its own gallery, as papers have it that
             do not take it out. The query is then its own first hit, so these values are higher, and say less. They are
             reported as NAME/with_query beside those of leave-one-out, and no gate looks at them.

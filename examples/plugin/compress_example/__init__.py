@@ -1,0 +1,1 @@
+"""Components for Compress, found by the entry points of pyproject.toml."""
