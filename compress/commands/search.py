@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
 from compress.bundle.gallery_index import open_index
 from compress.bundle.gallery_of_bundle import read_gallery_of
 from compress.bundle.manifest import ArtifactEntry, IndexedGallery, read_manifest
 from compress.contracts import BadInput, CompressError, OpenIndex, Preprocess
-from compress.data.images import UndecodableImageError, read_image
+from compress.data.images import UndecodableImageError, preprocess_image, read_image
 from compress.gallery.nearest import Match, nearest
 from compress.gallery.shortlist import Shortlist
 from compress.gallery.store import GALLERY, Gallery
@@ -41,7 +42,7 @@ class Answer:
 
 def query(
     folder: Path,
-    image: Path,
+    image: Path | Image.Image,
     *,
     top: int,
     artifact: str | None = None,
@@ -53,7 +54,7 @@ def query(
 
     Args:
         folder: a bundle.
-        image: any file that Pillow reads; it is prepared as the bundle's ``preprocess`` says.
+        image: any file that Pillow reads, or what Pillow read; it is prepared as the bundle's ``preprocess`` says.
         artifact: file name, e.g. ``quickstart.fp32.onnx``; by default the first of ``SHIPPED`` that runs here.
         runtime: by default the artifact's best one installed here.
         exact: compare with every image even if the bundle has an index.
@@ -70,7 +71,10 @@ def query(
         raise BadInput(f"--top {top}: give 1 or more")
     bundle = open_bundle(folder, exact=exact, gallery=gallery)
     try:
-        pixels = read_image(image, bundle.preprocess)
+        if isinstance(image, Image.Image):
+            pixels = preprocess_image(image, bundle.preprocess)
+        else:
+            pixels = read_image(image, bundle.preprocess)
     except UndecodableImageError as error:
         raise BadInput(f"{image}: cannot be searched with: {error}") from error
     entry, chosen = choose_artifact(folder, bundle.artifacts, artifact, runtime)
