@@ -21,6 +21,7 @@ from compress.run.controls import broken_outputs, controls
 from compress.run.learning_check import require_learned
 from compress.run.prepare import prepare
 from compress.run.rankings import write_rankings
+from compress.run.recorder import recording
 from compress.run.steps import export_all, held_out_of, teacher_of, train
 from compress.system import processes
 
@@ -42,7 +43,8 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
     data, model = start.data, start.model
     # Entered only now, so that no folder remains if the data or the checkpoint cannot be used.
     with start.work as work:
-        trained = train(work, recipe, model, data, until)
+        with recording(folder, recipe):
+            trained = train(work, recipe, model, data, until)
         if trained is None:
             return None
         model, stages = trained

@@ -53,6 +53,7 @@ RESULTS = "<!-- device-results-fields -->"
 TOP = {
     "name": "name of the run and its files",
     "seed": "seed of every random choice",
+    "log": "where to send what a training measures, while it runs: [what trains](training.md#watch-a-training)",
     "license": "licence of the photographs, written into the bundle if the data set states none",
 }
 

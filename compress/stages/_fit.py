@@ -1,4 +1,4 @@
-"""The one loop that trains: SGD over augmented batches, resumable after every epoch."""
+"""The one loop that trains: an optimizer over augmented batches, resumable after every epoch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
 from compress.contracts.networks import RetrievalNetwork
 from compress.data.batches import batches
 from compress.stages._augment import step_generator
+from compress.stages._average import Average
 from compress.stages._batchnorm_momentum import keeping_up
 from compress.stages._graph import TrainingGraph, layout
+from compress.stages._optimizers import make_optimizer
 from compress.stages._order import epoch_order
 from compress.stages._schedules import learning_rate
 from compress.stages._teaching import TaughtGraph, Teaching
 from compress.stages._team import Team, all_processes
 from compress.stages._training import Training
 from compress.stages._tuples import MinedTuples
-from compress.system import memory
+from compress.system import history, memory
 from compress.system.files import atomic
 from compress.system.progress import Ticker, say, ticker
 from validators.metrics import evaluate_retrieval
@@ -105,12 +108,27 @@ def fit(
     graph.freeze(training.frozen(network))
     if training.freeze_statistics:
         graph.freeze_statistics()
-    optimizer = torch.optim.SGD(graph.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay)
+    optimizer = make_optimizer(
+        training.optimizer,
+        training.optimizer_options,
+        graph,
+        network,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
+    if training.compile:
+        graph.compile_network()
     module, optimizer = fabric.setup(layout(graph, torch.channels_last), optimizer)
+    average = None if training.ema is None else Average(graph.network, training.ema)
+
+    def stepped() -> None:
+        if average is not None:
+            average.update(graph.network)
 
     state_file = scratch / "state.pt"
     stored = torch.load(state_file, map_location="cpu", weights_only=True) if state_file.is_file() else None
-    progress = _Progress.restored(team.firsts(stored), graph, optimizer)
+    progress = _Progress.restored(team.firsts(stored), graph, optimizer, average)
     if progress.epoch:
         say(f"{name}: resuming after epoch {progress.epoch} of {training.epochs}")
     steps = training.steps(data) if tuples is None else tuples.steps
@@ -122,25 +140,30 @@ def fit(
         team.synchronised(graph.network),
     ):
         bar.advance(progress.epoch * steps)
-        while progress.epoch < training.epochs:
+        while progress.epoch < training.epochs and not progress.stalled(training.patience):
             random = np.random.Generator(np.random.PCG64([seed, progress.epoch]))
             order = _order(training, module, data, random, tuples, fabric.device)[: steps * training.batch(data)]
-            line = _epoch(
-                name, training, fabric, module, optimizer, data, model.embedding, seed, progress.epoch, order, bar
-            )
-            progress.finish_epoch(line, -line["loss"] if by_loss else _score(line), graph)
+            line = _epoch(name, training, fabric, module, optimizer, stepped, data, seed, progress.epoch, order, bar)
+            with nullcontext() if average is None else average.in_place(graph.network):
+                line = _validated(name, training, line, module, data, model.embedding, fabric.device)
+                progress.finish_epoch(line, -line["loss"] if by_loss else _score(line), graph)
             if team.number == 0:
-                progress.save(state_file, graph, optimizer)
+                progress.save(state_file, graph, optimizer, average)
+                history.record([*model.history, *progress.history])
+        if progress.epoch < training.epochs:
+            say(f"{name}: stopped after epoch {progress.epoch}: no better score in {training.patience} epochs")
     trained.load_state_dict(progress.best_weights)
     network = layout(network.cpu(), torch.contiguous_format).requires_grad_(True)
-    history = (*model.history, *progress.history)
-    return Fitted(replace(model, network=network, history=history, space=None, ranges={}), trained)
+    lines = (*model.history, *progress.history)
+    return Fitted(replace(model, network=network, history=lines, space=None, ranges={}), trained)
 
 
 def _graph(training: Training, model: Model, teaching: Teaching | None, teacher: Model | None) -> TrainingGraph:
     if teaching is None or teacher is None:
-        return TrainingGraph(model, training.augmentation(), training.loss)
-    return TaughtGraph(model, training.augmentation(), training.loss, teaching, teacher)
+        return TrainingGraph(model, training.augmentation(), training.loss, training.mixing(), training.policy())
+    return TaughtGraph(
+        model, training.augmentation(), training.loss, teaching, teacher, training.mixing(), training.policy()
+    )
 
 
 def _score(line: Mapping[str, Any]) -> float:
@@ -173,49 +196,70 @@ def _epoch(
     fabric: Any,
     graph: nn.Module,
     optimizer: torch.optim.Optimizer,
+    stepped: Callable[[], None],
     data: Data,
-    embedding: EmbeddingSpec,
     seed: int,
     epoch: int,
     order: np.ndarray,
     bar: Ticker,
 ) -> dict[str, Any]:
+    """Train for one epoch: its mean loss, learning rate and images per second; ``stepped`` follows each step."""
     batch_size = training.batch(data)
     steps = len(order) // batch_size
     torch.manual_seed(seed * 1_000_003 + epoch)  # dropout
     graph.train()
+    warm_up = training.warmup_epochs * steps
     started, loss_sum = time.monotonic(), torch.zeros((), device=fabric.device)
     for number, (images, labels) in enumerate(batches(data.train, batch_size, order)):
         step = epoch * steps + number
-        rate = learning_rate(training.schedule, training.lr, step, training.epochs * steps)
         for group in optimizer.param_groups:
+            rate = learning_rate(training.schedule, group["peak"], step, training.epochs * steps, warm_up)
             group["lr"] = rate
+        first = number - number % training.accumulate
+        together = min(training.accumulate, steps - first)
         loss, _ = graph(*_to_device(images, labels, fabric.device), step_generator(seed, step))
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
+        if number == first:
+            optimizer.zero_grad(set_to_none=True)
+        loss_sum += loss.detach()
+        bar.advance(1, f"epoch {epoch + 1}/{training.epochs}")
+        fabric.backward(loss / together)
+        if number + 1 < first + together:
+            continue
         _add_sparsity(graph, training.bn_sparsity)
         if training.clip_norm is not None:
             fabric.clip_gradients(graph, optimizer, max_norm=training.clip_norm)
         optimizer.step()
-        loss_sum += loss.detach()
-        bar.advance(1, f"epoch {epoch + 1}/{training.epochs}")
+        stepped()
     seconds = time.monotonic() - started
     mean_loss = float(loss_sum) / steps
     if not np.isfinite(mean_loss):
         raise BadInput(f"{name}.lr: {training.lr} made the loss {mean_loss} in epoch {epoch + 1}; lower {name}.lr")
     if mean_loss == 0:
         say(f"{name}: the loss of epoch {epoch + 1} is 0: nothing was learnt; change {name}.loss")
+    return {"loss": mean_loss, "lr": rate, "images_per_second": steps * batch_size / seconds, "epoch": epoch + 1}
+
+
+def _validated(
+    name: str,
+    training: Training,
+    trained: Mapping[str, Any],
+    graph: nn.Module,
+    data: Data,
+    embedding: EmbeddingSpec,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Score the weights on the validation images: the epoch's line in the history."""
     measured = (
-        {"validation_mAP": _mean_average_precision(graph, data.validation, embedding, fabric.device)}
+        {"validation_mAP": _mean_average_precision(graph, data.validation, embedding, device)}
         if training.ranks(data)
-        else {"validation_accuracy": _accuracy(graph, data.validation, fabric.device)}
+        else {"validation_accuracy": _accuracy(graph, data.validation, device)}
     )
     ((score, value),) = measured.items()
     say(
-        f"{name}: epoch {epoch + 1}/{training.epochs}  loss {mean_loss:.4f}  {score.replace('_', ' ')} {value:.4f}  "
-        f"{steps * batch_size / seconds:,.0f} images/s"
+        f"{name}: epoch {trained['epoch']}/{training.epochs}  loss {trained['loss']:.4f}  "
+        f"{score.replace('_', ' ')} {value:.4f}  {trained['images_per_second']:,.0f} images/s"
     )
-    return {"stage": name, "epoch": epoch + 1, "loss": mean_loss, **measured, "lr": rate}
+    return {"stage": name, "epoch": trained["epoch"], "loss": trained["loss"], **measured, "lr": trained["lr"]}
 
 
 def _add_sparsity(graph: nn.Module, weight: float) -> None:
@@ -268,23 +312,36 @@ class _Progress:
         self.epoch = 0
         self.history: list[dict[str, Any]] = []
         self.best_score = -np.inf
+        self.improved = 0  # the last epoch that was better than all before
         self.best_weights: dict[str, torch.Tensor] = {}
 
     def finish_epoch(self, line: dict[str, Any], score: float, graph: TrainingGraph) -> None:
         self.epoch += 1
         self.history.append(line)
+        if score > self.best_score:
+            self.improved = self.epoch
         if score >= self.best_score or not self.best_weights:  # of equal epochs the later one has learnt longer
             self.best_score = score
             self.best_weights = {name: t.detach().cpu().clone() for name, t in graph.network.state_dict().items()}
 
-    def save(self, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer) -> None:
+    def stalled(self, patience: int | None) -> bool:
+        """Whether the last ``patience`` epochs were no better than an earlier one."""
+        return patience is not None and self.epoch - self.improved >= patience
+
+    def save(self, path: Path, graph: TrainingGraph, optimizer: torch.optim.Optimizer, average: Average | None) -> None:
         state = {"progress": vars(self), "graph": graph.state_dict(), "optimizer": optimizer.state_dict()}
+        if average is not None:
+            state["average"] = average.state()
         with atomic(path) as unfinished:
             torch.save(state, unfinished)
 
     @classmethod
     def restored(
-        cls, state: Mapping[str, Any] | None, graph: TrainingGraph, optimizer: torch.optim.Optimizer
+        cls,
+        state: Mapping[str, Any] | None,
+        graph: TrainingGraph,
+        optimizer: torch.optim.Optimizer,
+        average: Average | None,
     ) -> _Progress:
         """Read what ``save`` wrote; None if there is no saved progress, so that training starts at epoch 1."""
         progress = cls()
@@ -292,4 +349,6 @@ class _Progress:
             graph.load_state_dict(state["graph"])
             optimizer.load_state_dict(state["optimizer"])
             vars(progress).update(state["progress"])
+            if average is not None:
+                average.restore(state["average"])
         return progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import nn
 
 from compress.contracts import ImageSet, Loss, Model
 from compress.stages._augment import Augmentation
+from compress.stages._mixing import Mixed, Mixing
+from compress.stages._policies import AutoAugment
 from compress.stages._team import Team
 
 M = TypeVar("M", bound=nn.Module)
@@ -28,8 +30,18 @@ class TrainingGraph(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, model: Model, augmentation: Augmentation, loss: Loss) -> None:
+    def __init__(
+        self,
+        model: Model,
+        augmentation: Augmentation,
+        loss: Loss,
+        mixing: Mixing | None = None,
+        policy: AutoAugment | None = None,
+    ) -> None:
         super().__init__()
+        self.mixing = mixing or Mixing()
+        self.policy = policy
+        self._compiled: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.network = model.network
         self.frozen: Sequence[nn.Module] = ()
         self.fixed: Sequence[nn.Module] = ()
@@ -58,6 +70,10 @@ class TrainingGraph(nn.Module):
         """Keep the statistics of every batch normalisation of the network, and use them in training mode, too."""
         self.fixed = tuple(part for part in self.network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
 
+    def compile_network(self) -> None:
+        """Compile the network by torch.compile when it is first used; the rest of a step stays as it is."""
+        self._compiled = torch.compile(self.network.embed)
+
     def train(self, mode: bool = True) -> TrainingGraph:
         super().train(mode)
         for part in (*self.frozen, *self.fixed):
@@ -67,31 +83,41 @@ class TrainingGraph(nn.Module):
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        if generator is not None and self.policy is not None:
+            images = self.policy(images, generator)
         normalised = self._normalised(images)
         if generator is not None and self.augmentation:
             normalised = self.augmentation(normalised, generator)
+        mixed = None
+        if generator is not None and self.mixing:
+            normalised, mixed = self.mixing(normalised, generator)
         if self.training:
             normalised = self.team.share(normalised)
-        embeddings = self.network.embed(normalised)
+        embeddings = self.network.embed(normalised) if self._compiled is None else self._compiled(normalised)
         logits = self.network.logits(embeddings)
         if self.training:
             embeddings, logits = self.team.gathered(embeddings), self.team.gathered(logits)
         right = (logits.argmax(dim=1) == labels).sum()
-        return self.objective(normalised, embeddings, logits, labels) if self.training else embeddings, right
+        return self.objective(normalised, embeddings, logits, labels, mixed) if self.training else embeddings, right
 
     def _normalised(self, images: torch.Tensor) -> torch.Tensor:
         # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
         return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
 
     def objective(
-        self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
+        self,
+        normalised: torch.Tensor,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        mixed: Mixed | None = None,
     ) -> torch.Tensor:
         """The value that a step minimises.
 
         It gets this process's images as the network saw them, and the outputs and labels of the whole batch.
         """
         loss: torch.Tensor = self.loss(embeddings, logits, labels)
-        return loss
+        return loss if mixed is None else mixed.loss(loss, self.loss(embeddings, logits, labels[mixed.partners]))
 
 
 def layout(module: M, memory_format: torch.memory_format) -> M:

@@ -8,8 +8,12 @@ from typing import Literal
 Schedule = Literal["step", "cosine", "one_cycle", "constant"]
 
 
-def learning_rate(schedule: Schedule, peak: float, step: int, total: int, *, milestones: int = 3) -> float:
-    """The learning rate before optimizer step ``step`` of ``total`` (0-based).
+def learning_rate(
+    schedule: Schedule, peak: float, step: int, total: int, warm_up: float = 0, *, milestones: int = 3
+) -> float:
+    """The learning rate before step ``step`` of ``total`` (0-based).
+
+    Over the first ``warm_up`` steps the rate rises linearly to the peak; the schedule covers the others.
 
     - ``step``: split the run into ``milestones`` equal parts and divide the rate by 10 at the start of every part but
       the first; 3 parts are OMCBIR's released schedule (x0.1 every 66 of 200 epochs).
@@ -18,16 +22,18 @@ def learning_rate(schedule: Schedule, peak: float, step: int, total: int, *, mil
       Topin 2018, the annealing of torch's OneCycleLR, momentum kept constant).
     - ``constant``: ``peak``.
     """
-    progress = step / total
+    if step < warm_up:
+        return peak * (step + 1) / (math.ceil(warm_up) + 1)
+    progress = (step - math.ceil(warm_up)) / (total - math.ceil(warm_up)) if warm_up else step / total
     if schedule == "step":
         return peak * 0.1 ** min(int(progress * milestones), milestones - 1)
     if schedule == "cosine":
         return peak * 0.5 * (1 + math.cos(math.pi * progress))
     if schedule == "one_cycle":
-        warm_up = 0.3
-        if progress < warm_up:
-            return _anneal(peak / 25, peak, progress / warm_up)
-        return _anneal(peak, peak / 1e4, (progress - warm_up) / (1 - warm_up))
+        rising = 0.3
+        if progress < rising:
+            return _anneal(peak / 25, peak, progress / rising)
+        return _anneal(peak, peak / 1e4, (progress - rising) / (1 - rising))
     return peak
 
 

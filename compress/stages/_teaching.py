@@ -24,6 +24,8 @@ from compress.contracts import (
 )
 from compress.stages._augment import Augmentation
 from compress.stages._graph import TrainingGraph, layout, per_channel
+from compress.stages._mixing import Mixed, Mixing
+from compress.stages._policies import AutoAugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +75,10 @@ class TaughtGraph(TrainingGraph):
         loss: Loss,
         teaching: Teaching,
         teacher: Model,
+        mixing: Mixing | None = None,
+        policy: AutoAugment | None = None,
     ) -> None:
-        super().__init__(model, augmentation, loss)
+        super().__init__(model, augmentation, loss, mixing, policy)
         objectives = teaching.objectives()
         self.hard_weight = teaching.hard_weight
         self.spec = model.embedding
@@ -83,9 +87,14 @@ class TaughtGraph(TrainingGraph):
         self.objectives = nn.ModuleList(o.build(model.embedding.dim, teacher.embedding.dim) for o in objectives)
 
     def objective(
-        self, normalised: torch.Tensor, embeddings: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
+        self,
+        normalised: torch.Tensor,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        mixed: Mixed | None = None,
     ) -> torch.Tensor:
-        total = self.hard_weight * super().objective(normalised, embeddings, logits, labels)
+        total = self.hard_weight * super().objective(normalised, embeddings, logits, labels, mixed)
         if self.teacher is None:
             return total
         own = Outputs(_compared(embeddings, self.spec), logits)

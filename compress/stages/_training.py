@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
@@ -13,7 +14,10 @@ from compress.contracts import BadInput, Component, Data, Division, Loss, Model,
 from compress.data.relevance import answerable, share_for_two
 from compress.plugins import did_you_mean
 from compress.stages._augment import Augmentation
+from compress.stages._mixing import Mixing
+from compress.stages._optimizers import DEFAULT_MOMENTUM, DEFAULT_RATE, check_optimizer, check_rates
 from compress.stages._order import epoch_length
+from compress.stages._policies import AutoAugment, Policy
 from compress.stages._schedules import Schedule
 
 
@@ -28,8 +32,11 @@ class Training(Component):
             metric learning need. An epoch has as many batches as one pass over all images. If classes differ in size,
             small ones repeat images, augmented differently, and a very large one shows a different part of its images
             in each epoch. None draws images regardless of their class.
-        lr: peak learning rate.
-        momentum: momentum of SGD.
+        lr: peak learning rate; ``{trunk: 0.01, rest: 0.1}`` gives parts of the network their own. ``rest``, 0.1 if it
+            is not given, is for all others and for what a loss learns.
+        optimizer: the class in ``torch.optim``, such as ``AdamW``.
+        optimizer_options: further arguments of that class, such as ``{nesterov: true}`` or ``{betas: [0.9, 0.95]}``.
+        momentum: momentum of optimizers that have it.
         weight_decay: L2 penalty on every parameter, as published.
         bn_sparsity: L1 penalty on the scales of batch normalisation, which drives the scales of unneeded channels to
             zero for ``prune: {importance: bn_scale}`` (network slimming, Liu et al. 2017, eq. 1; 1e-5 to 1e-4 there).
@@ -37,6 +44,15 @@ class Training(Component):
             published, does not clip: with batches of 64 and a rate of 0.1, single gradients a hundred times larger
             than usual permanently ruined ALNet.
         schedule: how the learning rate falls, see ``_schedules``.
+        warmup_epochs: the rate first rises linearly over this many epochs, which may be a fraction; ``one_cycle`` has
+            its own rise.
+        accumulate: an optimizer step after this many batches, with the mean of their gradients, as if the batch were
+            that many times larger; the epoch's last step takes the batches that remain. Losses that compare images, and
+            batch normalisation, still see one batch.
+        ema: the exponential moving average of the weights, with this decay per optimizer step, is validated and kept
+            instead of the weights; 0.99 to 0.9999. None keeps the weights.
+        patience: stop after this many epochs without a better score; None trains all epochs. The schedule does not
+            change.
         loss: the objective.
         freeze: parts of the network that are not changed, such as ``[trunk]``: their weights are not trained, and
             their batch normalisation keeps and uses its statistics.
@@ -50,20 +66,32 @@ class Training(Component):
             many standard deviations.
         blur: mix the image, by a random share, with a copy blurred by a Gaussian of this standard deviation in pixels.
         noise: add Gaussian noise of up to this many standard deviations of the normalised image.
+        auto_augment: ``trivial`` (TrivialAugment) or ``rand`` (RandAugment) of torchvision, before all other changes.
+        mixup: mix each image and its label with another one's, by a share from Beta(a, a) with this a; 0 does not mix.
+            Only for losses with a classifier.
+        cutmix: paste a rectangle of another image, as large as a share from Beta(a, a), and mix the labels; with
+            ``mixup``, half of the batches get each.
         erase: hide a random rectangle of up to this share of the area (random erasing, Zhong et al. 2020).
         accelerator: where to train; ``auto`` takes a GPU if there is one.
         precision: Lightning Fabric's name of the arithmetic.
+        compile: compile the network with torch.compile, for GPUs; the first steps then take a minute.
     """
 
     epochs: Annotated[int, Ge(1)] = 200
     batch_size: Annotated[int, Ge(2)] = 128
     per_class: Annotated[int, Ge(2)] | None = None
-    lr: Annotated[float, Gt(0)] = 0.1
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    lr: Annotated[float, Gt(0)] | Mapping[str, Annotated[float, Gt(0)]] = DEFAULT_RATE
+    optimizer: str = "SGD"
+    optimizer_options: Mapping[str, Any] | None = None
+    momentum: Annotated[float, Ge(0), Lt(1)] = DEFAULT_MOMENTUM
     weight_decay: Annotated[float, Ge(0)] = 1e-4
     bn_sparsity: Annotated[float, Ge(0)] = 0.0
     clip_norm: Annotated[float, Gt(0)] | None = None
     schedule: Schedule = "step"
+    warmup_epochs: Annotated[float, Ge(0)] = 0.0
+    accumulate: Annotated[int, Ge(1)] = 1
+    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    patience: Annotated[int, Ge(1)] | None = None
     loss: Loss = component_field(Loss, default="cross_entropy")
     freeze: tuple[str, ...] = ()
     freeze_statistics: bool = False
@@ -74,9 +102,13 @@ class Training(Component):
     color_jitter: Annotated[float, Ge(0), Lt(1)] = 0.0
     blur: Annotated[float, Ge(0), Le(16)] = 0.0
     noise: Annotated[float, Ge(0)] = 0.0
+    auto_augment: Policy | None = None
+    mixup: Annotated[float, Ge(0)] = 0.0
+    cutmix: Annotated[float, Ge(0)] = 0.0
     erase: Annotated[float, Ge(0), Lt(1)] = 0.0
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    compile: bool = False
 
     def check(self, model: Model) -> None:
         """Raises BadInput if these options do not fit the network or the distance that compares its embeddings."""
@@ -94,6 +126,16 @@ class Training(Component):
                 f"batch_size to {2 * self.per_class} or more"
             )
         self.frozen(model.network)
+        check_optimizer(self.optimizer, self.optimizer_options, self.momentum)
+        check_rates(self.lr, model.network)
+        if (self.mixup or self.cutmix) and not self.loss.classifies:
+            raise BadInput(
+                f"{'mixup' if self.mixup else 'cutmix'}: {self.loss.component_name()} compares whole images and cannot "
+                "learn from mixed ones; remove this option"
+            )
+        if self.warmup_epochs and (self.schedule == "one_cycle" or self.warmup_epochs >= self.epochs):
+            reason = "one_cycle has its own rise" if self.schedule == "one_cycle" else f"only {self.epochs} epochs"
+            raise BadInput(f"warmup_epochs: {self.warmup_epochs} does not fit: {reason}; remove this option")
 
     def check_data(self, division: Division) -> None:
         """Raises BadInput if no batch can be drawn from the images, or the best weights cannot be chosen with them."""
@@ -136,8 +178,14 @@ class Training(Component):
     def augmentation(self) -> Augmentation:
         return Augmentation(**{option.name: getattr(self, option.name) for option in fields(Augmentation)})
 
+    def mixing(self) -> Mixing:
+        return Mixing(self.mixup, self.cutmix)
+
+    def policy(self) -> AutoAugment | None:
+        return None if self.auto_augment is None else AutoAugment(self.auto_augment)
+
     def steps(self, data: Data) -> int:
-        """Number of optimizer steps in an epoch."""
+        """Number of batches in an epoch."""
         return epoch_length(data.train.labels, self.batch(data), self.per_class)
 
     def batch(self, data: Data) -> int:
