@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from validators.mlprogram.light_import import load_coremltools
 from validators.mlprogram.types import ElementType, element_type, unpack
 
 Constant = np.ndarray | str
@@ -68,6 +69,7 @@ def load(package: Path) -> Program:
     Raises:
         ValueError: not an ML Program, or one that does not map one image to one float32 array.
     """
+    load_coremltools()
     from coremltools.models.utils import load_spec
 
     spec = load_spec(str(package))
