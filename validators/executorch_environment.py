@@ -7,7 +7,7 @@ from compress.system.other_python import OtherPython
 EXECUTORCH_PYTHON = OtherPython(
     variable="COMPRESS_EXECUTORCH_PYTHON",
     distribution="executorch",
-    module="executorch.extension.pybindings.portable_lib",
+    modules=("torch", "executorch.extension.pybindings._C"),  # the runtime needs torch's libraries
     remedy=(
         "make an environment with 'make executorch', or there: pip install executorch==1.5.1 torch==2.13.0 "
         "annotated-types, and set COMPRESS_EXECUTORCH_PYTHON to its interpreter"

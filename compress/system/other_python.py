@@ -25,13 +25,13 @@ class OtherPython:
     Attributes:
         variable: the environment variable that names the interpreter.
         distribution: the library, as ``pip`` names it.
-        module: what must be importable there.
+        modules: what must be importable there, in this order.
         remedy: how to make the environment, for error messages.
     """
 
     variable: str
     distribution: str
-    module: str
+    modules: tuple[str, ...]
     remedy: str
 
     def interpreter(self, chosen: str | None = None) -> str | None:
@@ -46,28 +46,29 @@ class OtherPython:
         python = self.interpreter(chosen)
         if python is None:
             return f"{self.variable} names no interpreter; {self.remedy}"
-        works, answer = _probe(python, self.distribution, self.module)
+        works, answer = _probe(python, self.distribution, self.modules)
         return None if works else f"{self.distribution} does not run in {python} ({answer}); {self.remedy}"
 
     def version(self, chosen: str | None = None) -> str:
         """Name and version of the library there; in the child that has loaded it, of that one."""
-        if self.module in sys.modules:
+        if self.modules[-1] in sys.modules:
             return f"{self.distribution} {importlib.metadata.version(self.distribution)}"
         python = self.interpreter(chosen)
-        works, answer = (False, "") if python is None else _probe(python, self.distribution, self.module)
+        works, answer = (False, "") if python is None else _probe(python, self.distribution, self.modules)
         return f"{self.distribution} {answer if works else 'of unknown version'}"
 
 
 @functools.cache
-def _probe(interpreter: str, distribution: str, module: str) -> tuple[bool, str]:
-    """Import the module in a child process: whether it can be, and the library's version or the reason."""
+def _probe(interpreter: str, distribution: str, modules: tuple[str, ...]) -> tuple[bool, str]:
+    """Import the modules in a child process: whether they can be, and the library's version or the reason."""
     try:
-        job = {"distribution": distribution, "module": module}
+        job = {"distribution": distribution, "modules": modules}
         return True, call(_version, job, interpreter=interpreter, timeout_s=120)
     except ChildFailed as failed:
         return False, failed.line
 
 
 def _version(job: Mapping[str, Any], scratch: Path) -> str:
-    importlib.import_module(job["module"])
+    for module in job["modules"]:
+        importlib.import_module(module)
     return importlib.metadata.version(job["distribution"])

@@ -80,11 +80,13 @@ class ExecuTorch(Runtime):
 
 def _loaded(path: Path, threads: int, *, profile: bool = False) -> Any:
     import torch
-    from executorch.extension.pybindings import portable_lib
+
+    # portable_lib, which executorch documents, gives these two and imports the whole converter before: 6 s more.
+    from executorch.extension.pybindings._C import _load_for_executorch, _unsafe_reset_threadpool
 
     torch.set_num_threads(threads)
-    portable_lib._unsafe_reset_threadpool(threads)
-    return portable_lib._load_for_executorch(str(path), enable_etdump=profile)
+    _unsafe_reset_threadpool(threads)
+    return _load_for_executorch(str(path), enable_etdump=profile)
 
 
 class _Embedder:
