@@ -63,6 +63,7 @@ def manifest(bundle: Path) -> dict[str, Any]:
     return dict(json.loads((bundle / "bundle.json").read_text(encoding="utf-8")))
 
 
+@pytest.mark.nightly
 def test_every_format_gives_the_features_of_pytorch(manifest: dict[str, Any]) -> None:
     spec = {"dim": FEATURES * 43, "kind": "local", "distance": "local"}
     assert manifest["embedding"] == {**manifest["embedding"], **spec}
@@ -76,6 +77,7 @@ def test_every_format_gives_the_features_of_pytorch(manifest: dict[str, Any]) ->
     assert manifest["source"]["rules"]["queries"] == "30 of 30, evenly spaced, searching one another"
 
 
+@pytest.mark.nightly
 def test_an_image_of_the_gallery_finds_itself(bundle: Path, photos: Path) -> None:
     name = read_gallery(bundle / GALLERY).names[7]
     answer = query(bundle, photos / name, top=30, artifact="local.fp32.onnx")
@@ -86,10 +88,12 @@ def test_an_image_of_the_gallery_finds_itself(bundle: Path, photos: Path) -> Non
     assert distances[0] < 10 < distances[-1]  # features of 64 without a verified match
 
 
+@pytest.mark.nightly
 def test_the_bundle_is_verified(bundle: Path) -> None:
     assert verify(bundle, "onnxruntime").problems == ()
 
 
+@pytest.mark.nightly
 def test_wrong_places_and_wrong_scores_are_caught(bundle: Path) -> None:
     """The places are the same for all images, so that only a comparison of whole outputs can see them swapped."""
     images, labels = _golden(bundle)
@@ -125,6 +129,7 @@ def _golden(bundle: Path) -> tuple[np.ndarray, np.ndarray]:
     return pixels, np.array([entry["class"] for entry in golden["images"]])
 
 
+@pytest.mark.nightly
 def test_the_reloaded_network_gives_what_the_gallery_holds(bundle: Path) -> None:
     model = load_model(bundle / "checkpoints/1-delf.safetensors")
     images, _ = _golden(bundle)

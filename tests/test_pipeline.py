@@ -194,6 +194,7 @@ def test_a_finished_run_is_reused_and_a_damaged_file_is_made_again(finished: Fin
 # ------------------------------------------------------------------------------------------------------- --until
 
 
+@pytest.mark.nightly
 def test_until_stops_and_the_plain_command_goes_on(
     finished: Finished, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_it_computes_what_timm_computes(original: Any, tmp_path: Path, pictures:
     assert not [name for name, _ in network.named_parameters() if "conv_head" in name]
 
 
+@pytest.mark.nightly
 def test_hard_activations_survive_export(original: Any, tmp_path: Path, pictures: Pictures) -> None:
     from exporters import export_model
     from tests.exporters._runners import reference, run

@@ -77,6 +77,7 @@ def test_an_untouched_bundle_contradicts_nothing(bundle: Path) -> None:
     assert manifest.checksum == checksum(json.loads((bundle / MANIFEST).read_text(encoding="utf-8")))
 
 
+@pytest.mark.nightly
 def test_every_single_changed_value_is_seen(bundle: Path) -> None:
     values = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
     places = list(leaves(values))

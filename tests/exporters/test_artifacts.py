@@ -135,8 +135,15 @@ def test_every_architecture_traces(
 
 # The slow converters meet what ALNet has not: residuals, hard-swish, squeeze-and-excitation, strided channel splits.
 # So many layers hold all of it; those behind them are more of the same.
-@pytest.mark.parametrize(("name", "layers"), [("mobilenet_v3", 6), ("shufflenet_v2", 3)])
-@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+@pytest.mark.parametrize(
+    ("name", "layers", "suffix"),
+    [
+        ("mobilenet_v3", 6, ".tflite"),
+        ("shufflenet_v2", 3, ".onnx"),
+        pytest.param("mobilenet_v3", 6, ".onnx", marks=pytest.mark.nightly),
+        pytest.param("shufflenet_v2", 3, ".tflite", marks=pytest.mark.nightly),
+    ],
+)
 def test_other_architectures_convert(
     name: str,
     layers: int,

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import exporters
@@ -46,6 +47,7 @@ def export_all(folder: Path, formats: list[tuple[str, str]], seed: int = 0) -> d
     return {path.name: artifact_sha256(path) for path in paths}
 
 
+@pytest.mark.nightly
 def test_two_processes_write_the_same_bytes_and_nothing_about_the_machine(tmp_path: Path) -> None:
     """The other one has its own hash seed, folder, working directory and order of formats; one test converts once."""
     script = (

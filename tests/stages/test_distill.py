@@ -333,6 +333,7 @@ def recipe_of(finished: Finished, folder: Path, **options: Any) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_the_bundle_shows_a_server_with_the_teachers_gallery(finished: Finished, tmp_path: Path) -> None:
     taught = {"teacher": {"checkpoint": str(finished.folder)}, "embedding": {"weight": 10.0}, "space": "teacher"}
     recipe = recipe_of(finished, tmp_path, **taught)

@@ -116,6 +116,7 @@ def settled(model: Model, pixels: np.ndarray) -> Model:
     return model
 
 
+@pytest.mark.nightly
 def test_pruned_networks_reload_in_a_fresh_process(data: Data, tmp_path: Path) -> None:
     pixels, expected = images(data, 4), {}
     np.save(tmp_path / "images.npy", pixels)

@@ -54,6 +54,7 @@ def equal(first: Model, second: Model) -> bool:
     return all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
 
 
+@pytest.mark.nightly
 def test_it_learns_and_keeps_the_best_weights(data: Data, tmp_path: Path) -> None:
     stage = train(epochs=24, random_crop=1)
     model = stage.run(fresh(data), data, seed=0, scratch=tmp_path)

@@ -40,6 +40,10 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+EVERY_CHANGE = [[] if number in (0, 5, 7) else [pytest.mark.nightly] for number in range(len(NETWORKS))]
+"""One network of each kind meets every change, the others once a night: a network takes ten seconds."""
+
+
 def check(
     network: nn.Module, size: tuple[int, int], exporter: type[Exporter], optimize: Optimize, images: np.ndarray
 ) -> str:
@@ -77,7 +81,11 @@ def _merged_bytes(network: nn.Module) -> int:
 
 # All at the odd size, where tiles and strides leave remainders; an even one adds tiles that fit.
 @pytest.mark.parametrize(
-    ("number", "size"), [*((number, (37, 53)) for number in range(len(NETWORKS))), (0, (64, 64)), (1, (64, 64))]
+    ("number", "size"),
+    [
+        *(pytest.param(number, (37, 53), marks=EVERY_CHANGE[number]) for number in range(len(NETWORKS))),
+        *(pytest.param(number, (64, 64), marks=pytest.mark.nightly) for number in (0, 1)),
+    ],
 )
 def test_random_weights(
     number: int, size: tuple[int, int], calibrate: Callable[..., nn.Module], tinted: Callable[..., np.ndarray]
