@@ -5,8 +5,10 @@ LEGACY_PYTHON ?= python3.11
 LEGACY ?= .venv-legacy
 SIGNING ?= .venv-sign
 EXECUTORCH ?= .venv-executorch
+COREAI ?= .venv-coreai
 ARM ?= .arm
 WEB ?= .web
+export COMPRESS_COREAI_PYTHON ?= $(abspath $(COREAI))/bin/python
 export COMPRESS_EXECUTORCH_PYTHON ?= $(abspath $(EXECUTORCH))/bin/python
 export COMPRESS_LEGACY_PYTHON ?= $(abspath $(LEGACY))/bin/python
 export COMPRESS_ARM ?= $(abspath $(ARM))
@@ -28,7 +30,7 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test nightly e2e fuzz kotlin swift docs bench check executorch legacy arm gpu web signing format clean
+.PHONY: help run test nightly e2e fuzz kotlin swift docs bench check executorch coreai legacy arm gpu web signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -89,10 +91,13 @@ web: $(VENV)/web.stamp $(WEB)/web.stamp  ## the runtimes of web apps, for the br
 executorch: $(EXECUTORCH)/executorch.stamp  ## an environment with ExecuTorch, which writes and runs .pte files; 1.5 GB
 	@echo "outside make: export COMPRESS_EXECUTORCH_PYTHON=$(COMPRESS_EXECUTORCH_PYTHON)"
 
+coreai: $(COREAI)/coreai.stamp  ## an environment with Core AI's beta, which writes and runs .aimodel folders; 1.3 GB
+	@echo "outside make: export COMPRESS_COREAI_PYTHON=$(COMPRESS_COREAI_PYTHON)"
+
 signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY) $(EXECUTORCH) $(SIGNING) $(ARM) $(GPU) $(WEB) $(KOTLIN)
+	rm -rf $(VENV) $(LEGACY) $(EXECUTORCH) $(COREAI) $(SIGNING) $(ARM) $(GPU) $(WEB) $(KOTLIN)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -142,6 +147,11 @@ $(KOTLIN)/kotlin.stamp: Makefile
 $(EXECUTORCH)/executorch.stamp: constraints-executorch.txt
 	$(PYTHON) -m venv $(EXECUTORCH)
 	$(EXECUTORCH)/bin/python -m pip install -q -c constraints-executorch.txt executorch torch annotated-types
+	touch $@
+
+$(COREAI)/coreai.stamp: constraints-coreai.txt
+	$(PYTHON) -m venv $(COREAI)
+	$(COREAI)/bin/python -m pip install -q -c constraints-coreai.txt coreai-torch torch annotated-types
 	touch $@
 
 # tflite-runtime's last release wants numpy 1 and has no wheel past Python 3.11.

@@ -15,6 +15,8 @@ EXPECTED = {
     (".mlpackage", "fp32"): ({REFERENCE}, 0.9999),
     (".mlpackage", "fp16"): ({REFERENCE}, 0.998),
     (".pte", "fp32"): ({CPU}, 0.99999),
+    (".aimodel", "fp32"): ({CPU}, 0.99999),
+    (".aimodel", "fp16"): ({CPU}, 0.998),
 }
 HALF_PRECISION = 0.998
 """Least cosine on a GPU, which computes in half precision unless it is told not to."""

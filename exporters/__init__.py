@@ -52,7 +52,8 @@ def export_model(
 
     Args:
         model: takes normalised float32 [N, 3, H, W]; its forward, or its method ``embed``, gives [N, D].
-        path: .pt, .ptl, .onnx, .tflite, .mlpackage or .pte; missing folders are created, an older artifact is replaced.
+        path: .pt, .ptl, .onnx, .tflite, .mlpackage, .pte or .aimodel; missing folders are created, an older artifact
+            is replaced.
         input_size: height and width in pixels, or one number for both.
         precision: one of the format's precisions.
         mean, std: per RGB channel, for values in [0, 1]; the normalisation becomes part of the artifact.

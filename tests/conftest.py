@@ -17,12 +17,13 @@ from compress.datasets.digits import Digits
 from tests._command import REPOSITORY, Ended, compress
 from tests._once import shared
 
-# Where 'make legacy', 'make executorch', 'make arm' and 'make web' make them; the Makefile exports the same.
+# Where 'make legacy', 'make arm', 'make coreai' and so on make them; the Makefile exports the same.
 os.environ.setdefault("COMPRESS_LEGACY_PYTHON", str(REPOSITORY / ".venv-legacy/bin/python"))
 os.environ.setdefault("COMPRESS_ARM", str(REPOSITORY / ".arm"))
 if (REPOSITORY / ".gpu/gpu.stamp").exists():  # where 'make gpu' makes it
     os.environ.setdefault("COMPRESS_GPU", str(REPOSITORY / ".gpu"))
 os.environ.setdefault("COMPRESS_WEB", str(REPOSITORY / ".web"))
+os.environ.setdefault("COMPRESS_COREAI_PYTHON", str(REPOSITORY / ".venv-coreai/bin/python"))
 os.environ.setdefault("COMPRESS_EXECUTORCH_PYTHON", str(REPOSITORY / ".venv-executorch/bin/python"))
 
 TINY = """

@@ -25,6 +25,7 @@ FORMATS = {
     ".tflite": "tflite",
     ".mlpackage": "coreml",
     ".pte": "executorch",
+    ".aimodel": "coreai",
 }
 EVIDENCE_ORDER = get_args(Evidence)
 
@@ -116,7 +117,7 @@ def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = 
     """Embed images with an exported artifact, in a child process.
 
     Args:
-        path: a .pt, .ptl, .onnx, .tflite or .pte file or a .mlpackage folder.
+        path: a .pt, .ptl, .onnx, .tflite or .pte file, or a .mlpackage or .aimodel folder.
         images: uint8 [N, H, W, 3], RGB, values 0-255, at the artifact's input size; N may be 0.
         runtime: a name that ``compress list runtimes`` shows; by default the best one installed here.
 

@@ -50,7 +50,10 @@ def _torchscript(path: Path) -> dict[str, Any]:
 
 
 def _object(content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
         raise ValueError("the metadata are no JSON object")
     return found
@@ -85,6 +88,14 @@ def _coreml(path: Path) -> dict[str, Any]:
     (description,) = _fields(model, _COREML_DESCRIPTION)
     (metadata,) = _fields(description, _COREML_METADATA)
     return _from_text(_pairs(_fields(metadata, _COREML_USER_DEFINED)))
+
+
+def _coreai(path: Path) -> dict[str, Any]:
+    with (path / "metadata.json").open("rb") as file:
+        found = _object(file.read(MAX_BYTES))["creatorDefinedMetadata"]
+    if not isinstance(found, dict):
+        raise ValueError("the metadata are no JSON object")
+    return found
 
 
 def _pairs(entries: Iterator[bytes]) -> dict[str, str]:
@@ -148,4 +159,5 @@ _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "onnx": _onnx,
     "coreml": _coreml,
     "executorch": _executorch,
+    "coreai": _coreai,
 }

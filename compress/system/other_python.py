@@ -25,7 +25,7 @@ class OtherPython:
     Attributes:
         variable: the environment variable that names the interpreter.
         distribution: the library, as ``pip`` names it.
-        modules: what must be importable there, in this order.
+        modules: what must be importable there, in this order; the last one belongs to the library.
         remedy: how to make the environment, for error messages.
     """
 

@@ -118,6 +118,7 @@ def test_without_any_runtime_it_says_what_to_install(bundle: Path) -> None:
         # Not what 'make legacy', 'make arm', 'make web' and the others made.
         COMPRESS_LEGACY_PYTHON=sys.executable,
         COMPRESS_EXECUTORCH_PYTHON=sys.executable,
+        COMPRESS_COREAI_PYTHON=sys.executable,
         COMPRESS_ARM="",
         COMPRESS_WEB="",
     )

@@ -32,7 +32,7 @@ QUANTIZED = [
 ]
 """Every suffix with every other precision it has."""
 
-ELSEWHERE = [(".pte", "fp32"), (".pte", "w8a8")]
+ELSEWHERE = [(".pte", "fp32"), (".pte", "w8a8"), (".aimodel", "fp32"), (".aimodel", "fp16")]
 """The formats whose converter is in an environment of its own; they have a test of their own, which converts little."""
 
 

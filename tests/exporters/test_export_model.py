@@ -15,6 +15,7 @@ from torch import nn
 
 from compress.contracts import BadInput, MissingTool
 from exporters import export_model, find_exporter
+from validators import FORMATS
 
 CALIBRATION = np.zeros((2, 16, 16, 3), dtype=np.uint8)
 
@@ -46,7 +47,7 @@ class _Branching(nn.Module):
         (
             "m.pth",
             {},
-            r"m\.pth: '\.pth' is not the suffix of a format \(\.mlpackage, \.onnx, \.pt, \.pte, \.ptl, \.tflite\)",
+            r"'\.pth' is not the suffix of a format \(\.aimodel, \.mlpackage, \.onnx, \.pt, \.pte, \.ptl, \.tflite\)",
         ),
         ("m", {}, r"m: '' is not the suffix"),
         ("m.pt", {"precision": "fp16"}, r"precision: 'fp16' is not supported by torchscript \(fp32, w8\)"),
@@ -140,7 +141,7 @@ def test_a_missing_converter_is_named(
 def test_finding_a_format_loads_nothing_heavy() -> None:
     script = (
         "import sys, exporters\n"
-        "for suffix in ('.pt', '.ptl', '.pte', '.onnx', '.tflite', '.mlpackage'): exporters.find_exporter(suffix)\n"
+        f"for suffix in {sorted(FORMATS)}: exporters.find_exporter(suffix)\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_litert', 'coremltools', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

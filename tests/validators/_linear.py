@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.contracts import Exporter
+
 SIZES = ((7, 5), (32, 33))
 DIM = 4
 FORMATS = {
@@ -73,14 +75,13 @@ def network(height: int, width: int) -> nn.Module:
     return Linear().eval()
 
 
-def write_pte(folder: Path, height: int, width: int) -> Path:
-    """The artifact for ExecuTorch, made once; it needs ExecuTorch's environment."""
+def write_slowly(exporter: Exporter, folder: Path, height: int, width: int) -> Path:
+    """The artifact of a format whose converter is in an environment of its own; made once in ``folder``."""
     from compress.contracts import DeployGraph
-    from exporters.executorch import ExecuTorch
 
-    path = folder / f"linear{height}x{width}.pte"
+    path = folder / f"linear{height}x{width}{exporter.suffix}"
     if not path.exists():
-        ExecuTorch(optimize="none").write(DeployGraph(network(height, width), (height, width), {}), path)
+        exporter.write(DeployGraph(network(height, width), (height, width), {"license": "CC0-1.0"}), path)
     return path
 
 

@@ -35,7 +35,7 @@ CANNOT_RUN_HERE = {"tensorflow_lite": "the Python package 'tensorflow' is not in
 """Every runtime of the folder that need not run in the test environment, and why."""
 if sys.platform != "darwin":
     CANNOT_RUN_HERE["coreml"] = "Core ML executes only on macOS"
-SEPARATE = {"executorch": "COMPRESS_EXECUTORCH_PYTHON"}
+SEPARATE = {"coreai": "COMPRESS_COREAI_PYTHON", "executorch": "COMPRESS_EXECUTORCH_PYTHON"}
 """Runtimes in an environment of their own -> the variable that names its interpreter; skipped without it."""
 
 
@@ -55,7 +55,7 @@ def _marks(runtime: Runtime) -> list[pytest.MarkDecorator]:
         return [pytest.mark.e2e]
     variable = SEPARATE.get(runtime.component_name())
     if variable is not None and not Path(os.environ[variable]).exists():
-        return [pytest.mark.skip(f"{variable}: there is no {os.environ[variable]}; 'make executorch' makes it")]
+        return [pytest.mark.skip(f"{variable}: 'make {runtime.component_name()}' makes the environment")]
     return []
 
 
@@ -170,7 +170,8 @@ def test_a_damaged_file_is_a_failure(runtime: Runtime, keep: float, linear: Arti
     good = file_for(runtime, linear, (7, 5))
     damaged = tmp_path / good.name
     (shutil.copytree if good.is_dir() else shutil.copyfile)(good, damaged)
-    file = damaged / "Data/com.apple.CoreML/model.mlmodel" if good.is_dir() else damaged
+    inside = {".mlpackage": "Data/com.apple.CoreML/model.mlmodel", ".aimodel": "main.mlirb"}
+    file = damaged / inside.get(good.suffix, "")
     whole = file.read_bytes()
     file.write_bytes(bytes(255 - b for b in whole) if keep == 1 else whole[: math.floor(keep * len(whole))])
     done = execute(runtime, damaged, {"images": _linear.photos(1, 7, 5)})
