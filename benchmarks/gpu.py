@@ -1,8 +1,9 @@
-"""Every network in every precision of TFLite on a GPU: ``python -m benchmarks.gpu [NAME …]``, an hour on one core.
+"""Every network in every precision of TFLite on a GPU: ``python -m benchmarks.gpu FILE [NAME …]``, an hour on one core.
 
 Exports networks with random weights whose batch normalisation fits its input, executes each file on LiteRT's CPU and on
 its GPU accelerator (``make gpu``), and compares both with PyTorch on the same smooth random images. Prints the lowest
-cosine of each and the share of operations that the GPU executes, as a table.
+cosine of each and the share of operations that the GPU executes, as a table, and appends each row to FILE as it comes.
+Rows that FILE has are not measured again: rerun the same command to resume.
 A row is right if the GPU executes everything and keeps the precision's limit on the cosine, or if both are as far from
 PyTorch: random weights suit no rounding of activations. Exit code 1 if a row is wrong.
 """
@@ -29,6 +30,8 @@ from validators.runtimes.litert import LiteRT
 PRECISIONS = ("fp32", "fp16", "w8", "w8a32", "w8a8")
 ROUNDING = {"w8a32": 0.02, "w8a8": 0.02}
 """A GPU rounds activations at other operations than the CPU, or not at all."""
+HEAD = "| network | precision | CPU, min cosine | GPU, min cosine | operations on the GPU |\n|---|---|---|---|---|\n"
+WRONG = "**wrong**"
 SIZE, IMAGES, CALIBRATION = 64, 8, 32
 MEAN, STD = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -104,14 +107,17 @@ def lowest_cosine(found: np.ndarray | None, wanted: np.ndarray) -> float:
     return float(products.min())
 
 
-def rows(names: list[str], folder: Path) -> Iterator[tuple[str, bool]]:
-    """Rows of the table, each with whether it is right."""
+def rows(names: list[str], done: list[str], folder: Path) -> Iterator[tuple[str, bool]]:
+    """Rows of the table that are not in ``done``, each with whether it is right."""
     images = smooth(IMAGES, 2)
     for name in names:
+        missing = [p for p in PRECISIONS if not any(row.startswith(f"| {name} | {p} |") for row in done)]
+        if not missing:
+            continue
         network = conditioned(NETWORKS[name])
         with torch.no_grad():
             wanted = network(normalised(images)).numpy()
-        for precision in PRECISIONS:
+        for precision in missing:
             calibration = smooth(CALIBRATION, 3) if precision == "w8a8" else None
             path = folder / f"network.{precision}.tflite"
             try:
@@ -134,17 +140,20 @@ def rows(names: list[str], folder: Path) -> Iterator[tuple[str, bool]]:
 
 
 def main() -> int:
+    table = Path(sys.argv[1])
     torch.set_num_threads(1)
     if (reason := LiteRT(accelerator="gpu").unavailable()) is not None:
         print(reason)
         return 3
-    wrong = 0
-    print("| network | precision | CPU, min cosine | GPU, min cosine | operations on the GPU |\n|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for row, right in rows(sys.argv[1:] or list(NETWORKS), Path(folder)):
-            print(row if right else f"{row} **wrong**", flush=True)
-            wrong += not right
-    return 1 if wrong else 0
+    if not table.exists():
+        table.write_text(HEAD, encoding="utf-8")
+    done = table.read_text(encoding="utf-8").splitlines()
+    with tempfile.TemporaryDirectory() as folder, table.open("a", encoding="utf-8") as file:
+        for row, right in rows(sys.argv[2:] or list(NETWORKS), done, Path(folder)):
+            done.append(row if right else f"{row} {WRONG}")
+            print(done[-1], file=file, flush=True)
+    print("\n".join(done))
+    return 1 if any(row.endswith(WRONG) for row in done) else 0
 
 
 if __name__ == "__main__":
