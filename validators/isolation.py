@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from compress.contracts import Acceleration, ImageArray, Latency, Processor, Runtime
-from compress.system.child import Child, ChildFailed, Lacking, child
+from compress.system.child import ChildFailed, Lacking, child
 from compress.system.sandbox import Denied
 from validators.child import job_for, run
 
@@ -67,7 +68,7 @@ def execute(
         latency: (warm-up runs, measured runs) of single images, or None to measure nothing.
         timeout_s: after this many seconds the child and all its children are killed.
     """
-    files = {name: f"images{i}.npy" for i, name in enumerate(images)}
+    files = image_files(images)
     path = str(artifact.absolute())
     job = job_for(runtime, artifact=path, threads=threads, images=files, latency=latency)
     try:
@@ -82,19 +83,28 @@ def execute(
             own_sockets=runtime.own_sockets,
         ) as started:
             for name, array in images.items():
-                _save_images(started.scratch / files[name], array)
-            return _finished(runtime, started, files, timeout_s)
+                save_images(started.scratch / files[name], array)
+            return finished(runtime, started.result(timeout_s), started.scratch)
     except ChildFailed as failed:
         what = f"{runtime.title()} on {artifact.name}"
         return Execution(failure=f"{what} {failed.line}", lacking=failed.lacking)
 
 
-def _finished(runtime: Runtime, started: Child, files: Mapping[str, str], timeout_s: float) -> Execution:
-    result = started.result(timeout_s)
+def image_files(images: Mapping[str, ImageArray]) -> dict[str, str]:
+    """The names, in the child's folder, of the files that hold the images."""
+    return {name: f"images{i}.npy" for i, name in enumerate(images)}
+
+
+def finished(runtime: Runtime, result: Mapping[str, Any], scratch: Path) -> Execution:
+    """What ``validators.child.run`` returned, with the outputs that it left in ``scratch``.
+
+    Raises:
+        ChildFailed: it ran on another kind of processor.
+    """
     expected, ran_on = runtime.processor(), result["processor"]
     if expected in CPUS and ran_on != expected:
         raise ChildFailed(f"was executed on {CPUS[ran_on]}, not on {CPUS[expected]}")
-    outputs = {name: np.load(started.scratch / result["outputs"][name]) for name in files}
+    outputs = {name: np.load(scratch / file) for name, file in result["outputs"].items()}
     timing = Latency(**result["latency"]) if result["latency"] else None
     accelerated = result["acceleration"]
     return Execution(
@@ -108,7 +118,7 @@ def _finished(runtime: Runtime, started: Child, files: Mapping[str, str], timeou
     )
 
 
-def _save_images(path: Path, images: ImageArray) -> None:
+def save_images(path: Path, images: ImageArray) -> None:
     """Write a .npy file slice by slice: ``images`` may be decoded while it is read, and larger than memory."""
     first = np.asarray(images[:1])
     step = max(1, SLICE_BYTES // max(1, first.nbytes))

@@ -83,12 +83,15 @@ class Runtime(Component):
         profiles: whether its library can measure the time by operator.
         own_sockets: whether it starts processes that it talks with through pairs of sockets, which the child's
             confinement (``compress.system.sandbox``) refuses otherwise.
+        imports: the modules of its library that ``open`` imports. Importing them starts no thread, so that a process
+            can be forked afterwards.
     """
 
     formats: ClassVar[frozenset[str]]
     package: ClassVar[str]
     profiles: ClassVar[bool] = False
     own_sockets: ClassVar[bool] = False
+    imports: ClassVar[tuple[str, ...]] = ()
 
     def unavailable(self) -> str | None:
         """Why this runtime cannot run here, with the remedy; None if it can."""

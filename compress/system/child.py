@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import compress
 from compress.contracts import CompressError, MissingTool
-from compress.system.child_main import BEGIN, RESULT, TASK
+from compress.system.child_main import BEGIN, PRINTED, RESULT, TASK
 
 Lacking = Literal["memory", "disk space", "time", "a process"]
 """What the machine did not have. Such a failure says nothing about the work, so it is no result: do not store it."""
@@ -93,10 +93,7 @@ class Child:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise self.late(timeout_s) from None
-        found = self._left()
-        if "value" not in found:
-            raise self.ended()
-        return found["value"]
+        return outcome(self.scratch, self.process.wait())
 
     def kill(self) -> None:
         """End it and every process that it started."""
@@ -109,29 +106,7 @@ class Child:
 
     def ended(self) -> ChildFailed:
         """Why it gave no result, once it has ended: its function's error, or its exit and the last line it printed."""
-        status, words = self.process.wait(), self._last_words()
-        found = self._left()
-        if "failure" in found:
-            return ChildFailed.raised(found["failure"])
-        line = f"{_status(status)}: {one_line(words) or 'it printed nothing'}"
-        if status == -signal.SIGKILL:
-            return ChildFailed(line, "memory")
-        full = shutil.disk_usage(self.scratch).free < _FULL  # then it could not even print why
-        return ChildFailed(line, lacking(words) or ("disk space" if full else None))
-
-    def _left(self) -> dict[str, Any]:
-        """What it wrote last; nothing where it did not come so far."""
-        try:
-            found: dict[str, Any] = json.loads((self.scratch / RESULT).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return found
-
-    def _last_words(self) -> str:
-        with (self.scratch / "printed").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1] if lines else ""
+        return _ended(self.scratch, self.process.wait())
 
 
 @contextmanager
@@ -197,6 +172,49 @@ def call(
         return started.result(timeout_s)
 
 
+def outcome(scratch: Path, status: int) -> Any:
+    """What the function of a child that ended with this status returned, a JSON value.
+
+    Args:
+        scratch: the folder with its result, and with ``printed``, its output.
+
+    Raises:
+        ChildFailed: there is no result.
+    """
+    found = _left(scratch)
+    if "value" not in found:
+        raise _ended(scratch, status)
+    return found["value"]
+
+
+def _ended(scratch: Path, status: int) -> ChildFailed:
+    words = _last_words(scratch)
+    found = _left(scratch)
+    if "failure" in found:
+        return ChildFailed.raised(found["failure"])
+    line = f"{_status(status)}: {one_line(words) or 'it printed nothing'}"
+    if status == -signal.SIGKILL:
+        return ChildFailed(line, "memory")
+    full = shutil.disk_usage(scratch).free < _FULL  # then it could not even print why
+    return ChildFailed(line, lacking(words) or ("disk space" if full else None))
+
+
+def _left(scratch: Path) -> dict[str, Any]:
+    """What the child wrote last; nothing where it did not come so far."""
+    try:
+        found: dict[str, Any] = json.loads((scratch / RESULT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def _last_words(scratch: Path) -> str:
+    with (scratch / PRINTED).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
 def _start(
     interpreter: str, emulator: Sequence[str], scratch: Path, threads: int, pass_fds: Sequence[int]
 ) -> subprocess.Popen[bytes]:
@@ -208,7 +226,7 @@ def _start(
     command = [interpreter, "-m", "compress.system.child_main", str(scratch)]
     if emulator:
         command = [sys.executable, "-m", "compress.system.confined", str(scratch), *emulator, *command]
-    with (scratch / "printed").open("wb") as printed:
+    with (scratch / PRINTED).open("wb") as printed:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

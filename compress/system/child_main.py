@@ -20,7 +20,7 @@ from typing import Any
 
 from compress.system import sandbox
 
-TASK, RESULT = "task.json", "result.json"
+TASK, RESULT, PRINTED = "task.json", "result.json", "printed"
 BEGIN = b"\n"
 """What the parent writes to stdin, once, when all that the child reads is there."""
 
@@ -33,26 +33,29 @@ def main(scratch: Path, denied: str | None = None) -> int:
         sandbox.confine(scratch, writable, own_sockets=task["own_sockets"])
     else:
         sandbox.inherit(denied.split(","))
-    from compress.system.files import write_text  # which brings NumPy, and that starts threads
+    import compress.system.files  # noqa: F401 - it brings NumPy, which starts threads
 
     if os.read(0, 1) != BEGIN:
         _clean_up_and_end(scratch)
-    _watch_parent(scratch)
+    watch_parent(scratch)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort must not leave gigabytes behind
-    result = _called(task, scratch)
+    return do(task, scratch)
+
+
+def do(task: Mapping[str, Any], scratch: Path) -> int:
+    """Call the task's function and write its result, or its error, to the folder; 0 if it gave a result."""
+    from compress.system.files import write_text
+
+    try:
+        module, _, name = task["function"].partition(":")
+        result = {"value": getattr(importlib.import_module(module), name)(task["job"], scratch)}
+    except Exception as error:
+        result = {"failure": f"{type(error).__name__}: {error}"}
     write_text(scratch / RESULT, json.dumps(result))
     return 1 if "failure" in result else 0
 
 
-def _called(task: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    try:
-        module, _, name = task["function"].partition(":")
-        return {"value": getattr(importlib.import_module(module), name)(task["job"], scratch)}
-    except Exception as error:
-        return {"failure": f"{type(error).__name__}: {error}"}
-
-
-def _watch_parent(scratch: Path) -> None:
+def watch_parent(scratch: Path) -> None:
     """End this process when the parent has gone, however it went.
 
     The parent holds the other end of stdin open and writes no more, so the read below returns only when the

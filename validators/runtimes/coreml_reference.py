@@ -16,6 +16,12 @@ class CoreMLReference(Runtime):
 
     formats: ClassVar[frozenset[str]] = frozenset({"coreml"})
     package: ClassVar[str] = "coremltools"
+    imports: ClassVar[tuple[str, ...]] = (
+        "torch",
+        "coremltools",
+        "validators.mlprogram.execute",
+        "validators.mlprogram.program",
+    )
 
     def evidence(self) -> Evidence:
         return "reference"

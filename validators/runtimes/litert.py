@@ -28,6 +28,7 @@ class LiteRT(ArmRuntime):
 
     formats: ClassVar[frozenset[str]] = frozenset({"tflite"})
     package: ClassVar[str] = "ai-edge-litert"
+    imports: ClassVar[tuple[str, ...]] = ("ai_edge_litert.interpreter",)
 
     xnnpack: bool = True
     accelerator: Literal["cpu", "gpu"] = "cpu"

@@ -21,6 +21,7 @@ from validators.runtimes._installed import missing, version_of
 class OnnxRuntime(ArmRuntime):
     formats: ClassVar[frozenset[str]] = frozenset({"onnx"})
     package: ClassVar[str] = "onnxruntime"
+    imports: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     profiles: ClassVar[bool] = True
 
     @classmethod

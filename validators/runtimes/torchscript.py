@@ -17,6 +17,7 @@ from validators.runtimes._installed import missing, version_of
 class TorchScript(Runtime):
     formats: ClassVar[frozenset[str]] = frozenset({"torchscript"})
     package: ClassVar[str] = "torch"
+    imports: ClassVar[tuple[str, ...]] = ("torch",)
     profiles: ClassVar[bool] = True
 
     def unavailable(self) -> str | None:

@@ -17,6 +17,7 @@ from validators.runtimes._installed import missing, version_of
 class TorchScriptLite(Runtime):
     formats: ClassVar[frozenset[str]] = frozenset({"torchscript-lite"})
     package: ClassVar[str] = "torch"
+    imports: ClassVar[tuple[str, ...]] = ("torch",)
 
     def unavailable(self) -> str | None:
         return missing("torch", "compress-retrieval[train]")
