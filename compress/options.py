@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from compress.contracts import BadInput, Component, MissingTool
 from compress.plugins import did_you_mean
 
 C = TypeVar("C", bound=Component)
+
+_TYPE = re.compile(r"(constrained-\w+|tuple\[.*\]|literal\[.*\])$")
 
 
 class BadOptions(BadInput):
@@ -151,7 +154,8 @@ def tuples(value: Any) -> Any:
 
 def _explain(problem: Mapping[str, Any], where: str, known: list[str]) -> str:
     """Express one pydantic error in the words of a recipe."""
-    key = ".".join([where, *(str(part) for part in problem["loc"])])
+    # Of a field that takes one of several types, pydantic names the type that it tried.
+    key = ".".join([where, *(str(part) for part in problem["loc"] if not _TYPE.match(str(part)))])
     if problem["type"] == "extra_forbidden":
         near = did_you_mean(str(problem["loc"][-1]), known)
         return f"{key}: unknown key{near} (there are: {', '.join(known) or 'none'})"

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Options that several data sets share, with their limits; mean and std are per RGB channel for values in [0, 1].
-ImageSize = Annotated[int, Ge(8), Le(2048)]
+_Side = Annotated[int, Ge(8), Le(2048)]
+ImageSize = _Side | tuple[_Side, _Side]
 ChannelMean = tuple[Annotated[float, Ge(0), Le(1)], Annotated[float, Ge(0), Le(1)], Annotated[float, Ge(0), Le(1)]]
 ChannelStd = tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]]
 TestShare = Annotated[float, Gt(0), Lt(1)]
@@ -238,7 +239,7 @@ class Dataset(Component):
 
     Attributes:
         root: the folder that holds the data set.
-        image_size: height and width in pixels of what the network sees.
+        image_size: pixels of what the network sees: one number for both sides, or [height, width].
         crop: ``none`` squashes, ``center`` keeps the aspect ratio and cuts the centre, ``pad`` keeps the aspect ratio
             and the whole image, on the mean colour.
         mean, std: normalisation per RGB channel for values in [0, 1].
@@ -262,6 +263,12 @@ class Dataset(Component):
     validation_share: Annotated[float, Ge(0), Lt(1)] = 0.1
     max_skipped_share: Annotated[float, Ge(0), Le(1)] = 0.01
     cache: Literal["disk", "none"] = "disk"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of what the network sees."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
 
     def splits(self, seed: int) -> Splits:
         """Find the images. Raises BadInput saying where it looked and how to get the data set."""

@@ -56,9 +56,7 @@ def load_data(
             ``max_skipped_share`` of it cannot be decoded.
     """
     splits = dataset.splits(seed)
-    preprocess = Preprocess(
-        size=(dataset.image_size, dataset.image_size), crop=dataset.crop, mean=dataset.mean, std=dataset.std
-    )
+    preprocess = Preprocess(size=dataset.size, crop=dataset.crop, mean=dataset.mean, std=dataset.std)
     joined = _join(splits)
     decoded = _decode(dataset, joined, preprocess, cache_dir or default_cache_dir(), workers or cores(), progress)
     name = dataset.component_name()

@@ -26,7 +26,7 @@ def plan(recipe: Recipe) -> list[str]:
     splits = recipe.data.splits(recipe.seed)
     searched = None if splits.gallery is None else splits.gallery.labels
     need_answers(recipe.data, splits.train.labels, splits.test.labels, searched, splits.ground_truths)
-    size = (recipe.data.image_size, recipe.data.image_size)
+    size = recipe.data.size
     preprocess = Preprocess(size, recipe.data.crop, recipe.data.mean, recipe.data.std)
     model = initial_model(recipe, splits.classes, preprocess, only_tests=not len(splits.train))
     check_model(
