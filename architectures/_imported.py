@@ -19,6 +19,7 @@ from compress.contracts import Architecture, BadInput
 from compress.contracts.networks import RetrievalNetwork
 from compress.plugins import code, did_you_mean
 from compress.system.torchvision import import_torchvision
+from compress.system.tracing import has_whole_modules, require_no_choices, trace
 
 _PROBED = (224, 128, 64, 32)
 """Sizes, in pixels, of the image that shows what the network gives; the first that it takes is used."""
@@ -189,18 +190,26 @@ class _Wrapped(RetrievalNetwork):
 
 
 def _tried(network: nn.Module, name: str) -> Any:
-    try:
-        fx.Tracer().trace(network)
-    except Exception as error:  # whatever their code raises
-        raise BadInput(
-            f"{name}: cannot be exported, as its forward depends on the values or sizes of tensors "
-            f"({code.first_line(error)})"
-        ) from error
     problem: Exception | None = None
     for side in _PROBED:
+        image = torch.zeros(1, 3, side, side)
         try:
             with torch.no_grad():
-                return network(torch.zeros(1, 3, side, side))
+                given = network(image)
         except Exception as error:  # a fixed size, or a mistake
             problem = problem or error
+            continue
+        _require_traceable(network, image, name)
+        return given
     raise BadInput(f"{name}: takes no RGB image [N, 3, H, W]: {code.first_line(problem)}") from problem
+
+
+def _require_traceable(network: nn.Module, image: torch.Tensor, name: str) -> None:
+    try:
+        root, graph = trace(nn.Sequential(network))
+        if has_whole_modules(fx.GraphModule(root, graph)):
+            require_no_choices(network, image)
+    except Exception as error:  # whatever their code raises
+        raise BadInput(
+            f"{name}: cannot be exported, as its forward depends on the values of tensors ({code.first_line(error)})"
+        ) from error

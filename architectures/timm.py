@@ -1,11 +1,11 @@
-"""Any convolutional network of timm (pytorch-image-models, Wightman 2019) as a trunk, by its name there."""
+"""Any network of timm (pytorch-image-models, Wightman 2019) as a trunk, by its name there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import fx, nn
@@ -16,11 +16,17 @@ from compress.contracts import Architecture, BadInput, MissingTool, Normalisatio
 from compress.contracts.networks import RetrievalNetwork
 from compress.plugins import did_you_mean
 from compress.system.torchvision import import_torchvision
+from compress.system.tracing import has_whole_modules, require_no_choices, trace
+
+_PROBED = ((224, 224), (128, 128), (64, 64))
+"""Sizes that are tried after the network's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timm(Architecture):
-    """Embeds images by the mean of timm's ``forward_features``; layers after the network's pooling are left out.
+    """Embeds images by the mean of timm's ``forward_features``, a feature map or the tokens of a transformer.
+
+    Layers after the network's pooling are left out.
 
     Attributes:
         backbone: its name in ``timm.list_models()``, with or without the tag of a pretrained version.
@@ -86,40 +92,78 @@ def _timm(name: str) -> Any:
 
 
 class _FeatureMap(nn.Module):
+    """[N, 3, H, W] -> feature map [N, C, h, w]; of a transformer's tokens [N, L, C]: [N, C, L, 1].
+
+    Attributes:
+        prefixes: number of tokens that stand for no position, such as a class token; they are left out.
+        layout: the order of the axes that the network gives; None gives the features as they are.
+    """
+
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.layout: Literal["NCHW", "NHWC", "NLC"] | None = None
+        self.prefixes = int(getattr(model, "num_prefix_tokens", 0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.model.forward_features(x)
+        if self.layout == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        if self.layout == "NLC":
+            return features[:, self.prefixes :].transpose(1, 2).unsqueeze(3)
         return features
 
 
+_LAYOUTS: Mapping[tuple[int, int], Literal["NCHW", "NHWC", "NLC"]] = {(4, 1): "NCHW", (4, 3): "NHWC", (3, 2): "NLC"}
+"""Number of axes, and the axis of the channels -> layout."""
+
+
 def _leave_out_unused(trunk: _FeatureMap, name: str) -> int:
-    """Remove the parts after the feature map; returns the number of channels of the map.
+    """Find the order of axes and remove the parts after the feature map; returns the number of channels of the map.
 
     Raises:
-        BadInput: torch.fx cannot trace the network, so it could not be exported, or it gives no feature map.
+        BadInput: the network cannot be traced, so it could not be exported, or it gives no feature map.
     """
-    try:
-        graph = fx.Tracer().trace(trunk)
-        with torch.no_grad():
-            features = trunk(torch.zeros(1, 3, 64, 64))
-    except Exception as error:  # whatever the network's code raises
-        reason = str(error).strip().partition("\n")[0]
+    features, image = _tried(trunk, name)
+    channels = int(trunk.model.num_features)
+    axis = next((axis for axis, size in enumerate(features.shape) if axis > 0 and size == channels), 0)
+    trunk.layout = _LAYOUTS.get((features.ndim, axis))
+    if trunk.layout is None:
         raise BadInput(
-            f"timm.backbone: '{name}' cannot be exported at any image size ({reason}); take another"
-        ) from error
-    if features.ndim != 4 or features.shape[2] != features.shape[3]:  # tokens, or channels last
-        raise BadInput(
-            f"timm.backbone: '{name}' gives features {list(features.shape)} and no feature map [N, C, h, w]; take a "
-            "convolutional network"
+            f"timm.backbone: '{name}' gives features {list(features.shape)} and neither a feature map of {channels} "
+            "channels nor tokens; take another network"
         )
+    try:
+        root, graph = trace(trunk)
+        if has_whole_modules(fx.GraphModule(root, graph)):
+            require_no_choices(trunk, image)
+    except Exception as error:  # whatever the network's code raises
+        raise BadInput(
+            f"timm.backbone: '{name}' cannot be exported ({_first_line(error)}); take another network"
+        ) from error
     used = [str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")]
     for part, _ in list(trunk.model.named_children()):
         if not any(f"{target}.".startswith(f"model.{part}.") for target in used):
             setattr(trunk.model, part, nn.Identity())
-    return int(features.shape[1])
+    return channels
+
+
+def _tried(trunk: _FeatureMap, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The features of a black image, and the image, of the network's own size or the first other that it takes."""
+    own = tuple(trunk.model.default_cfg["input_size"][1:])
+    problem: Exception | None = None
+    for size in dict.fromkeys((own, *_PROBED)):
+        image = torch.zeros(1, 3, *size)
+        try:
+            with torch.no_grad():
+                return trunk(image), image
+        except Exception as error:  # a fixed size, or a mistake
+            problem = problem or error
+    raise BadInput(f"timm.backbone: '{name}' takes no RGB image of {own[0]}x{own[1]} ({_first_line(problem)})")
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _load(model: Any, path: Path) -> None:

@@ -23,6 +23,8 @@ class Costs:
         in_place: whether overwriting a result saves time, because allocating memory takes time.
         group_multiple: channels of each group of a convolution, in and out, must be a multiple of this, or it has one
             group; a processor computes wrong values otherwise. 1 allows any, None only one group.
+        resizes: the modes of interpolation, without antialias, that the converter writes as PyTorch computes them;
+            nearest neighbours by whole factors are always among them. None: all modes, antialias included.
         pad_pools: whether average pools with padding are to be written as a padding and a pool without.
     """
 
@@ -37,6 +39,7 @@ class Costs:
     in_place: bool = False
     group_multiple: int | None = 1
     pad_pools: bool = False
+    resizes: frozenset[str] | None = None
 
     def convolution(self, pixels: int, groups: int, inputs: int, outputs: int) -> float:
         """The cost of ``inputs`` multiply-adds for each of ``outputs`` values in every group and pixel."""
@@ -50,7 +53,16 @@ class Costs:
         return self.moved * values
 
 
-XNNPACK = Costs(lanes=16, spatial_lanes=16, pixel=125, moved=25, channels_last=True, group_multiple=4, pad_pools=True)
+XNNPACK = Costs(
+    lanes=16,
+    spatial_lanes=16,
+    pixel=125,
+    moved=25,
+    channels_last=True,
+    group_multiple=4,
+    pad_pools=True,
+    resizes=frozenset({"bilinear"}),
+)
 """TFLite: fitted to its 1x1 convolutions with 1 to 8 groups, on 112x112 to 7x7, on one x86 thread with AVX2.
 
 The GPU accelerators of phones take the same files. They compute channels in slices of four, and LiteRT's gives zeros
@@ -71,5 +83,12 @@ of slices, and it allocates memory from the system for each larger map."""
 EXECUTORCH = Costs(lanes=16, spatial_lanes=16, pixel=125, moved=50, channels_last=False, delegated=True)
 """ExecuTorch with XNNPACK: as TFLite, but moves are made in channels-first order, with two transpositions more."""
 
-COREML = Costs(lanes=1, spatial_lanes=1, pixel=0, moved=100, channels_last=False)
+COREML = Costs(
+    lanes=1,
+    spatial_lanes=1,
+    pixel=0,
+    moved=100,
+    channels_last=False,
+    resizes=frozenset({"nearest", "bilinear"}),
+)
 """Core ML, whose costs could not be measured on the machines used: only shuffles of large maps are removed."""

@@ -14,14 +14,17 @@ from torch.nn import functional as F
 
 import compress
 from compress.contracts import BadInput, DeployGraph, Distance, EmbeddingSpec, Model, Preprocess
+from compress.system.tracing import has_whole_modules, require_no_choices, trace
 from exporters._costs import Costs
 from exporters._file_exporter import FileExporter
 from exporters._fold_batchnorm import fold_batchnorm
 from exporters._learned_ranges import learned_ranges
+from exporters._merge_branches import merge_branches
 from exporters.rewrites import Choose, rewrite
 from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged
 from exporters.rewrites.activate_in_place import ActivateInPlace
 from exporters.rewrites.delegate_reductions import DelegateReductions
+from exporters.rewrites.exact_resize import ExactResize
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from exporters.rewrites.merge_groups import MergeGroups
 from exporters.rewrites.pad_pool import PadPool
@@ -48,6 +51,7 @@ class Deployed(nn.Module):
         # A method, not a submodule: a layer called `embed` is part of the network.
         method = "embed" if callable(getattr(type(network), "embed", None)) else "forward"
         self.network = fold_batchnorm(network, method)
+        merge_branches(self.network)
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
         self.register_buffer("scale", (1 / (255 * std)).float().reshape(1, 3, 1, 1))
         self.register_buffer("shift", (-mean / std).float().reshape(1, 3, 1, 1))
@@ -67,15 +71,30 @@ def embedding_dim(deployed: Deployed, size: tuple[int, int]) -> int:
         BadInput: the network does not take images of this size, or does not give one vector per image.
     """
     name = deployed.network.__class__.__name__
+    black = torch.zeros(1, 3, *size, dtype=torch.uint8)
     try:
-        embedding = deployed(torch.zeros(1, 3, *size, dtype=torch.uint8))
-    except RuntimeError as error:
+        embedding = deployed(black)
+    except (RuntimeError, AssertionError) as error:  # the latter is timm's, for other sizes
         reason = str(error).strip().partition("\n")[0]
         raise BadInput(f"input_size: {name} does not take {size[0]}x{size[1]} RGB images ({reason})") from error
+    if has_whole_modules(deployed.network):
+        _require_no_choices(deployed, black, name)
     if not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or embedding.dtype != torch.float32:
         got = f"{list(embedding.shape)}" if isinstance(embedding, torch.Tensor) else type(embedding).__name__
         raise BadInput(f"{name}: must give one float vector [N, D] per image, gave {got}; pool and flatten its output")
     return int(embedding.shape[1])
+
+
+def _require_no_choices(deployed: Deployed, image: torch.Tensor, name: str) -> None:
+    """Raises BadInput if the network's control flow depends on values: a file would hold one of its paths."""
+    try:
+        require_no_choices(deployed, image)
+    except Exception as error:  # torch.export passes on any error of the network's code
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInput(
+            f"{name}: cannot be exported because neither torch.fx nor torch.export can trace it ({reason}); remove "
+            "control flow that depends on tensor values"
+        ) from error
 
 
 def describe(
@@ -118,6 +137,7 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
         embedding=model.embedding,
     )
     deployed = Deployed(model.network, model.preprocess, model.embedding.distance)
+    embedding_dim(deployed, model.preprocess.size)
     learned = learned_ranges(model, calibration) if model.ranges and calibration is not None else ()
     return DeployGraph(deployed, model.preprocess.size, metadata, calibration, learned)
 
@@ -146,8 +166,9 @@ def optimized(graph: DeployGraph, exporter: FileExporter) -> DeployGraph:
 
 def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.GraphModule, dict[str, Form]]:
     """Rewrite a copy of the graph's network; also returns the variant at each location."""
-    network = fx.GraphModule(graph.module, fx.Tracer().trace(graph.module), "Deployed")
+    network = fx.GraphModule(*trace(graph.module), "Deployed")
     phases = (
+        (ExactResize(estimates),),
         (FoldNormalisation(estimates), ShareLayer()),
         (PlaceShuffle(estimates), TileConvolution(estimates)),
         # Only the groups of convolutions that no shuffle has made dense.

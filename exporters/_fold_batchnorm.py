@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from compress.contracts import BadInput
+from compress.system.tracing import copied, trace
 
 
 def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModule:
@@ -25,7 +26,7 @@ def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModul
     Raises:
         BadInput: ``network`` cannot be traced, for instance because its control flow depends on tensor values.
     """
-    traced = _traced(copy.deepcopy(network).cpu().float().eval(), method)
+    traced = _traced(copied(network).cpu().float().eval(), method)
     for node in list(traced.graph.nodes):
         norm = _called(traced, node)
         if norm is None or not _is_plain(norm, nn.BatchNorm2d) or norm.running_mean is None:
@@ -55,17 +56,15 @@ def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModul
 
 
 def _traced(network: nn.Module, method: str) -> fx.GraphModule:
-    tracer = fx.Tracer()
-    tracer.traced_func_name = method
     try:
-        graph = tracer.trace(network)
+        root, graph = trace(network, method)
     except Exception as error:  # fx passes on any error that the network's code raises for a symbolic value
         reason = str(error).strip().partition("\n")[0]
         raise BadInput(
             f"{type(network).__name__}: cannot be exported because torch.fx cannot trace its {method} ({reason}); "
             "remove control flow that depends on tensor values"
         ) from error
-    return fx.GraphModule(tracer.root, graph, type(network).__name__)
+    return fx.GraphModule(root, graph, type(network).__name__)
 
 
 def _called(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:

@@ -67,6 +67,41 @@ def test_hard_activations_survive_export(original: Any, tmp_path: Path, pictures
     assert np.abs(found - swapped).max() > 1e-2 * np.abs(right).max()
 
 
+OTHERS = {
+    "test_vit": (160, 64),
+    "test_convnext": (96, 64),
+    "test_efficientnet_evos": (96, 256),
+    "tf_mobilenetv3_small_minimal_100": (96, 576),
+}
+"""Transformers, and networks whose code depends on sizes: an image size that they take, and their dimension."""
+LARGER = {
+    "vit_tiny_patch16_224": (224, 192),
+    "swin_tiny_patch4_window7_224": (224, 768),
+    "inception_v3": (160, 2048),
+    "efficientvit_b0": (96, 128),
+    "mobilevit_xxs": (96, 320),
+    "tiny_vit_5m_224": (224, 320),
+}
+
+
+@pytest.mark.parametrize("name", [*OTHERS, *(pytest.param(name, marks=pytest.mark.nightly) for name in LARGER)])
+@torch.no_grad()
+def test_other_families_give_one_vector_and_are_exported(name: str, pictures: Pictures, tmp_path: Path) -> None:
+    from exporters import export_model
+
+    size, dim = {**OTHERS, **LARGER}[name]
+    network: Any = create_model("timm", backbone=name).eval()
+    x = pictures(2, size, size)
+    features = network.trunk.model.forward_features(x)
+    if features.ndim == 3:
+        want = features[:, network.trunk.prefixes :].mean(1)
+    else:
+        want = features.mean((2, 3) if features.shape[1] == dim else (1, 2))
+    assert want.shape == (2, dim)
+    torch.testing.assert_close(network(x), want, rtol=1e-4, atol=1e-5)
+    export_model(network, tmp_path / "m.pt", input_size=size)  # which compares the file with the network
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -74,11 +109,6 @@ def test_hard_activations_survive_export(original: Any, tmp_path: Path, pictures
             {"backbone": "mobilenetv4_conv_smal"},
             "has no network 'mobilenetv4_conv_smal'; did you mean 'mobilenetv4_conv_s",
         ),
-        (
-            {"backbone": "vit_tiny_patch16_224"},
-            r"timm\.backbone: 'vit_tiny_patch16_224' cannot be exported at any image",
-        ),
-        ({"backbone": "tf_mobilenetv3_small_minimal_100"}, "cannot be exported at any image size"),
         ({"backbone": LCNET, "weights": "nowhere.pth"}, r"timm\.weights: no file at .*nowhere\.pth"),
         (
             {"backbone": LCNET, "weights": "a.pth", "pretrained": True},
