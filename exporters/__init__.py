@@ -48,7 +48,9 @@ def export_model(
 ) -> Path:
     """Write ``model`` as an artifact that takes uint8 RGB and gives ``embedding``; the suffix selects the format.
 
-    The model itself is not changed. If its class has a method ``embed``, the classifier is left out of the artifact.
+    The written file is executed in a child process: one that its runtime refuses, or whose embeddings of two images
+    differ from the model's, does not appear at ``path``. The model itself is not changed. If its class has a method
+    ``embed``, the classifier is left out of the artifact.
 
     Args:
         model: takes normalised float32 [N, 3, H, W]; its forward, or its method ``embed``, gives [N, D].
@@ -74,6 +76,7 @@ def export_model(
         BadInput: unknown suffix, precision or distance, missing or unneeded calibration, a size or normalisation out of
             range, a model that cannot be traced, a limit in bytes that cannot be kept, or a plan that belongs to
             another network.
+        CompressError: the file cannot be executed, or computes something else than the model.
         MissingTool: the converter is not installed.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""The steps by which every format writes its files: rewrite, convert, read back the stored types, publish."""
+"""The steps by which every format writes its files: rewrite, convert, read back the stored types, execute, publish."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from compress.contracts import DeployGraph, Exporter
+from compress.contracts import CompressError, DeployGraph, Exporter
 from compress.system.files import atomic
 from exporters._costs import Costs
 from exporters._stored import Kind, Weighted, require, summary
+
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Inspected:
 class FileExporter(Exporter):
     """Base class of formats; a subclass converts a graph and reads a file back.
 
-    In every format, a file is only published after its stored types were compared with its precision.
+    In every format, a file is only published after its stored types were compared with its precision, and its
+    embeddings with the network's.
 
     Class attributes:
         stored: by precision, the types of every operation with weights.
@@ -65,17 +68,48 @@ class FileExporter(Exporter):
         raise NotImplementedError
 
     def write(self, graph: DeployGraph, path: Path) -> None:
-        from exporters._deploy import optimized
+        from exporters._written import require_same
 
         with atomic(path) as unfinished:
+            self._convert(graph, unfinished, path)
+            require_same(graph, unfinished, path.name, self.format, self.precision)
+
+    def write_unchecked(self, graph: DeployGraph, path: Path) -> None:
+        """Write a file only to measure it; it is not executed."""
+        with atomic(path) as unfinished:
+            self._convert(graph, unfinished, path)
+
+    def _convert(self, graph: DeployGraph, unfinished: Path, path: Path) -> None:
+        from exporters._deploy import optimized
+
+        try:
             exempt = self.convert(optimized(graph, self), unfinished)
-            if self.precision != "fp32" or _has_weights(graph):
-                found = self.inspect(unfinished).weighted
-                require(found, self.precision, self.stored, path, spared=self.spared, exempt=exempt)
+        except CompressError:
+            raise
+        except Exception as error:  # converters raise all kinds, with tracebacks of pages
+            raise CompressError(
+                f"{path.name}: the converter to {self.format} refuses the network ({_reason(error)}); export another "
+                "format, or write the network without this operation"
+            ) from error
+        if self.precision != "fp32" or _has_weights(graph):
+            found = self.inspect(unfinished).weighted
+            require(found, self.precision, self.stored, path, spared=self.spared, exempt=exempt)
 
     def details(self, path: Path) -> Mapping[str, Any]:
         found = self.inspect(path)
         return {"stored": summary(found.weighted), **found.about}
+
+
+def _reason(error: Exception) -> str:
+    """The first line of the error, and the operation that was being converted if the error names it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    while error.__cause__ is not None and not lines:
+        error = error.__cause__  # type: ignore[assignment]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    executing = next((line for line in lines if line.startswith("While executing")), "")
+    where = f"; {executing.partition(':')[0]}" if executing else ""
+    first = (lines or ["no message"])[0]
+    return f"{type(error).__name__}: {first[:_LONGEST]}{where}"
 
 
 def _has_weights(graph: DeployGraph) -> bool:

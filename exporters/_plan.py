@@ -71,16 +71,16 @@ class _Planner:
     def _forms(self, growth: int | None) -> dict[str, Form]:
         return rewritten(self.graph, self.costs, Cheapest(growth, self.price))[1]
 
-    def _with(self, forms: dict[str, Form]) -> Exporter:
+    def _with(self, forms: dict[str, Form]) -> FileExporter:
         return dataclasses.replace(self.exporter, plan={place: form.name for place, form in forms.items()})
 
     def _bytes(self, forms: dict[str, Form]) -> int:
         path = self.folder / f"whole{self.exporter.suffix}"
-        self._with(forms).write(self.graph, path)
+        self._with(forms).write_unchecked(self.graph, path)
         return artifact_bytes(path)
 
     def _write_part(self, part: nn.Module, size: tuple[int, int], path: Path) -> None:
         images = None
         if self.graph.calibration is not None:  # ranges do not change times
             images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
-        self.plain.write(DeployGraph(part, size, self.graph.metadata, images), path)
+        self.plain.write_unchecked(DeployGraph(part, size, self.graph.metadata, images), path)

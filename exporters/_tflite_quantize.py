@@ -16,7 +16,8 @@ from compress.contracts import DeployGraph
 from exporters._learned_ranges import match, probes, summary
 from exporters._mixed import FloatKind, MixedPrecision, counted
 from exporters._tflite_file import builtin, read
-from exporters._tflite_ranges import activation_ranges, fingerprints
+from exporters._tflite_ranges import activation_ranges, fingerprints, with_finite_paddings
+from exporters._tflite_scales import with_bounded_scales
 
 _EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
 
@@ -64,6 +65,7 @@ def integers(content: bytes, graph: DeployGraph, exporter: MixedPrecision) -> tu
     assert images is not None
     matched = match(graph.learned, fingerprints(content, probes(images)) if graph.learned else {})
     ranges = activation_ranges(content, images, {name: (each.low, each.high) for name, each in matched.items()})
+    content = with_finite_paddings(content, ranges)
     model = read(content)
     operations = [_NAMES[builtin(model, operation)] for operation in model.subgraphs[0].operators]
     kept, choice = exporter.kept_float(
@@ -95,7 +97,7 @@ def quantized(
         quantizer.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
     for name in [qtyping.TFLOperationName.OUTPUT, *(name for kind in in_float for name in _operations(kind))]:
         quantizer.update_quantization_recipe(".*", name, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    return _written(quantizer, _statistics(content, ranges))
+    return with_bounded_scales(_written(quantizer, _statistics(content, ranges)), content)
 
 
 def _operations(kind: FloatKind) -> list[qtyping.TFLOperationName]:

@@ -9,8 +9,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from exporters._finite import INFINITE, finite_ends
 from exporters._learned_ranges import fingerprint
-from exporters._tflite_file import builtin, constant, read
+from exporters._tflite_file import builtin, constant, packed, read
 from exporters._tflite_stored import WEIGHTED
 
 LEAST = 1e-3
@@ -25,7 +26,7 @@ def activation_ranges(
     learned: Mapping[str, tuple[float, float]] | None = None,
     least: float = LEAST,
 ) -> dict[str, tuple[float, float]]:
-    """Find the smallest and largest value of every float activation, by tensor name; every range contains 0.
+    """Find the smallest and largest finite value of every float activation, by tensor name; every range contains 0.
 
     A ReLU that is 0 for all calibration images has the range [0, 0], and with a scale of nearly 0 XNNPACK rejects the
     whole file or aborts the process: it needs input scale x weight scale < 256 x output scale. So the range after an
@@ -43,14 +44,40 @@ def activation_ranges(
     low, high = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 0.0)
     for values in _values(content, numbers, images):
         for number, value in values.items():
-            low[number] = min(low[number], float(value.min()))
-            high[number] = max(high[number], float(value.max()))
+            least_value, largest_value = finite_ends(value)
+            low[number] = min(low[number], least_value)
+            high[number] = max(high[number], largest_value)
     for number, name in names.items():
         if learned and name in learned:
             low[number], high[number] = learned[name]
     if least:
         _raise_to_least(model, low, high, least)
     return {names[number]: (low[number], high[number]) for number in numbers}
+
+
+def with_finite_paddings(content: bytes, ranges: Mapping[str, tuple[float, float]]) -> bytes:
+    """Replace infinite paddings, as the converter writes before a max pool, by the end of the range of what they pad.
+
+    No quantized value lies beyond that end, so the pool gives the same.
+    """
+    model = read(content)
+    (graph,) = model.subgraphs
+    changed = False
+    for operation in graph.operators:
+        if builtin(model, operation) != schema.BuiltinOperator.PADV2:
+            continue
+        data, _, padding = (graph.tensors[number] for number in operation.inputs)
+        value, name = constant(model, padding), data.name.decode()
+        if value is None or padding.type != schema.TensorType.FLOAT32 or name not in ranges:
+            continue
+        (number,) = value.view(np.float32)
+        if not abs(number) < INFINITE:
+            model.buffers.append(schema.BufferT())
+            padding.buffer = len(model.buffers) - 1  # others may read the old one
+            end = ranges[name][0] if number < 0 else ranges[name][1]
+            model.buffers[padding.buffer].data = np.array([end], np.float32).view(np.uint8)
+            changed = True
+    return packed(model) if changed else content
 
 
 def fingerprints(content: bytes, images: np.ndarray) -> dict[str, np.ndarray]:

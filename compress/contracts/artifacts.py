@@ -145,8 +145,14 @@ class Exporter(Component):
         """Convert and write one artifact at ``path``; the same graph gives the same bytes.
 
         Raises:
-            CompressError: the types in the written file do not match the precision.
+            BadInput: the network gives NaN or infinite embeddings.
+            CompressError: the types in the written file do not match the precision, or its runtime, in a child process,
+                cannot execute it or gives other embeddings than the network.
         """
+        raise NotImplementedError
+
+    def write_unchecked(self, graph: DeployGraph, path: Path) -> None:
+        """As ``write``, for a file that is only measured: it is not executed."""
         raise NotImplementedError
 
     def details(self, path: Path) -> Mapping[str, Any]:

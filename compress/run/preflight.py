@@ -9,6 +9,7 @@ from compress.model.checkpoint import checkpoint_file, read_description
 from compress.recipe.reader import Recipe
 from compress.run.measured_choices import need_timers
 from compress.run.recorder import require_loggers
+from compress.run.rehearsal import rehearse
 from validators import FORMATS
 from validators.checks.retrieval_map import RetrievalMap
 
@@ -55,10 +56,12 @@ def check_model(
     for check in recipe.validation.checks:
         if isinstance(check, RetrievalMap):
             check.check_gallery(leave_one_out=leave_one_out)
-    model = _after_stages(recipe, model, division)
+    last = _after_stages(recipe, model, division)
     if exports:
-        _check_exports(recipe, model)
+        _check_exports(recipe, last)
     _check_index(recipe, gallery)
+    if exports:
+        rehearse(recipe.exports, model)
 
 
 def _need_runtimes(recipe: Recipe) -> None:
@@ -86,10 +89,12 @@ def _check_scales(recipe: Recipe) -> None:
         raise BadInput(f"gallery.scales: {list(scales)} must hold one scale or several different ones")
     if scales != (1.0,) and recipe.distance != "cosine":
         raise BadInput(f"gallery.scales: {list(scales)} needs embeddings compared by cosine; set it as model.distance")
-    size = round(min(scales) * recipe.data.image_size)
-    if size < _LEAST_SIZE:
-        least = ceil(1000 * _LEAST_SIZE / recipe.data.image_size) / 1000
-        raise BadInput(f"gallery.scales: {min(scales)} leaves {size} x {size} pixels of an image; set {least} or more")
+    height, width = (round(min(scales) * side) for side in recipe.data.size)
+    if min(height, width) < _LEAST_SIZE:
+        least = ceil(1000 * _LEAST_SIZE / min(recipe.data.size)) / 1000
+        raise BadInput(
+            f"gallery.scales: {min(scales)} leaves {height} x {width} pixels of an image; set {least} or more"
+        )
 
 
 def _need_training_images(recipe: Recipe, images: int) -> None:
