@@ -12,13 +12,15 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import nn
 
-from compress.contracts import BadInput
+from compress.contracts import BadInput, CompressError
 from compress.plugins import did_you_mean
 from compress.pruning.bundles import Bundle, Layer, find_layers, indispensable, make_bundles
 from compress.pruning.channels import Channels
+from compress.pruning.comparison import computes_the_same
 from compress.pruning.importance import check_criterion, class_scores
 from compress.pruning.surgery import remove_channels
 from compress.pruning.tracing import trace_channels
+from compress.system.progress import say
 
 Scope = Literal["global", "layer"]
 N = TypeVar("N", bound=nn.Module)
@@ -53,6 +55,25 @@ class Prunable(Generic[N]):
         """A smaller copy of the network, without these bundles."""
         return remove_channels(self.network, self.channels, {c for b in bundles for c in b.classes})
 
+    def checked_without(self, bundles: Sequence[Bundle], example_input: torch.Tensor) -> N:
+        """As ``without``; both networks are run, and the smaller one computes what it should.
+
+        Raises:
+            CompressError: it computes something else.
+        """
+        small, removed = self.without(bundles), {c for b in bundles for c in b.classes}
+        if removed and not computes_the_same(small, self.network, self.channels, removed, example_input):
+            raise CompressError("prune: the smaller network computes something else than it should; report the network")
+        return small
+
+    def require_some(self, what: str) -> None:
+        """Raises BadInput if no channel can be removed; ``what`` is the option that asks for it, with its value."""
+        if not self.layers:
+            raise BadInput(
+                f"{what}: no channel of this network can be removed, as all are added to parameters, normalised "
+                "together or read by operations without a rule; remove the stage prune"
+            )
+
 
 def prunable(
     network: N,
@@ -79,7 +100,33 @@ def prunable(
     scores = class_scores(network, channels, importance)
     kept = indispensable(network, channels, list(layers.values()), scores)
     bundles = {name: make_bundles(layer, scores, multiple_of, kept) for name, layer in layers.items()}
-    return Prunable(network, channels, layers, bundles)
+    return _reliable(Prunable(network, channels, layers, bundles), example_input)
+
+
+def _reliable(found: Prunable[N], example_input: torch.Tensor) -> Prunable[N]:
+    """The same without the layers whose channels cannot be removed: the smaller network would compute something else.
+
+    The rules of ``propagation`` cannot know what a network's own code does with the numbers of its channels.
+    """
+
+    def holds(names: Iterable[str]) -> bool:
+        removed = {c for name in names for b in found.bundles[name] if math.isfinite(b.score) for c in b.classes}
+        if not removed:
+            return True
+        small = remove_channels(found.network, found.channels, removed)
+        return computes_the_same(small, found.network, found.channels, removed, example_input)
+
+    if holds(found.layers):
+        return found
+    good = [name for name in found.layers if holds([name])]
+    if not holds(good):
+        good = []
+    say(
+        f"prune: {len(found.layers) - len(good)} of {len(found.layers)} layers keep all channels, because the network "
+        "without some of them computes something else"
+    )
+    layers = {name: found.layers[name] for name in good}
+    return Prunable(found.network, found.channels, layers, {name: found.bundles[name] for name in good})
 
 
 def choose_share(

@@ -90,7 +90,8 @@ def _cut_normalisation(norm: Any, stay: torch.Tensor) -> None:
     if norm.affine:
         _replace(norm, "weight", norm.weight[stay])
         _replace(norm, "bias", norm.bias[stay])
-    norm.running_mean, norm.running_var = norm.running_mean[stay], norm.running_var[stay]
+    if norm.running_mean is not None:
+        norm.running_mean, norm.running_var = norm.running_mean[stay], norm.running_var[stay]
 
 
 def _cut_attention(attention: SpatialAttention, share: float) -> None:

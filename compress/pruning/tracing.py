@@ -5,15 +5,14 @@ torch.fx records the network's operations; they are then run on channel numbers 
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import fx, nn
 
 from compress.contracts import BadInput
 from compress.contracts.networks import RetrievalNetwork
-from compress.pruning.channels import NOBODY, Channels, Classes, Tensor
-from compress.pruning.propagation import OWN_RULE, Follower
+from compress.pruning.channels import Channels, Classes, Tensor
+from compress.pruning.propagation import OWN_RULE, Follower, constant
+from compress.system.tracing import copied, trace
 
 
 def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embedding: bool = True) -> Channels:
@@ -29,9 +28,9 @@ def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embed
     Raises:
         BadInput: torch.fx cannot trace the network, or the input does not fit it.
     """
-    twin = copy.deepcopy(network).eval()
+    twin = copied(network).eval()
     classes = Classes()
-    image = _constant(example_input[:1])
+    image = constant(example_input[:1])
     if not isinstance(twin, RetrievalNetwork):
         output = _follow(twin, "forward", "", classes, image)
         classes.fix(output)
@@ -49,18 +48,12 @@ def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embed
     return classes.resolved(embedding)
 
 
-def _constant(values: torch.Tensor) -> Tensor:
-    return Tensor(torch.full(values.shape, NOBODY), torch.ones(values.shape, dtype=torch.bool))
-
-
 def _follow(network: nn.Module, method: str, prefix: str, classes: Classes, image: Tensor) -> Tensor:
-    tracer = _Tracer()
-    tracer.traced_func_name = method
     name = type(network).__name__
     try:
         # A lone layer has no graph of its own: wrapped, it is called by the graph.
         root = network if type(network).__module__.partition(".")[0] != "torch" else nn.Sequential(network)
-        graph = tracer.trace(root)
+        root, graph = trace(root, method, is_layer=lambda module: isinstance(module, OWN_RULE))
     except Exception as error:  # fx passes on whatever the network's code raises when it meets a symbolic value
         reason = str(error).strip().partition("\n")[0]
         raise BadInput(
@@ -68,12 +61,7 @@ def _follow(network: nn.Module, method: str, prefix: str, classes: Classes, imag
             "remove control flow that depends on tensor values"
         ) from error
     names = {id(module): (prefix + path).rstrip(".") for path, module in network.named_modules()}
-    output = Follower(fx.GraphModule(tracer.root, graph), classes, names).run(image)
+    output = Follower(fx.GraphModule(root, graph), classes, names).run(image)
     if not isinstance(output, Tensor):
         raise BadInput(f"{name}: its {method} must give one tensor to be pruned, not {type(output).__name__}")
     return output
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
-        return isinstance(module, OWN_RULE) or super().is_leaf_module(module, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,6 +101,8 @@ class Prune(MeasuredStage):
             return model  # only a measurement can tell the pruned shapes
         importance = "l2" if self.importance == "taylor" else self.importance
         found = self._prunable(model, model.network, importance)
+        if self.ratio:
+            found.require_some(f"ratio: {self.ratio}")
         return _smaller(model, found.without(self._chosen(found, found, model.preprocess.size, done=1.0)))
 
     def check_data(self, division: Division) -> None:
@@ -130,7 +133,8 @@ class Prune(MeasuredStage):
         for step in range(1, self.steps + 1):
             if step > 1:
                 found = self._ranked(model, data)
-            model = _smaller(model, found.without(self._chosen(found, start, size, done=step / self.steps)))
+            chosen = self._chosen(found, start, size, done=step / self.steps)
+            model = _smaller(model, found.checked_without(chosen, torch.zeros(1, 3, *size)))
             sizes = measure(model.network, size)
             before = {f"{name}_before": value for name, value in measure(found.network, size).items()}
             model = _logged(model, {"step": step, **self._target(), **sizes, **before})
@@ -223,11 +227,13 @@ def prune_model(
     At most ``ratio`` of the prunable channels are removed, least important first. Channels that are zero for every
     image are removed before any other; removing them does not change the output. Channels that can only be removed
     together (a depthwise pair, the branches of a sum, a feature map and its attention) count once. Grouped convolutions
-    keep their number of groups, all of one size.
+    keep their number of groups, all of one size. The result is run and compared with ``model`` whose removed channels
+    are zeros. A warning says so if nothing is removed.
 
     Args:
-        model: a ``RetrievalNetwork``, or any module that torch.fx can trace. A shuffle or split of channels written in
-            the module's code, and not as ``ChannelShuffle`` or ``ChannelSplit``, keeps the channels it moves.
+        model: a ``RetrievalNetwork``, or any module that torch.fx can trace. Channels that an operation without a rule
+            reads are kept: a shuffle written in the module's code and not as ``ChannelShuffle``, a sum with a
+            parameter, a normalisation over channels, layers with hooks or parametrizations.
         example_input: float32 [N, 3, H, W] that the model takes; only its shape matters.
         ratio: 0 up to, but not including, 1.
         importance: l1, l2, bn_scale, fpgm or taylor (which needs gradients in the model's parameters).
@@ -247,4 +253,7 @@ def prune_model(
     found = prunable(
         model, example_input, importance=importance, multiple_of=multiple_of, fix_embedding=not prune_embedding
     )
-    return found.without(choose_share(found, ratio, scope))
+    chosen = choose_share(found, ratio, scope)
+    if ratio > 0 and not chosen:
+        warnings.warn(f"ratio: {ratio} removes nothing: {found.width()} channels can be removed", stacklevel=2)
+    return found.checked_without(chosen, example_input)
