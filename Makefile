@@ -22,6 +22,10 @@ KOTLIN_VERSION := 2.4.20
 KOTLIN_SHA256 := c23dab400d7ce5ea8b6c909947c0ca5454189e4bb1108695b5f464500e5e950f
 # A bundle for 'make kotlin', such as runs/quickstart; by default the tests train a small one.
 BUNDLE ?=
+OLDEST ?= .venv-oldest
+NEWEST ?= .venv-newest
+# What depends on the versions of converters and runtimes.
+VERSION_TESTS ?= tests/exporters tests/validators
 BIN := $(VENV)/bin
 AXE_VERSION := 4.14.1
 WEB_PACKAGES := onnxruntime-web@1.30.0 @litertjs/core@2.5.3 @litertjs/wasm-utils@2.5.3
@@ -30,9 +34,9 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test nightly e2e fuzz kotlin swift docs bench check executorch coreai legacy arm gpu web signing format clean
+.PHONY: help run test test-oldest test-newest nightly e2e fuzz kotlin swift docs bench check executorch coreai legacy arm gpu web signing format clean
 help:  ## this list
-	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 run: $(VENV)/run.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## install, then the quickstart: train, export, check, print the table
 	$(BIN)/compress run $(RECIPE)
@@ -42,6 +46,12 @@ test: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy
 
 nightly: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## the tests that take too long for every change
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m nightly $(TESTS)
+
+test-oldest: $(OLDEST)/versions.stamp  ## exporters and validators with the oldest versions that pyproject.toml admits
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(PYTEST_FLAGS) $(VERSION_TESTS)
+
+test-newest: $(NEWEST)/versions.stamp  ## the same with the newest
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(PYTEST_FLAGS) $(VERSION_TESTS)
 
 e2e: $(VENV)/e2e.stamp $(WEB)/web.stamp  ## everything in headless Chromium: pages, runtimes (apt-get install chromium npm)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e tests/validators
@@ -97,7 +107,7 @@ coreai: $(COREAI)/coreai.stamp  ## an environment with Core AI's beta, which wri
 signing: $(SIGNING)/signing.stamp  ## an environment that signs bundles and verifies signed ones
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(LEGACY) $(EXECUTORCH) $(COREAI) $(SIGNING) $(ARM) $(GPU) $(WEB) $(KOTLIN)
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(LEGACY) $(EXECUTORCH) $(COREAI) $(SIGNING) $(ARM) $(GPU) $(WEB) $(KOTLIN)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -109,6 +119,18 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/run.stamp
+
+# Without constraints.txt, whose versions are the ones in between.
+$(OLDEST)/versions.stamp: pyproject.toml .ci/oldest.py
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python .ci/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install -q -c $(OLDEST)/constraints.txt -e ".[test]"
+	touch $@
+
+$(NEWEST)/versions.stamp: pyproject.toml
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install -q --upgrade -e ".[test]"
+	touch $@
 
 $(VENV)/e2e.stamp: $(VENV)/dev.stamp
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[e2e]"

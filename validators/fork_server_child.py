@@ -1,6 +1,6 @@
 """The child's half of ``validators.fork_server``: import libraries once, and fork a process for every job.
 
-Each request is a line of JSON: ``imports``, modules to import before the fork; ``job``, that of
+Each request is a line of JSON: ``imports``, as in ``Runtime``; ``job``, that of
 ``validators.child.run``; ``scratch``, the folder in which it finds images and leaves results. Each answer is
 ``{"status"}``, the exit status of the process that did the job.
 """
@@ -32,8 +32,11 @@ def serve(job: Mapping[str, Any], scratch: Path) -> None:
         while line := requests.readline():
             request = json.loads(line)
             for name in request["imports"]:
+                module, _, function = name.partition(":")
                 with suppress(ImportError):  # the job meets the same error, and reports it
-                    importlib.import_module(name)
+                    loaded = importlib.import_module(module)
+                    if function:
+                        getattr(loaded, function)()
             status = _forked(request["job"], Path(request["scratch"]), scratch)
             connection.sendall(json.dumps({"status": status}).encode() + b"\n")
         signal.pause()  # the parent has ended; the thread that watches it removes ``scratch`` and ends this process

@@ -83,8 +83,8 @@ class Runtime(Component):
         profiles: whether its library can measure the time by operator.
         own_sockets: whether it starts processes that it talks with through pairs of sockets, which the child's
             confinement (``compress.system.sandbox``) refuses otherwise.
-        imports: the modules of its library that ``open`` imports. Importing them starts no thread, so that a process
-            can be forked afterwards.
+        imports: the modules that ``open`` imports, or ``module:function`` that imports some. It starts no thread, so
+            that a process can be forked afterwards.
     """
 
     formats: ClassVar[frozenset[str]]

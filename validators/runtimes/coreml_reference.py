@@ -18,7 +18,7 @@ class CoreMLReference(Runtime):
     package: ClassVar[str] = "coremltools"
     imports: ClassVar[tuple[str, ...]] = (
         "torch",
-        "coremltools",
+        "validators.mlprogram.light_import:load_coremltools",
         "validators.mlprogram.execute",
         "validators.mlprogram.program",
     )
