@@ -201,7 +201,7 @@ class Follower(fx.Interpreter):
             return self._concatenated(args, kwargs)
         # A rule for one tensor holds if no parameter takes part, and the tensor comes first.
         alone = len(tensors) == 1 and len(args) > 0 and args[0] is x
-        alone = alone and not any(isinstance(a, torch.Tensor) for a in _flat((args, kwargs)))
+        alone = alone and not any(isinstance(a, torch.Tensor) and a.numel() > 1 for a in _flat((args, kwargs)))
         if alone and name in _POINTWISE_NAMES:
             return _pointwise(x, lambda values: function(values, *args[1:], **kwargs))
         if alone and name in _REDUCING_NAMES:

@@ -28,7 +28,7 @@ def trace_channels(network: nn.Module, example_input: torch.Tensor, *, fix_embed
     Raises:
         BadInput: torch.fx cannot trace the network, or the input does not fit it.
     """
-    twin = copied(network).eval()
+    twin = copied(network).cpu().float().eval()
     classes = Classes()
     image = constant(example_input[:1])
     if not isinstance(twin, RetrievalNetwork):

@@ -70,8 +70,8 @@ class Executor:
         return tuple(self._ranges)
 
     def notes(self) -> tuple[str, ...]:
-        """Notes on overflow and underflow of half precision in all images so far; empty if there was none."""
-        return notes(self._ranges)
+        """Notes on palettes, and on overflow and underflow of half precision in all images so far; none by default."""
+        return (*_palettes(self._program), *notes(self._ranges))
 
     def _batch(self, images: np.ndarray) -> np.ndarray:
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
@@ -121,6 +121,18 @@ class Executor:
             for value, result in zip(operation.outputs, step.run({}), strict=True):
                 self._constants[value.name] = _rounded(result, value)
         return _with_last_uses(steps, self._program.output)
+
+
+def _palettes(program: Program) -> tuple[str, ...]:
+    """A warning if weights have palettes of 16 values: the graph is right, but devices may compute something else."""
+    found = [each for each in program.operations if each.type.startswith("constexpr_lut_to_")]
+    tables = [program.constants[name] for each in found for name in each.arguments["lut"] if name in program.constants]
+    if not any(isinstance(table, np.ndarray) and 16 in (table.size, *table.shape[-2:-1]) for table in tables):
+        return ()
+    return (
+        "palettes of 4 bits: public reports find them wrong on devices (coremltools#2716); measure on yours, or export "
+        "fp16 or w8",
+    )
 
 
 @dataclass(frozen=True)

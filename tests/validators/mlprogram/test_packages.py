@@ -217,7 +217,9 @@ def test_compressed_weights_are_what_coremltools_makes_of_them(
     program = load(tmp_path / "compressed.mlpackage")
     assert {each.type for each in program.operations if each.type.startswith("constexpr_")} == operations
     pixels = images(3, *SMALL)
-    found, expected = Executor(program)(pixels), Executor(load(tmp_path / "plain.mlpackage"))(pixels)
+    executor = Executor(program)
+    found, expected = executor(pixels), Executor(load(tmp_path / "plain.mlpackage"))(pixels)
+    assert any("palettes of 4 bits" in note for note in executor.notes()) == name.endswith("palette 4")
     # coremltools multiplies half-precision scales in half precision, step by step; we round once.
     assert np.abs(found - expected).max() < 2e-3
     assert np.abs(found - expected).max() < 0.2 * np.abs(expected - expected.mean(0)).max()
