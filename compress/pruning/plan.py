@@ -256,7 +256,8 @@ def _ordered(found: Prunable, layers: Sequence[str], scope: Scope, start: Prunab
 
 def _shares(bundles: Sequence[Bundle], found: Prunable, start: Prunable) -> list[float]:
     """The share of its layer, as it was in ``start``, that is removed after each bundle."""
-    begin, now = start.widths, found.widths
+    now = found.widths
+    begin = {**now, **start.widths}
     gone = {name: begin[name] - now[name] for name in found.layers}
     shares = []
     for bundle in bundles:
