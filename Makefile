@@ -54,7 +54,7 @@ test-newest: $(NEWEST)/versions.stamp  ## the same with the newest
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(PYTEST_FLAGS) $(VERSION_TESTS)
 
 e2e: $(VENV)/e2e.stamp $(WEB)/web.stamp  ## everything in headless Chromium: pages, runtimes (apt-get install chromium npm)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m e2e tests/e2e tests/validators
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m e2e tests/e2e tests/validators
 
 kotlin: $(VENV)/dev.stamp $(KOTLIN)/kotlin.stamp  ## compile the Kotlin samples, run them on the JVM (apt-get install openjdk-17-jre-headless npm)
 	OMP_NUM_THREADS=1 $(if $(BUNDLE),COMPRESS_BUNDLE=$(abspath $(BUNDLE))) $(BIN)/python -m pytest -m kotlin tests/samples
