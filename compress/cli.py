@@ -238,15 +238,23 @@ def search(
     runtime: OnRuntime = None,
     exact: Exact = False,
     gallery: OwnGallery = None,
+    threshold: Annotated[
+        str | None, typer.Option(metavar="RATE", help="match or no match: a false-accept rate (0.1%) or a distance")
+    ] = None,
 ) -> None:
     """Find the K gallery images nearest to a photograph, with one artifact."""
     from compress.commands._tables import print_matches
     from compress.commands.search import query
 
-    answer = query(folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact, gallery=gallery)
+    answer = query(
+        folder, image, top=top, artifact=artifact, runtime=runtime, exact=exact, gallery=gallery, threshold=threshold
+    )
     by = "" if answer.index is None else f" by {answer.index}"
     line(f"{answer.artifact} on {answer.runtime}, {answer.distance} distance, {answer.gallery:,} gallery images{by}")
     print_matches(answer.matches)
+    if answer.threshold is not None and not answer.matches and answer.nearest is not None:
+        far = f"the nearest image, {answer.nearest.name}, is at {answer.nearest.distance:.6g}"
+        line(f"no match: {far}, beyond the threshold {answer.threshold:.6g}")
 
 
 @app.command()

@@ -143,6 +143,62 @@ class Ranking(Part):
     problem: str | None = None
 
 
+class Threshold(Part):
+    """The distance up to which two images count as a match, at one false-accept rate.
+
+    Attributes:
+        false_accept_rate: largest share of the pairs of different things that are accepted.
+        distance: the threshold: a distance up to it is a match; None if there were too few pairs for this rate.
+        source_distance: the PyTorch model's threshold on the same pairs.
+        false_accepts: number of pairs of different things that were accepted.
+        rate_low, rate_high: 95 % confidence interval of the false-accept rate.
+        true_accept_rate: share of the pairs of the same thing that are accepted.
+        found_rate: share of the queries whose nearest gallery image shows the same thing and is accepted.
+        false_match_rate: share of the queries that get a match if no gallery image shows the same thing. It grows with
+            the size of the gallery.
+    """
+
+    left_out = frozenset(
+        {"false_accepts", "rate_low", "rate_high", "true_accept_rate", "found_rate", "false_match_rate"}
+    )
+
+    false_accept_rate: float
+    distance: Measured
+    source_distance: Measured
+    false_accepts: int | None = None
+    rate_low: Measured = None
+    rate_high: Measured = None
+    true_accept_rate: Measured = None
+    found_rate: Measured = None
+    false_match_rate: Measured = None
+
+    @property
+    def name(self) -> str:
+        """The rate in percent, such as ``0.1%``."""
+        return f"{100 * self.false_accept_rate:g}%"
+
+
+class Thresholds(Part):
+    """Match or no match: distance thresholds of this artifact, measured on pairs of held-out images.
+
+    Attributes:
+        pairs: number of pairs of different things.
+        matching_pairs: number of pairs of the same thing.
+        at: one threshold per false-accept rate.
+        shift: largest difference from a threshold of the PyTorch model, as a share of the median distance of different
+            things; None if no rate has a threshold.
+        problem: why the output is not an embedding; every other value is then None.
+    """
+
+    left_out = frozenset({"problem"})
+
+    pairs: int | None
+    matching_pairs: int | None
+    at: tuple[Threshold, ...] | None
+    shift: Measured
+    problem: str | None = None
+
+
 class Scores(Part):
     """Retrieval metrics of one model; every metric except mAP has its own name as key, such as ``P@1``.
 
@@ -288,9 +344,10 @@ class Measurement(Part):
         separation: its distance from the PyTorch model compared with that from broken models.
         acceleration: which operations an accelerator executed; absent if there is none.
         own: results of checks of other packages; absent if the recipe names none.
+        thresholds: distances at which an app says "match"; absent in bundles of older versions.
     """
 
-    left_out = frozenset({"separation", "acceleration", "own"})
+    left_out = frozenset({"separation", "acceleration", "own", "thresholds"})
 
     parity: Parity | None = None
     ranking: Ranking | None = None
@@ -301,6 +358,7 @@ class Measurement(Part):
     separation: Separation | None = None
     acceleration: AccelerationResult | None = None
     own: OwnChecks | None = None
+    thresholds: Thresholds | None = None
 
 
 class PipelineTime(Part):

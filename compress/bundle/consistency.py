@@ -165,7 +165,7 @@ def _exports(manifest: Manifest, recipe: Mapping[str, Any]) -> Iterator[tuple[st
 
 
 def _against_metrics(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Compare with metrics.jsonl, which repeats parity and retrieval scores of every artifact on its best runtime."""
+    """Compare with metrics.jsonl, which repeats what apps rely on of every artifact on its best runtime."""
     try:
         text = read_text(file_inside(folder, "metrics.jsonl"), _MOST_BYTES)
         lines = [parse_json(line) for line in text.splitlines()]
@@ -174,8 +174,8 @@ def _against_metrics(folder: Path, manifest: Manifest) -> Iterator[str]:
     checked = {line.get("path"): line for line in lines if isinstance(line, dict) and line.get("stage") == "validate"}
     for artifact in manifest.artifacts:
         recorded = artifact.to_json()
-        for section in ("parity", "retrieval"):
-            if recorded[section] != checked.get(artifact.path, {}).get(section):
+        for section in ("parity", "retrieval", "thresholds"):
+            if recorded.get(section) != checked.get(artifact.path, {}).get(section):
                 yield _line(f"{artifact.path}: {section}", "", "metrics.jsonl")
 
 

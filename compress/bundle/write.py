@@ -38,6 +38,8 @@ from validators.results import SourceScores
 _HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, RANKINGS, WORST)
 _OWN = ("artifacts", "checkpoints", GALLERY.parent.name, WORST)
 """Folders that hold only files that the run wrote."""
+_REPEATED = ("path", "parity", "retrieval", "thresholds")
+"""Keys of an artifact that metrics.jsonl holds, too, so that ``verify`` sees a change of either."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _metrics(model: Model, findings: Findings) -> Iterator[Mapping[str, Any]]:
     yield from model.history
     for artifact in findings.artifacts:
         values = artifact.to_json()
-        yield {"stage": "validate", **{key: values[key] for key in ("path", "parity", "retrieval")}}
+        yield {"stage": "validate", **{key: values[key] for key in _REPEATED if key in values}}
 
 
 def _architecture(model: Model) -> ArchitectureEntry:

@@ -14,6 +14,7 @@ from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
 from compress.bundle.gallery_index import open_index
 from compress.bundle.gallery_of_bundle import read_gallery_of
 from compress.bundle.manifest import ArtifactEntry, IndexedGallery, read_manifest
+from compress.bundle.thresholds import match_distance
 from compress.contracts import BadInput, CompressError, OpenIndex, Preprocess
 from compress.data.images import UndecodableImageError, preprocess_image, read_image
 from compress.gallery.nearest import Match, nearest
@@ -29,7 +30,9 @@ class Answer:
         artifact: its path in the bundle.
         gallery: number of images that were searched.
         index: name of the index that was used; None if every image was compared.
-        matches: the images that were found, nearest first.
+        matches: the images that were found, nearest first; only those up to the threshold, if there is one.
+        threshold: the largest distance of a match; None if every image is one.
+        nearest: the nearest image, also if it is beyond the threshold.
     """
 
     artifact: str
@@ -38,6 +41,8 @@ class Answer:
     gallery: int
     index: str | None
     matches: tuple[Match, ...]
+    threshold: float | None = None
+    nearest: Match | None = None
 
 
 def query(
@@ -49,6 +54,7 @@ def query(
     runtime: str | None = None,
     exact: bool = False,
     gallery: Path | None = None,
+    threshold: str | None = None,
 ) -> Answer:
     """Find the ``top`` nearest gallery images of a photograph.
 
@@ -59,9 +65,11 @@ def query(
         runtime: by default the artifact's best one installed here.
         exact: compare with every image even if the bundle has an index.
         gallery: a file that ``compress index`` made; by default the bundle's own gallery.
+        threshold: leave out images that are no match: a false-accept rate such as ``0.1%``, or a distance.
 
     Raises:
-        BadInput: there is no bundle, no gallery of its model, no readable image, or no such artifact or runtime.
+        BadInput: there is no bundle, no gallery of its model, no readable image, no such artifact or runtime, or no
+            such threshold.
         MissingTool: no runtime that could embed the image, or no library that searches the index, is installed here.
         ArtifactError: the artifact did not run.
     """
@@ -78,10 +86,19 @@ def query(
     except UndecodableImageError as error:
         raise BadInput(f"{image}: cannot be searched with: {error}") from error
     entry, chosen = choose_artifact(folder, bundle.artifacts, artifact, runtime)
+    limit = None if threshold is None else match_distance(threshold, entry, chosen.title())
     embedding = run_artifact(folder / entry.path, pixels[None], runtime=chosen.title())
     matches = bundle.rank(entry.path, embedding, top)
-    distance = bundle.gallery.embedding.distance
-    return Answer(entry.path, chosen.title(), distance, len(bundle.gallery.names), bundle.index_name, matches)
+    return Answer(
+        artifact=entry.path,
+        runtime=chosen.title(),
+        distance=bundle.gallery.embedding.distance,
+        gallery=len(bundle.gallery.names),
+        index=bundle.index_name,
+        matches=matches if limit is None else tuple(each for each in matches if each.distance <= limit),
+        threshold=limit,
+        nearest=matches[0] if matches else None,
+    )
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from starlette.types import ASGIApp
 
 import compress
 from compress.bundle.artifact_choice import SHIPPED
+from compress.bundle.thresholds import match_distance, thresholds_of
 from compress.commands.search import open_bundle
-from compress.contracts import CompressError, MissingTool
+from compress.contracts import BadInput, CompressError, MissingTool
 from compress.data.images import TooManyPixelsError, UndecodableImageError, read_image
 from compress.demo.engines import Engine, engines, find
 from compress.demo.guard import Guard
@@ -48,12 +49,25 @@ class Error(BaseModel):
     error: str
 
 
+class ThresholdInfo(BaseModel):
+    """The distance up to which an image is a match.
+
+    Attributes:
+        rate: false-accept rate in percent, such as ``0.1%``.
+        distance: the largest distance of a match; null if the bundle was made with too few images for this rate.
+    """
+
+    rate: str
+    distance: float | None
+
+
 class ArtifactInfo(BaseModel):
     """An artifact on one runtime.
 
     Attributes:
         shipped: whether apps ship files of this format.
         unavailable: why it cannot run here; null if it can.
+        thresholds: what "match" means for this artifact; empty if the bundle does not say.
     """
 
     artifact: str
@@ -64,6 +78,7 @@ class ArtifactInfo(BaseModel):
     evidence: str
     shipped: bool
     unavailable: str | None
+    thresholds: list[ThresholdInfo]
 
 
 class BundleInfo(BaseModel):
@@ -84,13 +99,18 @@ class BundleInfo(BaseModel):
 
 
 class Found(BaseModel):
-    """One gallery image. ``distance`` is Euclidean, 1 - cosine, or a number of bits or of features that differ."""
+    """One gallery image. ``distance`` is Euclidean, 1 - cosine, or a number of bits or of features that differ.
+
+    Attributes:
+        match: whether the distance is within the threshold; true if none was asked for.
+    """
 
     rank: int
     id: int
     name: str
     label: str
     distance: float
+    match: bool
     thumbnail: str
 
 
@@ -103,12 +123,17 @@ class Milliseconds(BaseModel):
 
 
 class Result(BaseModel):
-    """The nearest gallery images, nearest first."""
+    """The nearest gallery images, nearest first.
+
+    Attributes:
+        threshold: the largest distance of a match; null if none was asked for.
+    """
 
     artifact: str
     runtime: str
     evidence: str
     distance: str
+    threshold: float | None
     milliseconds: Milliseconds
     matches: list[Found]
 
@@ -126,6 +151,7 @@ REFUSALS = {
     408: "the upload took too long",
     413: "too many bytes or pixels",
     415: "the body is no such image",
+    422: "a parameter has a wrong value",
     503: "the runtime cannot run here, or too much is being uploaded",
 }
 
@@ -170,6 +196,10 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
                 evidence=each.runtime.evidence(),
                 shipped=each.entry.format in SHIPPED,
                 unavailable=each.unavailable,
+                thresholds=[
+                    ThresholdInfo(rate=found.name, distance=found.distance)
+                    for found in thresholds_of(each.entry, each.runtime.title())
+                ],
             )
             for each in running
         ]
@@ -192,20 +222,25 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
         artifact: Annotated[str, Query(description="file name, as GET /artifacts lists it")],
         runtime: Annotated[str | None, Query(description="by default the best that runs here")] = None,
         top: Annotated[int, Query(ge=1, le=100)] = 10,
+        threshold: Annotated[str | None, Query(description="a false-accept rate such as 0.1%, or a distance")] = None,
     ) -> Result:
         """The gallery images nearest to the picture in the body."""
         try:
             engine = find(running, artifact, runtime)
         except KeyError as error:
             raise HTTPException(404, error.args[0]) from None
+        try:
+            limit = None if threshold is None else match_distance(threshold, engine.entry, engine.runtime.title())
+        except BadInput as error:
+            raise HTTPException(422, str(error).removeprefix("--")) from None
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         # Browsers ask a site before they send it such a type from another page, so no foreign page can search.
         if kind not in PICTURE["requestBody"]["content"]:
             raise HTTPException(415, wrong_type(kind))
         async with uploads.read(request) as picture:
-            return await run_in_threadpool(answer, engine, picture, top)
+            return await run_in_threadpool(answer, engine, picture, top, limit)
 
-    def answer(engine: Engine, picture: BinaryIO, top: int) -> Result:
+    def answer(engine: Engine, picture: BinaryIO, top: int, limit: float | None) -> Result:
         start = time.perf_counter()
         try:
             with one_decode:
@@ -224,6 +259,7 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
             runtime=engine.runtime.component_name(),
             evidence=engine.runtime.evidence(),
             distance=distance,
+            threshold=limit,
             milliseconds=Milliseconds(
                 prepare=1000 * (prepared - start),
                 embed=milliseconds if engine.timed else None,
@@ -236,6 +272,7 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
                     name=match.name,
                     label=match.label,
                     distance=match.distance,
+                    match=limit is None or match.distance <= limit,
                     thumbnail=f"/thumbnails/{rows[match.name]}",
                 )
                 for rank, match in enumerate(matches, start=1)

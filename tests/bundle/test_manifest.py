@@ -25,7 +25,7 @@ from compress.bundle.manifest import (
 from compress.contracts import BadInput
 from tests._command import compress_here
 from tests.conftest import Finished
-from validators.results import Gate, Part
+from validators.results import Gate, Part, Threshold, Thresholds
 
 STORED = Path(__file__).parent / "data/bundle-0.1.0.json"
 """Written by version 0.1.0, before its keys had types."""
@@ -35,6 +35,7 @@ OPTIONAL = {
     *("parity", "ranking", "retrieval", "latency_ms", "notes", "neighbours"),
     *("bit_flip_rate", "margins", "worst_image", "worst_image_file"),
     *("queries", "empty_queries", "rules", "ratio"),
+    *("thresholds", "false_accepts", "rate_low", "rate_high", "true_accept_rate", "found_rate", "false_match_rate"),
 }
 """What may be missing: a value that was not measured, or that a format does not have."""
 
@@ -44,7 +45,7 @@ Change = Callable[[dict[str, Any], str], None]
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Manifest:
-    """The stored manifest, with an index."""
+    """The stored manifest, with an index and thresholds."""
     manifest = stored(tmp_path)
     measured = IndexMeasurement(
         images=1000,
@@ -63,7 +64,21 @@ def whole(tmp_path: Path) -> Manifest:
         whole_gallery=measured,
         gates=(Gate(name="index_recall", limit=0.9, value=0.95, passed=True),),
     )
-    return manifest.model_copy(update={"gallery": gallery})
+    at = Threshold(
+        false_accept_rate=0.01,
+        distance=0.3,
+        source_distance=0.3,
+        false_accepts=10,
+        rate_low=0.005,
+        rate_high=0.02,
+        true_accept_rate=0.5,
+        found_rate=0.5,
+        false_match_rate=0.1,
+    )
+    thresholds = Thresholds(pairs=1000, matching_pairs=100, at=(at,), shift=0.0)
+    first, *others = manifest.artifacts
+    artifacts = (first.model_copy(update={"thresholds": thresholds}), *others)
+    return manifest.model_copy(update={"gallery": gallery, "artifacts": artifacts})
 
 
 def stored(folder: Path) -> Manifest:

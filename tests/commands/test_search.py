@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compress.bundle.manifest import read_manifest
+from compress.bundle.thresholds import match_distance
 from compress.commands.search import query
 from compress.contracts import BadInput, EmbeddingSpec, MissingTool
 from compress.gallery.nearest import distances, nearest
@@ -139,6 +141,57 @@ def test_bad_options_are_one_line(finished: Finished, options: dict, words: str)
         query(finished.folder, picture(finished, indexed(finished)), **{"top": 3, **options})
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ match or no match
+
+
+def test_a_threshold_leaves_out_what_is_no_match(finished: Finished) -> None:
+    name = indexed(finished)
+    everything = query(finished.folder, picture(finished, name), top=60)
+    (entry, *_) = [each for each in read_manifest(finished.folder).artifacts if each.path == everything.artifact]
+    assert entry.thresholds is not None and entry.thresholds.at is not None
+    limits = {each.name: each.distance for each in entry.thresholds.at}
+    assert limits["1%"] is not None and limits["0.01%"] is None  # 60 held-out images have 1,620 pairs
+    found = query(finished.folder, picture(finished, name), top=60, threshold="1%")
+    assert found.threshold == limits["1%"]
+    assert found.matches == tuple(each for each in everything.matches if each.distance <= limits["1%"])
+    assert 1 <= len(found.matches) < 60
+    middle = everything.matches[30].distance
+    assert len(query(finished.folder, picture(finished, name), top=60, threshold=str(middle)).matches) == 31
+
+
+def test_no_match_is_said_with_the_nearest_image(finished: Finished) -> None:
+    name = indexed(finished)
+    other = next(path for path in picture(finished, "digit 0").iterdir() if path.name != Path(name).name)
+    ended = compress("search", finished.folder, other, "--threshold", "1e-9", without=("torch",))
+    assert ended.code == 0, ended.stderr
+    assert ended.stdout.splitlines()[1].startswith("no match: the nearest image, digit")
+    assert ended.stdout.endswith("beyond the threshold 1e-09\n")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        ("near", "--threshold near: give a false-accept rate (1%) or a distance"),
+        ("-1", "give a false-accept rate"),
+        ("nan", "give a false-accept rate"),
+        ("2%", "has thresholds for 1%; take one of them, or give a distance"),
+        ("0.01%", "too few held-out pairs for this rate; take 1%, or test with more images"),
+    ],
+)
+def test_thresholds_that_mean_nothing_are_one_line(finished: Finished, threshold: str, words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        query(finished.folder, picture(finished, indexed(finished)), top=3, threshold=threshold)
+    assert words in str(caught.value)
+
+
+def test_an_older_bundle_has_no_thresholds(finished: Finished) -> None:
+    entry = read_manifest(finished.folder).artifacts[0]
+    older = entry.model_copy(update={"thresholds": None})
+    assert match_distance("0.3", older, "torchscript") == 0.3
+    with pytest.raises(BadInput, match="an older version made it; give a distance"):
+        match_distance("1%", older, "torchscript")
 
 
 def test_what_is_no_image_is_exit_2(finished: Finished, tmp_path: Path) -> None:

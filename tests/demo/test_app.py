@@ -93,6 +93,26 @@ def test_the_page_finds_what_the_command_line_finds(
     assert all(value > 0 for value in found["milliseconds"].values())
 
 
+def test_a_threshold_marks_what_is_no_match(client: TestClient, photo_path: Path) -> None:
+    listed = {row["artifact"]: row["thresholds"] for row in client.get("/artifacts").json()["artifacts"]}
+    (limit,) = [each["distance"] for each in listed[ONNX["artifact"]] if each["rate"] == "1%"]
+
+    def ask(threshold: str) -> tuple[int, dict]:
+        asked = {**ONNX, "top": 60, "threshold": threshold}
+        jpeg = {"Content-Type": "image/jpeg"}
+        answer = client.post("/search", params=asked, content=photo_path.read_bytes(), headers=jpeg)
+        return answer.status_code, answer.json()
+
+    status, found = ask("1%")
+    assert (status, found["threshold"]) == (200, limit)
+    assert [match["match"] for match in found["matches"]] == [m["distance"] <= limit for m in found["matches"]]
+    assert {match["match"] for match in found["matches"]} == {True, False}
+    assert not any(match["match"] for match in ask("1e-9")[1]["matches"][1:])
+    for wrong in ("2%", "0.01%", "near"):
+        status, found = ask(wrong)
+        assert (status, found["error"].startswith(f"threshold {wrong}: ")) == (422, True)
+
+
 def test_thumbnails_are_the_gallerys(client: TestClient, small: bytes) -> None:
     match = client.post("/search", params=ONNX, content=small, headers=PNG).json()["matches"][0]
     answer = client.get(match["thumbnail"])

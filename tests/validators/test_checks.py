@@ -73,8 +73,13 @@ def passed(
 
 
 def test_every_check_is_a_component() -> None:
-    assert plugins.names(Check) == ["feature_parity", "rank_agreement", "retrieval_map"]
-    assert {plugins.find(Check, name).section for name in plugins.names(Check)} == {"parity", "ranking", "retrieval"}
+    assert plugins.names(Check) == ["feature_parity", "match_thresholds", "rank_agreement", "retrieval_map"]
+    assert {plugins.find(Check, name).section for name in plugins.names(Check)} == {
+        "parity",
+        "ranking",
+        "retrieval",
+        "thresholds",
+    }
 
 
 def test_every_check_has_its_section_of_a_measurement(digits: HeldOut) -> None:
@@ -86,7 +91,7 @@ def test_every_check_has_its_section_of_a_measurement(digits: HeldOut) -> None:
         assert Measurement.model_fields[check.section].annotation == kind | None
         sections[check.section] = check.run(reference, reference, digits, FLOAT)
         assert type(sections[check.section]) is kind
-    assert len(sections) == 3
+    assert len(sections) == 4
     assert Measurement.model_validate(sections).ranking is sections["ranking"]
 
 

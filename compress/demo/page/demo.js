@@ -48,6 +48,17 @@ function ticked(able) {
   return shipped.length ? shipped.filter(first) : able.slice(0, 1);
 }
 
+// The false-accept rates for which some artifact has a threshold.
+function thresholds(able) {
+  const rates = new Set(able.flatMap((engine) => engine.thresholds.filter((each) => each.distance !== null).map((each) => each.rate)));
+  for (const rate of rates) {
+    const option = element("option", `${rate} false accepts`);
+    option.value = rate;
+    at("threshold").append(option);
+  }
+  at("threshold").disabled = rates.size === 0;
+}
+
 async function start() {
   const info = await json("/artifacts");
   document.title = `${info.bundle}: search`;
@@ -61,6 +72,7 @@ async function start() {
     const list = engine.unavailable === null ? "artifacts" : "absent";
     at(list).append(choice(engine, index, first.includes(engine)));
   }
+  thresholds(able);
   at("others").hidden = able.length === engines.length;
   at("count").textContent = `${engines.length - able.length} more cannot run here`;
   if (!able.length) say("No artifact of this bundle can run here; the reasons stand beside each.", true);
@@ -84,16 +96,19 @@ function typeOf(file) {
   return file.type || `image/${file.name.split(".").pop().toLowerCase().replace(/[^a-z0-9]/g, "")}`;
 }
 
+function distanceOf(match) {
+  return Number.isInteger(match.distance) ? String(match.distance) : match.distance.toFixed(4);
+}
+
 function row(match, first) {
-  const item = element("li");
+  const item = element("li", undefined, match.match ? "" : "beyond");
   const thumbnail = element("img");
   thumbnail.src = match.thumbnail;
   thumbnail.alt = "";
   const what = element("div", match.label, "what");
   what.append(element("small", match.name));
   if (first && first.id !== match.id) what.append(element("small", "differs from the first column", "differs"));
-  const distance = Number.isInteger(match.distance) ? String(match.distance) : match.distance.toFixed(4);
-  item.append(element("span", String(match.rank), "rank"), thumbnail, what, element("span", distance, "distance"));
+  item.append(element("span", String(match.rank), "rank"), thumbnail, what, element("span", distanceOf(match), "distance"));
   return item;
 }
 
@@ -108,6 +123,10 @@ function fill(made, found, first) {
   const network = embed === null ? "no time: a reference executor" : `${embed.toFixed(2)} ms network`;
   const times = `${network}, ${prepare.toFixed(1)} ms decode and resize, ${rank.toFixed(1)} ms search`;
   made.querySelector(".times").textContent = times;
+  if (found.matches.length && !found.matches.some((match) => match.match)) {
+    const beyond = `No match: the nearest is at ${distanceOf(found.matches[0])}, beyond ${found.threshold.toFixed(4)}.`;
+    made.append(element("p", beyond, "nomatch"));
+  }
   const list = element("ol");
   list.append(...found.matches.map((match, index) => row(match, first && first.matches[index])));
   made.append(list);
@@ -126,6 +145,7 @@ async function search() {
   // One after the other: artifacts that ran at once would slow each other's times.
   for (const [index, engine] of chosen.entries()) {
     const asks = new URLSearchParams({ artifact: engine.artifact, runtime: engine.runtime, top: at("top").value });
+    if (at("threshold").value) asks.set("threshold", at("threshold").value);
     try {
       const options = { method: "POST", body: picture, headers: { "Content-Type": typeOf(picture) } };
       const found = await json(`/search?${asks}`, options);
@@ -144,7 +164,7 @@ async function search() {
 
 at("preview").addEventListener("error", () => { at("preview").hidden = true; });
 for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => take(event.target.files[0]));
-at("top").addEventListener("change", search);
+for (const id of ["top", "threshold"]) at(id).addEventListener("change", search);
 document.addEventListener("paste", (event) => take(event.clipboardData.files[0]));
 // Also beside the frame: a browser would otherwise leave the page for a dropped file.
 document.addEventListener("dragover", (event) => {
