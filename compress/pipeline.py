@@ -19,6 +19,7 @@ from compress.run.check_context import CheckContext
 from compress.run.compatibility import matrix
 from compress.run.controls import broken_outputs, controls
 from compress.run.learning_check import require_learned
+from compress.run.photographs import photographs_of, with_photos
 from compress.run.prepare import prepare
 from compress.run.rankings import write_rankings
 from compress.run.recorder import recording
@@ -49,7 +50,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
             return None
         model, stages = trained
         held_out, labels, ids = held_out_of(data, recipe)
-        context = CheckContext(work, recipe.validation, model, held_out, data.fingerprint)
+        context = CheckContext(work, recipe.validation, model, held_out, data.fingerprint, photographs_of(recipe, data))
         require_learned(context)
         exported = export_all(work, recipe, model, data)
         if until == "export":
@@ -58,6 +59,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         index = gallery.write(context, recipe.gallery, recipe.name)
         probes, broken = held_out.probes, broken_outputs(model, held_out.probes, recipe.seed)
         golden = make_golden(probes, labels, ids, embed(model, probes), index, data.leave_one_out, broken)
+        golden = with_photos(golden, folder / "golden", recipe, model.preprocess)
         write_golden(folder / "golden", golden, model.classes, index, recipe.data.images_license or recipe.license)
         checked = [check(context, artifact, golden, index) for artifact in artifacts]
         findings = Findings(

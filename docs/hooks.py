@@ -36,6 +36,7 @@ from compress.contracts import (
     Index,
     Loss,
     Objective,
+    PhotoOptions,
     Runtime,
     Stage,
 )
@@ -199,6 +200,8 @@ def validate() -> str:
     return "\n\n".join(
         [
             *checks,
+            "`photos`: null, or what is tried with [photographs](bundle.md#from-the-photograph-to-the-pixels):\n\n"
+            + options(PhotoOptions),
             "`runtimes`: a list of the runtimes to execute on; by default the best installed one of each format.",
             components(Runtime),
             f"`gates`: limits by name, in addition to these defaults; a failed gate is exit code 1.\n\n{gates}",

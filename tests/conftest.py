@@ -40,6 +40,8 @@ export:
   - onnx: {{}}
   - tflite: {{}}
   - coreml: {{precision: fp16}}
+validate:
+  photos: {{longest: 256, queries: 20, kernels: [nearest], qualities: [30]}}
 """
 
 

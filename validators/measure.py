@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from compress.contracts import BadInput, Check, EmbeddingSpec, HeldOut, Latency, Observation, Runtime, Verdict
+import numpy as np
+
+from compress.contracts import (
+    BadInput,
+    Check,
+    EmbeddingSpec,
+    HeldOut,
+    ImageArray,
+    Latency,
+    Observation,
+    Runtime,
+    Verdict,
+)
 from validators import MachineFailed
 from validators.gates import STATIC, evaluate_gates, located_all
 from validators.held_out_part import HeldOutPart, affordable_part
@@ -37,12 +49,14 @@ class Measured:
         failure: why the artifact did not run, or None.
         observation: the artifact's own embeddings; None if it failed.
         part: the held-out images that they are of; None for all.
+        further: the embeddings of ``measure``'s further images, by name; empty with a part.
     """
 
     measurement: Measurement
     failure: str | None
     observation: Observation | None
     part: HeldOutPart | None = None
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def measure(
@@ -52,8 +66,12 @@ def measure(
     held_out: HeldOut,
     checks: Sequence[Check],
     embedding: EmbeddingSpec,
+    further: Mapping[str, ImageArray] | None = None,
 ) -> Measured:
     """Execute an artifact and run every check on its embeddings, on a part of the images if the runtime is slow.
+
+    Args:
+        further: other images to embed, uint8 [n, H, W, 3] by name; left out if only a part is executed.
 
     Raises:
         MachineFailed: the machine lacked memory, disk space or time; that says nothing about the artifact.
@@ -65,6 +83,8 @@ def measure(
     images = {"queries": held_out.queries.images, "probes": held_out.probes}
     if not held_out.leave_one_out and not held_out.multi_scale:
         images["gallery"] = held_out.gallery.images
+    others = {f"further-{name}": array for name, array in (further or {}).items()} if part is None else {}
+    images |= others
     # A second per image is far more than any artifact needs, and bounds a hang.
     timeout_s = 600 + sum(len(array) for array in images.values())
     latency = (WARM_UP, TIMED) if runtime.timed() else None
@@ -80,7 +100,8 @@ def measure(
     timed = _latency(done.latency, reference.latency)
     accelerated = None if done.acceleration is None else AccelerationResult(**asdict(done.acceleration))
     values = {**sections, "latency_ms": timed, "notes": (*done.notes, *partly), "acceleration": accelerated}
-    return Measured(Measurement.model_validate(values), None, candidate, part)
+    embedded = {name.removeprefix("further-"): done.outputs[name] for name in others}
+    return Measured(Measurement.model_validate(values), None, candidate, part, embedded)
 
 
 def results_of(

@@ -199,6 +199,42 @@ class Thresholds(Part):
     problem: str | None = None
 
 
+class PhotoWay(Part):
+    """One way from a photograph to pixels other than ``preprocess``.
+
+    Attributes:
+        way: a resize kernel, a decoder, or a JPEG quality at which the photograph was compressed once more.
+        bytes_changed: share of the artifact's input bytes that differ.
+        mean_levels: mean difference of an input byte, 0 to 255.
+        mAP: of these queries, in the gallery that was prepared as ``preprocess`` says.
+        mAP_drop: the mAP of the same queries prepared as ``preprocess`` says, minus this one.
+    """
+
+    way: str
+    bytes_changed: float
+    mean_levels: float
+    mAP: Measured  # noqa: N815
+    mAP_drop: Measured  # noqa: N815
+
+
+class PhotoWays(Part):
+    """What the artifact retrieves if an app prepares photographs in another way than ``preprocess`` says.
+
+    Attributes:
+        queries: number of held-out photographs that were prepared in other ways.
+        mAP: of these queries, prepared as ``preprocess`` says.
+        mAP_drop: largest drop of any way.
+        worst: that way.
+        ways: every way that was tried.
+    """
+
+    queries: int
+    mAP: Measured  # noqa: N815
+    mAP_drop: Measured  # noqa: N815
+    worst: str
+    ways: tuple[PhotoWay, ...]
+
+
 class Scores(Part):
     """Retrieval metrics of one model; every metric except mAP has its own name as key, such as ``P@1``.
 
@@ -345,9 +381,10 @@ class Measurement(Part):
         acceleration: which operations an accelerator executed; absent if there is none.
         own: results of checks of other packages; absent if the recipe names none.
         thresholds: distances at which an app says "match"; absent in bundles of older versions.
+        photos: retrieval if an app prepares photographs in another way; absent unless a recipe asks for it.
     """
 
-    left_out = frozenset({"separation", "acceleration", "own", "thresholds"})
+    left_out = frozenset({"separation", "acceleration", "own", "thresholds", "photos"})
 
     parity: Parity | None = None
     ranking: Ranking | None = None
@@ -359,6 +396,7 @@ class Measurement(Part):
     acceleration: AccelerationResult | None = None
     own: OwnChecks | None = None
     thresholds: Thresholds | None = None
+    photos: PhotoWays | None = None
 
 
 class PipelineTime(Part):

@@ -5,7 +5,7 @@
 ``golden/embeddings.f32`` holds the PyTorch model's embeddings, little-endian float32, row by row;
 ``golden/controls.f32`` holds the embeddings of broken models, one model after the other, in the same layout;
 ``golden/golden.json`` names all of them, with each image's nearest neighbours in the gallery and, for hash codes, the
-code, so that Python, Kotlin and Swift read the same files.
+code, so that Python, Kotlin and Swift read the same files. ``compress.bundle.golden_photos`` adds photographs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from compress.bundle.golden_photos import GoldenPhotos, described, read_golden_photos, remove_golden_photos
 from compress.contracts import BadInput, ImageSet
 from compress.data.splits import round_robin
 from compress.gallery.nearest import Match, nearest
@@ -47,6 +48,7 @@ class Golden:
         neighbours: neighbours of each image, nearest first, in the bundle's gallery, by the PyTorch model's features.
         leave_one_out: whether an image's own source is left out of its neighbours.
         controls: name of a broken model -> its embeddings of the images, float32 [P, D]; empty in older packs.
+        photos: files of photographs with their pixels; None unless a recipe asks for them.
     """
 
     images: np.ndarray
@@ -56,6 +58,7 @@ class Golden:
     neighbours: tuple[tuple[Match, ...], ...]
     leave_one_out: bool
     controls: Mapping[str, np.ndarray] = field(default_factory=dict)
+    photos: GoldenPhotos | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -117,12 +120,16 @@ def make_golden(
 def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: Gallery, license: str) -> None:
     """Write the pack into ``folder`` and remove images of an earlier pack; ``golden.json`` is written last.
 
+    The golden photographs, if there are any, have been written.
+
     Args:
         license: licence of the images.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for stray in set((folder / "images").iterdir()) - {folder / file for file in golden.files}:
         remove(stray)
+    if golden.photos is None:
+        remove_golden_photos(folder)
     entries = []
     for number, (file, image) in enumerate(zip(golden.files, golden.images, strict=True)):
         Image.fromarray(image).save(folder / file, optimize=False)
@@ -155,6 +162,7 @@ def write_golden(folder: Path, golden: Golden, classes: Sequence[str], gallery: 
                 "shape": list(golden.embeddings.shape),
             },
             **controls,
+            **({} if golden.photos is None else {"photos": described(golden.photos)}),
             "gallery": {
                 "file": "../gallery/gallery.sqlite",
                 "kind": gallery.embedding.kind,
@@ -188,6 +196,7 @@ def read_golden(folder: Path) -> Golden:
             tuple(tuple(_match(match) for match in entry["neighbours"]) for entry in entries),
             bool(content["gallery"]["leave_one_out"]),
             _controls(folder, content),
+            read_golden_photos(folder, content["photos"]) if "photos" in content else None,
         )
         if not len(images) == len(embeddings) == len(entries):
             raise ValueError(f"{len(entries)} images, {len(images)} tensors, {len(embeddings)} embeddings")

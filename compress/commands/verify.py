@@ -14,6 +14,7 @@ from compress.bundle.consistency import changed_files, gallery_inconsistencies, 
 from compress.bundle.gallery_index import open_index
 from compress.bundle.gallery_of_bundle import read_gallery_of
 from compress.bundle.golden import Golden, read_golden
+from compress.bundle.golden_photos import photo_problems
 from compress.bundle.manifest import (
     MANIFEST,
     ArtifactEntry,
@@ -122,6 +123,8 @@ def verify(
     except BadInput as error:
         return Verification(manifest.name, (*problems, str(error)), ())
     own, index, in_gallery = _searched(folder, manifest, golden)
+    if golden.photos is not None:
+        problems += photo_problems(folder / "golden", golden.photos, manifest.preprocess.value)
     contents = _Contents(manifest, golden, own)
     measured = [
         _measured(folder, artifact, contents, named)

@@ -44,6 +44,7 @@ from compress.contracts.models import (
     SharingStage,
     Stage,
 )
+from compress.contracts.photos import PhotoOptions
 from compress.contracts.runtimes import (
     TIMED,
     Acceleration,
@@ -99,6 +100,7 @@ __all__ = [
     "OperatorTime",
     "Optimize",
     "Outputs",
+    "PhotoOptions",
     "Preprocess",
     "Processor",
     "PublishedImage",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,8 @@ from compress.data.formats import FORMATS, formats_of, instead, reason
 MAX_SIDE = 65_535
 """The longest that JPEG has. Resizing first makes an image of the longer side and the target's width."""
 _STRIP_PIXELS = 2**20
+
+Resize = Callable[[tuple[int, int], tuple[float, float, float, float]], Image.Image]
 
 
 class UndecodableImageError(Exception):
@@ -44,23 +46,37 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     Raises:
         UndecodableImageError: the pixels are 32-bit floats.
     """
-    return _resized(_to_rgb(_upright(image)), preprocess)
+    return _resized(upright_rgb(image), preprocess)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """The image before it is resized: EXIF orientation applied, in RGB. Raises as ``preprocess_image``."""
+    return _to_rgb(_upright(image))
 
 
 def _resized(rgb: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    return fitted(rgb, preprocess, lambda size, box: rgb.resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def fitted(rgb: Image.Image, preprocess: Preprocess, resize: Resize) -> np.ndarray:
+    """Bring an upright image to the size of an artifact's input, as ``preprocess.crop`` says: uint8 [H, W, 3].
+
+    Args:
+        resize: resizes a part of ``rgb``, (left, top, right, bottom), to a size (W, H).
+    """
     H, W = preprocess.size
     if preprocess.crop == "pad":
-        return np.asarray(_padded(rgb, (W, H), preprocess.mean))
-    return np.asarray(rgb.resize((W, H), Image.Resampling.BILINEAR, box=_source_box(rgb.size, (W, H), preprocess.crop)))
+        return np.asarray(_padded(rgb, (W, H), preprocess.mean, resize))
+    return np.asarray(resize((W, H), source_box(rgb.size, (W, H), preprocess.crop)))
 
 
-def _padded(rgb: Image.Image, target: tuple[int, int], mean: tuple[float, float, float]) -> Image.Image:
+def _padded(rgb: Image.Image, target: tuple[int, int], mean: tuple[float, float, float], resize: Resize) -> Image.Image:
     """Resize the whole image to fit into the target (W, H), centred on the mean colour, which is 0 once normalised."""
     (w, h), (W, H) = rgb.size, target
     scale = min(W / w, H / h)
     fitting = min(W, max(1, round(w * scale))), min(H, max(1, round(h * scale)))
     canvas = Image.new("RGB", target, tuple(round(255 * value) for value in mean))
-    canvas.paste(rgb.resize(fitting, Image.Resampling.BILINEAR), ((W - fitting[0]) // 2, (H - fitting[1]) // 2))
+    canvas.paste(resize(fitting, (0, 0, w, h)), ((W - fitting[0]) // 2, (H - fitting[1]) // 2))
     return canvas
 
 
@@ -172,7 +188,7 @@ def _strip_to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _source_box(size: tuple[int, int], target: tuple[int, int], crop: str) -> tuple[float, float, float, float]:
+def source_box(size: tuple[int, int], target: tuple[int, int], crop: str) -> tuple[float, float, float, float]:
     """The part (left, top, right, bottom) of the source that lands in the target; sizes are (W, H).
 
     For ``center`` this gives the pixels of resizing the shorter side and cutting the centre, without making the

@@ -24,6 +24,7 @@ from compress.contracts import (
     GalleryOptions,
     Index,
     MissingTool,
+    PhotoOptions,
     Runtime,
     Stage,
 )
@@ -48,11 +49,13 @@ class Validation:
         checks: what is measured, in order.
         runtimes: names of the runtimes that must execute each format they can; empty means every native one.
         gates: limits that replace or extend the defaults of each precision.
+        photos: how photographs are prepared in other ways; None if they are not.
     """
 
     checks: tuple[Check, ...]
     runtimes: tuple[Runtime, ...]
     gates: Mapping[str, float]
+    photos: PhotoOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,7 @@ class _Reader:
             "gallery": gallery.options(),
             "validate": {
                 **{check.section or check.component_name(): check.options() for check in validation.checks},
+                "photos": None if validation.photos is None else validation.photos.options(),
                 "runtimes": [{runtime.component_name(): runtime.options()} for runtime in validation.runtimes],
                 "gates": dict(validation.gates),
             },
@@ -340,7 +344,7 @@ class _Reader:
         checks = check_sections()
         offered = [name for name in plugins.nameable(Check) if name not in checks.values()]
         foreign = {str(key): str(key) for key in section if str(key) in offered or plugins.is_code(str(key))}
-        self._known(section, (*checks, *foreign, "runtimes", "gates"), "validate.", offered)
+        self._known(section, (*checks, *foreign, "photos", "runtimes", "gates"), "validate.", offered)
         named = {**checks, **foreign}
         built = [self.component(Check, name, section.get(key), f"validate.{key}") for key, name in named.items()]
         runtimes = self._list({"validate.runtimes": section.get("runtimes")}, "validate.runtimes", Runtime)
@@ -358,13 +362,27 @@ class _Reader:
                 gates = {**({OWN_CHECKS: 0} if foreign else {}), **gates}
             except BadInput as error:
                 self.errors.append(f"validate.gates: {error}")
+        photos = self._photos(section.get("photos"), gates)
         if None in built or self.errors:
             return None
         return Validation(
             checks=tuple(check for check in built if check is not None),
             runtimes=tuple(runtimes),
             gates={name: float(limit) for name, limit in gates.items()},
+            photos=photos,
         )
+
+    def _photos(self, options: Any, gates: Mapping[str, Any]) -> PhotoOptions | None:
+        from compress.options import build
+
+        if options is not None and not isinstance(options, Mapping):
+            self.errors.append(f"validate.photos: {options!r} must be a mapping of options")
+            return None
+        if options is None:
+            if "photo_mAP_drop" in gates:
+                self.errors.append("validate.gates.photo_mAP_drop: nothing measures it; add 'photos: {}' to validate")
+            return None
+        return self._noted(lambda: build(PhotoOptions, options, "validate.photos"))
 
     def _no_twins(self, exports: Sequence[Exporter]) -> None:
         """Refuse two exports of one format and precision, because they would be one file."""

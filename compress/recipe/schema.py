@@ -15,6 +15,7 @@ from compress.contracts import (
     Exporter,
     GalleryOptions,
     MissingTool,
+    PhotoOptions,
     Runtime,
     Stage,
 )
@@ -104,6 +105,7 @@ def json_schema() -> dict[str, Any]:
                 "properties": {
                     **checks,
                     **{name: options(Check, name) for name in foreign},
+                    "photos": {"oneOf": [{"type": "null"}, schema_of(PhotoOptions)], "default": None},
                     "runtimes": {
                         "type": "array",
                         "items": {

@@ -27,6 +27,7 @@ from validators.control_distance import separation
 from validators.gates import INDEX_RECALL, default_limits, limits_on
 from validators.held_out_part import HeldOutPart
 from validators.measure import executed, measure, static_values, unexecuted
+from validators.photo_ways import judge_ways
 from validators.pytorch_mobile import described
 from validators.results import Execution, Measurement, Part
 
@@ -112,17 +113,23 @@ def _on(
 
     def build(_: Path) -> _Outcome:
         say(f"validate: {path.name} on {name}")
-        done = measure(
-            runtime, path, context.reference, context.held_out, context.validation.checks, context.model.embedding
-        )
+        embedding = context.model.embedding
+        others = context.photographs.pixels if context.photographs is not None and runtime.timed() else {}
+        done = measure(runtime, path, context.reference, context.held_out, context.validation.checks, embedding, others)
         if done.observation is None:
             return _Outcome(measurement=done.measurement, failure=done.failure, ranked=None)
         _save(embeddings, sample(done.observation, context.held_out, done.part))
         overlap = neighbour_overlap(golden, gallery, done.observation.probes)
-        apart = separation(golden.embeddings, done.observation.probes, golden.broken, context.model.embedding)
-        ranker = Rankings(context.held_out, gallery, context.model.classes, context.model.embedding)
+        apart = separation(golden.embeddings, done.observation.probes, golden.broken, embedding)
+        photos = None
+        if context.photographs is not None and done.further:
+            rows = context.photographs.rows
+            photos = judge_ways(done.observation, rows, others, done.further, context.held_out, embedding)
+        ranker = Rankings(context.held_out, gallery, context.model.classes, embedding)
         return _Outcome(
-            measurement=done.measurement.model_copy(update={"neighbours": overlap, "separation": apart}),
+            measurement=done.measurement.model_copy(
+                update={"neighbours": overlap, "separation": apart, "photos": photos}
+            ),
             failure=None,
             ranked=ranker.of(done.observation, file.path, name) if done.part is None else None,
         )

@@ -13,6 +13,7 @@ from compress.contracts import BadInput, HeldOut, Model, Observation
 from compress.model.identity import model_sha256
 from compress.model.reference import observe
 from compress.recipe.reader import Validation
+from compress.run.photographs import Photographs
 from compress.run.workspace import Workspace, code_key
 from compress.system import environment
 from compress.system.progress import say
@@ -28,6 +29,7 @@ class CheckContext:
     Attributes:
         work: the run's folder, which stores finished checks.
         data_sha256: ``Data.fingerprint``.
+        photographs: held-out photographs that are prepared in other ways; None if the recipe asks for none.
     """
 
     work: Workspace
@@ -35,6 +37,7 @@ class CheckContext:
     model: Model
     held_out: HeldOut
     data_sha256: str
+    photographs: Photographs | None = None
 
     @functools.cached_property
     def key(self) -> Mapping[str, Any]:
@@ -49,6 +52,7 @@ class CheckContext:
             "versions": environment.versions(["torch", "numpy"]),
             **code_key(*self.validation.checks),
             **self._metrics_code(),
+            "photos": None if self.photographs is None else self.photographs.options.options(),
         }
 
     def _metrics_code(self) -> dict[str, str]:

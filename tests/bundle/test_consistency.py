@@ -90,7 +90,7 @@ BOUND_BY_A_SIGNATURE_ALONE = {
     "architecture", "calibration", "compatibility", "controls", "created_by", "data", "embedding", "files", "gallery",
     "latency_ms", "minimum_ios", "notes", "parity", "preprocess", "pytorch_mobile", "quantization", "ranking", "reason",
     "retrieval", "runtime", "runtime_version", "evidence", "source", "stored", "neighbours", "separation", "plan",
-    "sha256",
+    "photos", "sha256",
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from compress.bundle.manifest import (
 from compress.contracts import BadInput
 from tests._command import compress_here
 from tests.conftest import Finished
-from validators.results import Gate, Part, Threshold, Thresholds
+from validators.results import Gate, Part, PhotoWay, PhotoWays, Threshold, Thresholds
 
 STORED = Path(__file__).parent / "data/bundle-0.1.0.json"
 """Written by version 0.1.0, before its keys had types."""
@@ -35,7 +35,16 @@ OPTIONAL = {
     *("parity", "ranking", "retrieval", "latency_ms", "notes", "neighbours"),
     *("bit_flip_rate", "margins", "worst_image", "worst_image_file"),
     *("queries", "empty_queries", "rules", "ratio"),
-    *("thresholds", "false_accepts", "rate_low", "rate_high", "true_accept_rate", "found_rate", "false_match_rate"),
+    *(
+        "thresholds",
+        "photos",
+        "false_accepts",
+        "rate_low",
+        "rate_high",
+        "true_accept_rate",
+        "found_rate",
+        "false_match_rate",
+    ),
 }
 """What may be missing: a value that was not measured, or that a format does not have."""
 
@@ -45,7 +54,7 @@ Change = Callable[[dict[str, Any], str], None]
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Manifest:
-    """The stored manifest, with an index and thresholds."""
+    """The stored manifest, with an index, thresholds and photographs."""
     manifest = stored(tmp_path)
     measured = IndexMeasurement(
         images=1000,
@@ -77,7 +86,9 @@ def whole(tmp_path: Path) -> Manifest:
     )
     thresholds = Thresholds(pairs=1000, matching_pairs=100, at=(at,), shift=0.0)
     first, *others = manifest.artifacts
-    artifacts = (first.model_copy(update={"thresholds": thresholds}), *others)
+    way = PhotoWay(way="resize nearest", bytes_changed=0.9, mean_levels=3.0, mAP=0.8, mAP_drop=0.1)
+    photos = PhotoWays(queries=20, mAP=0.9, mAP_drop=0.1, worst="resize nearest", ways=(way,))
+    artifacts = (first.model_copy(update={"thresholds": thresholds, "photos": photos}), *others)
     return manifest.model_copy(update={"gallery": gallery, "artifacts": artifacts})
 
 
