@@ -345,18 +345,20 @@ def report(folder: Bundle) -> None:
 
 @app.command()
 def demo(
-    folder: Bundle,
+    folders: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="folders that 'compress run' made")],
     host: Annotated[
         str, typer.Option(help="address to listen on; the default reaches this machine only")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
     exact: Exact = False,
-    gallery: OwnGallery = None,
+    gallery: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="galleries of 'compress index' [default: the bundles']")
+    ] = None,
 ) -> None:
-    """Serve a local page and a REST API to search the gallery with photographs."""
+    """Serve a local page and a REST API to search with photographs; several bundles are searched side by side."""
     from compress.demo.server import serve
 
-    serve(folder, host, port, exact=exact, gallery=gallery)
+    serve(folders, host, port, exact=exact, galleries=gallery or ())
 
 
 @app.command(name="list")

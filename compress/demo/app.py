@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -22,14 +23,14 @@ from starlette.types import ASGIApp
 import compress
 from compress.bundle.artifact_choice import SHIPPED
 from compress.bundle.thresholds import match_distance, thresholds_of
-from compress.commands.search import open_bundle
 from compress.contracts import BadInput, CompressError, MissingTool
 from compress.data.images import TooManyPixelsError, UndecodableImageError, read_image
 from compress.demo.engines import Engine, engines, find
 from compress.demo.guard import Guard
 from compress.demo.pictures import FORMATS, MAX_PIXELS, unreadable, wrong_type
+from compress.demo.systems import Opened, System, open_systems
 from compress.demo.uploads import MAX_BYTES, Uploads
-from compress.gallery.store import GALLERY, read_thumbnail
+from compress.gallery.nearest import Match
 
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -65,11 +66,13 @@ class ArtifactInfo(BaseModel):
     """An artifact on one runtime.
 
     Attributes:
+        bundle: the name of its bundle.
         shipped: whether apps ship files of this format.
         unavailable: why it cannot run here; null if it can.
         thresholds: what "match" means for this artifact; empty if the bundle does not say.
     """
 
+    bundle: str
     artifact: str
     format: str
     precision: str
@@ -87,13 +90,23 @@ class BundleInfo(BaseModel):
     Attributes:
         gallery: number of images that are searched.
         index: name of the index that is used; null if the query is compared with every image.
-        max_bytes: largest size of a picture.
     """
 
     bundle: str
     gallery: int
     index: str | None
     distance: str
+
+
+class PageInfo(BundleInfo):
+    """Everything that can be searched; ``bundle``, ``gallery``, ``index`` and ``distance`` are of the first bundle.
+
+    Attributes:
+        bundles: every bundle, in the order in which they were given.
+        max_bytes: largest size of a picture.
+    """
+
+    bundles: list[BundleInfo]
     max_bytes: int
     artifacts: list[ArtifactInfo]
 
@@ -126,12 +139,15 @@ class Result(BaseModel):
     """The nearest gallery images, nearest first.
 
     Attributes:
+        gallery: number of images that were searched.
         threshold: the largest distance of a match; null if none was asked for.
     """
 
+    bundle: str
     artifact: str
     runtime: str
     evidence: str
+    gallery: int
     distance: str
     threshold: float | None
     milliseconds: Milliseconds
@@ -147,7 +163,7 @@ PICTURE: dict[str, Any] = {
 }
 REFUSALS = {
     400: "the upload broke off",
-    404: "no such artifact or runtime",
+    404: "no such bundle, artifact or runtime",
     408: "the upload took too long",
     413: "too many bytes or pixels",
     415: "the body is no such image",
@@ -156,61 +172,57 @@ REFUSALS = {
 }
 
 
-def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None) -> ASGIApp:
-    """The application for one bundle; with ``exact`` its index is not used.
+def create_app(folders: Sequence[Path], *, exact: bool = False, galleries: Sequence[Path] = ()) -> ASGIApp:
+    """The application for these bundles; with ``exact`` their indexes are not used.
 
     Args:
-        gallery: a file that ``compress index`` made; by default the bundle's own gallery.
+        galleries: files that ``compress index`` made; a bundle without one searches its own gallery.
 
     Raises:
-        BadInput, MissingTool: as ``compress.commands.search.open_bundle``.
+        BadInput, MissingTool: as ``compress.demo.systems.open_systems``.
     """
-    bundle = open_bundle(folder, exact=exact, gallery=gallery)
-    rows = {name: row for row, name in enumerate(bundle.gallery.names)}
-    distance = bundle.gallery.embedding.distance
+    systems = {system.name: system for system in open_systems(folders, exact=exact, galleries=galleries)}
     running: list[Engine] = []
     uploads = Uploads()
     one_decode = threading.Lock()  # a decoded image may take half a gigabyte
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with engines(bundle) as found:
+        with engines(list(systems.values())) as found:
             running.extend(found)
             yield
 
     # FastAPI's own documentation pages load their scripts from elsewhere.
     app = FastAPI(
-        title=f"Compress: {bundle.name}", version=compress.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+        title=f"Compress: {', '.join(systems)}",
+        version=compress.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
     )
 
+    def system_named(name: str | None) -> System:
+        if name is None:
+            return next(iter(systems.values()))
+        if name not in systems:
+            raise HTTPException(404, f"bundle '{name[:80]}': there are {', '.join(systems)}")
+        return systems[name]
+
     @app.get("/artifacts")
-    def artifacts() -> BundleInfo:
-        """Every artifact on every runtime of its format."""
-        infos = [
-            ArtifactInfo(
-                artifact=each.file,
-                format=each.entry.format,
-                precision=each.entry.precision,
-                bytes=each.entry.bytes,
-                runtime=each.runtime.component_name(),
-                evidence=each.runtime.evidence(),
-                shipped=each.entry.format in SHIPPED,
-                unavailable=each.unavailable,
-                thresholds=[
-                    ThresholdInfo(rate=found.name, distance=found.distance)
-                    for found in thresholds_of(each.entry, each.runtime.title())
-                ],
+    def artifacts() -> PageInfo:
+        """Every artifact of every bundle on every runtime of its format."""
+        bundles = [
+            BundleInfo(
+                bundle=name,
+                gallery=len(now.rows),
+                index=now.bundle.index_name,
+                distance=now.bundle.gallery.embedding.distance,
             )
-            for each in running
+            for name, system in systems.items()
+            for now in [system.now()]
         ]
-        return BundleInfo(
-            bundle=bundle.name,
-            gallery=len(rows),
-            index=bundle.index_name,
-            distance=distance,
-            max_bytes=MAX_BYTES,
-            artifacts=infos,
-        )
+        infos = [_info(each) for each in running]
+        return PageInfo(**dict(bundles[0]), bundles=bundles, max_bytes=MAX_BYTES, artifacts=infos)
 
     @app.post(
         "/search",
@@ -223,10 +235,12 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
         runtime: Annotated[str | None, Query(description="by default the best that runs here")] = None,
         top: Annotated[int, Query(ge=1, le=100)] = 10,
         threshold: Annotated[str | None, Query(description="a false-accept rate such as 0.1%, or a distance")] = None,
+        bundle: Annotated[str | None, Query(description="by default the first")] = None,
     ) -> Result:
         """The gallery images nearest to the picture in the body."""
+        system = system_named(bundle)
         try:
-            engine = find(running, artifact, runtime)
+            engine = find([each for each in running if each.system == system.name], artifact, runtime)
         except KeyError as error:
             raise HTTPException(404, error.args[0]) from None
         try:
@@ -238,13 +252,14 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
         if kind not in PICTURE["requestBody"]["content"]:
             raise HTTPException(415, wrong_type(kind))
         async with uploads.read(request) as picture:
-            return await run_in_threadpool(answer, engine, picture, top, limit)
+            return await run_in_threadpool(answer, system, engine, picture, top, limit)
 
-    def answer(engine: Engine, picture: BinaryIO, top: int, limit: float | None) -> Result:
+    def answer(system: System, engine: Engine, picture: BinaryIO, top: int, limit: float | None) -> Result:
+        now = system.now()
         start = time.perf_counter()
         try:
             with one_decode:
-                pixels = read_image(picture, bundle.preprocess, formats=FORMATS, max_pixels=MAX_PIXELS)
+                pixels = read_image(picture, now.bundle.preprocess, formats=FORMATS, max_pixels=MAX_PIXELS)
         except TooManyPixelsError as error:
             raise HTTPException(413, f"the picture has {error}; make it smaller") from error
         except UndecodableImageError as error:
@@ -252,31 +267,22 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
         prepared = time.perf_counter()
         embedding, milliseconds = engine.embed(pixels)
         embedded = time.perf_counter()
-        matches = bundle.rank(engine.entry.path, embedding, top)
+        matches = now.bundle.rank(engine.entry.path, embedding, top)
         ranked = time.perf_counter()
         return Result(
+            bundle=system.name,
             artifact=engine.file,
             runtime=engine.runtime.component_name(),
             evidence=engine.runtime.evidence(),
-            distance=distance,
+            gallery=len(now.rows),
+            distance=now.bundle.gallery.embedding.distance,
             threshold=limit,
             milliseconds=Milliseconds(
                 prepare=1000 * (prepared - start),
                 embed=milliseconds if engine.timed else None,
                 rank=1000 * (ranked - embedded),
             ),
-            matches=[
-                Found(
-                    rank=rank,
-                    id=rows[match.name],
-                    name=match.name,
-                    label=match.label,
-                    distance=match.distance,
-                    match=limit is None or match.distance <= limit,
-                    thumbnail=f"/thumbnails/{rows[match.name]}",
-                )
-                for rank, match in enumerate(matches, start=1)
-            ],
+            matches=[_found(now, system, rank, match, limit) for rank, match in enumerate(matches, start=1)],
         )
 
     @app.get(
@@ -284,11 +290,17 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
         response_class=Response,
         responses={200: {"content": {"image/jpeg": {}}}, 404: {"model": Error, "description": "no such image"}},
     )
-    def thumbnail(number: Annotated[int, PathParameter(ge=0, lt=2**63)]) -> Response:
+    def thumbnail(
+        number: Annotated[int, PathParameter(ge=0, lt=2**63)],
+        bundle: Annotated[str | None, Query(description="by default the first")] = None,
+        version: Annotated[str | None, Query(description="of the gallery; by default what it is now")] = None,
+    ) -> Response:
         """A gallery image as a small JPEG."""
-        found = read_thumbnail(gallery or folder / GALLERY, number)
+        system = system_named(bundle)
+        found = system.thumbnail(number, version)
         if found is None:
-            raise HTTPException(404, f"thumbnail {number}: the gallery has 0 to {len(rows) - 1}")
+            last = len(system.now().rows) - 1
+            raise HTTPException(404, f"thumbnail {number}: the gallery has 0 to {last}, or was replaced; search again")
         return Response(found, media_type="image/jpeg")
 
     for path, (name, media_type) in PAGE.items():
@@ -298,6 +310,37 @@ def create_app(folder: Path, *, exact: bool = False, gallery: Path | None = None
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(CompressError, _failed)
     return Guard(app)
+
+
+def _info(each: Engine) -> ArtifactInfo:
+    return ArtifactInfo(
+        bundle=each.system,
+        artifact=each.file,
+        format=each.entry.format,
+        precision=each.entry.precision,
+        bytes=each.entry.bytes,
+        runtime=each.runtime.component_name(),
+        evidence=each.runtime.evidence(),
+        shipped=each.entry.format in SHIPPED,
+        unavailable=each.unavailable,
+        thresholds=[
+            ThresholdInfo(rate=found.name, distance=found.distance)
+            for found in thresholds_of(each.entry, each.runtime.title())
+        ],
+    )
+
+
+def _found(now: Opened, system: System, rank: int, match: Match, limit: float | None) -> Found:
+    row = now.rows[match.name]
+    return Found(
+        rank=rank,
+        id=row,
+        name=match.name,
+        label=match.label,
+        distance=match.distance,
+        match=limit is None or match.distance <= limit,
+        thumbnail=f"/thumbnails/{row}?{urlencode({'bundle': system.name, 'version': now.version})}",
+    )
 
 
 def _file(content: bytes, media_type: str) -> Any:

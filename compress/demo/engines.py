@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from compress.bundle.manifest import ArtifactEntry
-from compress.commands.search import Searchable
 from compress.contracts import MissingTool, Runtime
+from compress.demo.systems import System
 from validators import ArtifactError
 from validators.resident import Resident
 
@@ -20,11 +20,13 @@ class Engine:
     """One artifact on one runtime.
 
     Attributes:
+        system: the name of its bundle on the page.
         file: the artifact's file name.
         entry: of the artifact in bundle.json.
         unavailable: why it cannot run here; None when it can.
     """
 
+    system: str
     file: str
     entry: ArtifactEntry
     runtime: Runtime
@@ -45,12 +47,14 @@ class Engine:
 
 
 @contextmanager
-def engines(bundle: Searchable) -> Iterator[list[Engine]]:
-    """In the manifest's order, the runtimes of each artifact best first; their processes end with the context."""
+def engines(systems: Sequence[System]) -> Iterator[list[Engine]]:
+    """In the manifests' order, the runtimes of each artifact best first; their processes end with the context."""
     from validators import runtimes_for
 
     found = [
-        Engine(file, entry, runtime, runtime.unavailable(), Resident(runtime, bundle.folder / entry.path))
+        Engine(system.name, file, entry, runtime, runtime.unavailable(), Resident(runtime, bundle.folder / entry.path))
+        for system in systems
+        for bundle in [system.now().bundle]
         for file, entry in bundle.artifacts.items()
         for runtime in runtimes_for(entry.format)
     ]

@@ -1,21 +1,24 @@
-"""Serve a bundle's search page until the user ends it."""
+"""Serve the search page of bundles until the user ends it."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from compress.contracts import BadInput, MissingTool
 
 
-def serve(folder: Path, host: str, port: int, *, exact: bool = False, gallery: Path | None = None) -> None:
+def serve(
+    folders: Sequence[Path], host: str, port: int, *, exact: bool = False, galleries: Sequence[Path] = ()
+) -> None:
     """Print the page's address and serve it until Ctrl+C.
 
     Args:
         host: the address to listen on; 127.0.0.1 reaches this machine only.
         port: 0 takes a free one.
-        exact: compare with every image even if the bundle has an index.
-        gallery: a file that ``compress index`` made; by default the bundle's own gallery.
+        exact: compare with every image even if a bundle has an index.
+        galleries: files that ``compress index`` made; a bundle without one searches its own gallery.
 
     Raises:
         BadInput: no bundle with a gallery, or the address cannot be had.
@@ -29,7 +32,7 @@ def serve(folder: Path, host: str, port: int, *, exact: bool = False, gallery: P
             f"the search page needs '{error.name}', which is not installed; "
             'install it with: pip install "compress-retrieval[demo]"'
         ) from error
-    app = create_app(folder, exact=exact, gallery=gallery)
+    app = create_app(folders, exact=exact, galleries=galleries)
     with listen(host, port) as listening:
         name = f"[{host}]" if ":" in host else host
         print(f"http://{name}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)

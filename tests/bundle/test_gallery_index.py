@@ -176,7 +176,7 @@ def test_searching_by_the_index_finds_what_the_index_finds_and_exact_search_find
 
 def test_the_search_page_says_what_it_searches_with(bundle: Path) -> None:
     for exact, index in ((False, "lsh"), (True, None)):
-        with TestClient(create_app(bundle, exact=exact), base_url="http://localhost") as client:
+        with TestClient(create_app([bundle], exact=exact), base_url="http://localhost") as client:
             assert client.get("/artifacts").json()["index"] == index
 
 

@@ -25,7 +25,7 @@ PNG = {"Content-Type": "image/png"}
 
 @pytest.fixture(scope="module")
 def client(finished: Finished) -> Iterator[TestClient]:
-    with TestClient(demo.create_app(finished.folder), base_url="http://127.0.0.1:8000") as running:
+    with TestClient(demo.create_app([finished.folder]), base_url="http://127.0.0.1:8000") as running:
         yield running
 
 

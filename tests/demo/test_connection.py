@@ -24,7 +24,7 @@ UPLOAD = "POST /search?artifact=tiny.fp32.onnx HTTP/1.1\r\nHost: 127.0.0.1\r\nCo
 
 @pytest.fixture
 def port(finished: Finished) -> Iterator[int]:
-    server = connection.server(demo.create_app(finished.folder))
+    server = connection.server(demo.create_app([finished.folder]))
     with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -25,7 +25,7 @@ def dying(tmp_path: Path) -> Iterator[Callable[[int], Engine]]:
     def make(times: int) -> Engine:
         runtime = Dying(tokens=str(tmp_path / "tokens"), times=times)
         residents.append(Resident(runtime, tmp_path / "any"))
-        return Engine("any", {}, runtime, None, residents[-1])
+        return Engine("any", "any", {}, runtime, None, residents[-1])
 
     yield make
     for resident in residents:

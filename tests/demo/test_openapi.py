@@ -28,7 +28,7 @@ EXAMPLES = settings(
 
 @pytest.fixture(scope="module")
 def app(finished: Finished) -> Iterator[ASGIApp]:
-    made = create_app(finished.folder)
+    made = create_app([finished.folder])
     with TestClient(made, base_url="http://127.0.0.1:8000"):
         yield made
 

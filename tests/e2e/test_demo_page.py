@@ -37,7 +37,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iter
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("request", lambda each: asked.append(each.url))
     opened.goto(address)
-    opened.wait_for_selector("#artifacts input")
+    opened.wait_for_selector("#artifacts input", state="attached")
     yield opened
     assert errors == []
     assert [url for url in asked if not url.startswith((address, f"blob:{address}"))] == []
@@ -55,7 +55,8 @@ def search(page: Page, file: Path) -> None:
 
 
 def only(page: Page, *engines: str) -> None:
-    """Tick these, as ``FILE on RUNTIME``, and no others."""
+    """Tick these, as ``FILE on RUNTIME``, and no others; on a phone the list must be opened first."""
+    page.locator("#choose").evaluate("each => { each.open = true; }")
     for box in page.locator(".choice:has(input:enabled)").all():
         box.locator("input").set_checked(box.locator("span").inner_text() in engines)
 
@@ -133,6 +134,21 @@ def test_the_files_that_apps_ship_are_ticked(page: Page) -> None:
     ]
 
 
+def test_the_list_of_artifacts_does_not_push_results_down_on_a_phone(page: Page, picture: Path) -> None:
+    """It is closed there, and scrolls where it is open."""
+    narrow = page.viewport_size is not None and page.viewport_size["width"] < 700
+    assert page.locator("#choose").evaluate("each => each.open") is not narrow
+    assert page.locator("#chosen").inner_text().startswith("3 of ")
+    search(page, picture)
+    page.get_by_text("Done: 3 artifacts.").wait_for()
+    tall = "each => { for (let i = 0; i < 60; i++) each.append(each.lastElementChild.cloneNode(true)); }"
+    before = page.locator("#results").evaluate("each => each.getBoundingClientRect().top + window.scrollY")
+    page.locator("#artifacts").evaluate(tall)
+    after = page.locator("#results").evaluate("each => each.getBoundingClientRect().top + window.scrollY")
+    assert after < before + 200
+    assert after < 1000
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_serious_is_wrong_for_people_who_see_hear_or_move_otherwise(
     browser: Browser,
@@ -145,7 +161,7 @@ def test_nothing_serious_is_wrong_for_people_who_see_hear_or_move_otherwise(
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True)
         opened = context.new_page()
         opened.goto(address)
-        opened.wait_for_selector("#artifacts input")
+        opened.wait_for_selector("#artifacts input", state="attached")
         assert complaints(opened) == []
         search(opened, picture)
         opened.locator("#status", has_text="Done").wait_for()

@@ -34,16 +34,27 @@ function choice(engine, index, ticked) {
   box.value = index;
   box.checked = ticked;
   box.disabled = engine.unavailable !== null;
-  box.addEventListener("change", search);
+  box.addEventListener("change", () => { count(); search(); });
   label.append(box, element("span", `${engine.artifact} on ${engine.runtime}`));
   const size = `${(engine.bytes / 1e6).toFixed(2)} MB, ${engine.evidence}`;
   label.append(element("small", engine.unavailable === null ? size : engine.unavailable));
   return label;
 }
 
-// Of each format that apps ship, the first file that can run here.
-function ticked(able) {
+// On a phone the list is closed, so the line above it says what is ticked.
+function count() {
+  const number = at("artifacts").querySelectorAll("input:checked").length;
+  at("chosen").textContent = `${number} of ${at("artifacts").querySelectorAll("input").length} ticked`;
+}
+
+// Of one bundle the first file of each format that apps ship and that can run here; of several bundles one file each.
+function ticked(able, several) {
   const shipped = able.filter((engine) => engine.shipped);
+  if (several) {
+    const bundles = [...new Set(able.map((engine) => engine.bundle))];
+    const own = (engines, bundle) => engines.find((engine) => engine.bundle === bundle);
+    return bundles.map((bundle) => own(shipped, bundle) || own(able, bundle));
+  }
   const first = (engine) => shipped.find((other) => other.format === engine.format) === engine;
   return shipped.length ? shipped.filter(first) : able.slice(0, 1);
 }
@@ -59,19 +70,36 @@ function thresholds(able) {
   at("threshold").disabled = rates.size === 0;
 }
 
+function about(bundle) {
+  return `${bundle.gallery.toLocaleString("en")} gallery images, ${bundle.distance} distance`;
+}
+
 async function start() {
   const info = await json("/artifacts");
-  document.title = `${info.bundle}: search`;
-  at("bundle").textContent = info.bundle;
-  at("about").textContent = `${info.gallery.toLocaleString("en")} gallery images, ${info.distance} distance`;
+  const several = info.bundles.length > 1;
+  const names = info.bundles.map((each) => each.bundle).join(", ");
+  document.title = `${names}: search`;
+  at("bundle").textContent = names;
+  at("about").textContent = several ? `${info.bundles.length} bundles side by side` : about(info);
   engines = info.artifacts;
   maxBytes = info.max_bytes;
   const able = engines.filter((engine) => engine.unavailable === null);
-  const first = ticked(able);
-  for (const [index, engine] of engines.entries()) {
-    const list = engine.unavailable === null ? "artifacts" : "absent";
-    at(list).append(choice(engine, index, first.includes(engine)));
+  const first = ticked(able, several);
+  for (const bundle of info.bundles) {
+    const list = element("div", undefined, "choices");
+    for (const [index, engine] of engines.entries()) {
+      if (engine.bundle !== bundle.bundle) continue;
+      (engine.unavailable === null ? list : at("absent")).append(choice(engine, index, first.includes(engine)));
+    }
+    if (several) {
+      const heading = element("h3", `${bundle.bundle} `);
+      heading.append(element("small", about(bundle)));
+      at("artifacts").append(heading);
+    }
+    at("artifacts").append(list);
   }
+  count();
+  if (matchMedia("(max-width: 44rem)").matches) at("choose").open = false;
   thresholds(able);
   at("others").hidden = able.length === engines.length;
   at("count").textContent = `${engines.length - able.length} more cannot run here`;
@@ -107,21 +135,24 @@ function row(match, first) {
   thumbnail.alt = "";
   const what = element("div", match.label, "what");
   what.append(element("small", match.name));
-  if (first && first.id !== match.id) what.append(element("small", "differs from the first column", "differs"));
+  if (first && first.name !== match.name) what.append(element("small", "differs from the first column", "differs"));
   item.append(element("span", String(match.rank), "rank"), thumbnail, what, element("span", distanceOf(match), "distance"));
   return item;
 }
 
 function column(engine) {
   const made = element("article", undefined, "column");
-  made.append(element("h2", `${engine.artifact} on ${engine.runtime}`), element("p", "searching…", "times"));
+  const several = new Set(engines.map((each) => each.bundle)).size > 1;
+  const heading = element("h2", `${engine.artifact} on ${engine.runtime}`);
+  if (several) heading.prepend(element("span", engine.bundle, "system"));
+  made.append(heading, element("p", "searching…", "times"));
   return made;
 }
 
 function fill(made, found, first) {
   const { prepare, embed, rank } = found.milliseconds;
   const network = embed === null ? "no time: a reference executor" : `${embed.toFixed(2)} ms network`;
-  const times = `${network}, ${prepare.toFixed(1)} ms decode and resize, ${rank.toFixed(1)} ms search`;
+  const times = `${network}, ${prepare.toFixed(1)} ms decode and resize, ${rank.toFixed(1)} ms search in ${found.gallery.toLocaleString("en")} images`;
   made.querySelector(".times").textContent = times;
   if (found.matches.length && !found.matches.some((match) => match.match)) {
     const beyond = `No match: the nearest is at ${distanceOf(found.matches[0])}, beyond ${found.threshold.toFixed(4)}.`;
@@ -144,7 +175,7 @@ async function search() {
   let failed = 0;
   // One after the other: artifacts that ran at once would slow each other's times.
   for (const [index, engine] of chosen.entries()) {
-    const asks = new URLSearchParams({ artifact: engine.artifact, runtime: engine.runtime, top: at("top").value });
+    const asks = new URLSearchParams({ bundle: engine.bundle, artifact: engine.artifact, runtime: engine.runtime, top: at("top").value });
     if (at("threshold").value) asks.set("threshold", at("threshold").value);
     try {
       const options = { method: "POST", body: picture, headers: { "Content-Type": typeOf(picture) } };
