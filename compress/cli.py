@@ -272,6 +272,9 @@ def index(
     sync: Annotated[bool, typer.Option("--sync", help="remove what is not among PHOTOS")] = False,
     remove: Annotated[list[str] | None, typer.Option(metavar="NAME", help="remove images, by name or pattern")] = None,
     stats: Annotated[bool, typer.Option("--stats", help="only say what the gallery holds")] = False,
+    follow: Annotated[
+        str | None, typer.Option("--index", metavar="NAME", help="keep an index beside it: usearch or usearch_i8")
+    ] = None,
     workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -284,7 +287,7 @@ def index(
         found = statistics(folder, out)
         print(json.dumps(found.to_json(), indent=2)) if as_json else print_statistics(found)
         return
-    file, update = index_photographs(
+    file, update, beside = index_photographs(
         folder,
         photographs or [],
         out,
@@ -294,8 +297,13 @@ def index(
         sync=sync,
         without=remove or (),
         workers=workers,
+        follow=follow,
     )
-    print(json.dumps({"file": str(file), **asdict(update)}, indent=2)) if as_json else print_update(file, update)
+    if as_json:
+        index_done = None if beside is None else asdict(beside)
+        print(json.dumps({"file": str(file), **asdict(update), "index": index_done}, indent=2))
+    else:
+        print_update(file, update, beside)
 
 
 @app.command()

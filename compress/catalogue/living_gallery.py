@@ -113,7 +113,7 @@ def update_gallery(
         MissingTool: the disk is full.
         ArtifactError: the artifact does not run.
     """
-    with _alone(file), ExitStack() as stack:
+    with alone(file), ExitStack() as stack:
         old = stack.enter_context(_opened(file, origin)) if file.exists() else None
         before = {} if old is None else _rows(old)
         rows = {} if sync else dict(before)
@@ -139,7 +139,8 @@ def update_gallery(
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def alone(file: Path) -> Iterator[None]:
+    """Keep other writers of a gallery out. Raises BadInput if there is one."""
     lock = file.with_name(f".{file.name}.lock")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

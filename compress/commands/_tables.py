@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compress.bundle.manifest import Entry, IndexedGallery
     from compress.bundle.processors import Column
     from compress.catalogue.living_gallery import Update
+    from compress.catalogue.living_index import IndexUpdate
     from compress.commands.bench import Timing
     from compress.commands.compare import Comparison, Difference
     from compress.commands.embed import Job
@@ -116,12 +117,14 @@ def print_matches(matches: Sequence[Match]) -> None:
         line(f"{rank:>4}  {match.distance:>10.6g}  {label:<{width}}  {match.name}")
 
 
-def print_update(file: Path, update: Update, most: int = 5) -> None:
+def print_update(file: Path, update: Update, beside: IndexUpdate | None = None, most: int = 5) -> None:
     """Print what ``compress index`` did, and up to ``most`` lines of each kind of remark."""
     line(
         f"{file}: {update.images:,} images; {update.embedded:,} embedded, {update.unchanged:,} unchanged, "
         f"{update.removed:,} removed, {len(update.left_out):,} left out"
     )
+    if beside is not None:
+        line(f"{beside.file}: {beside.added:,} added, {beside.removed:,} removed")
     remarks = {
         "left out": [f"{name}: {reason}" for name, reason in update.left_out.items()],
         "the same file": [" = ".join(group) for group in update.same_file],

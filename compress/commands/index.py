@@ -11,6 +11,7 @@ from typing import Any
 from compress.bundle.manifest import Manifest, read_manifest
 from compress.catalogue.embedding import open_engine, require_beside
 from compress.catalogue.living_gallery import Origin, Update, update_gallery
+from compress.catalogue.living_index import IndexUpdate, check_index, index_beside, update_index
 from compress.catalogue.photographs import FOLDERS, Photographs, find_photographs
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY, read_gallery
@@ -53,8 +54,11 @@ def index(
     sync: bool = False,
     without: Sequence[str] = (),
     workers: int | None = None,
-) -> tuple[Path, Update]:
+    follow: str | None = None,
+) -> tuple[Path, Update, IndexUpdate | None]:
     """Embed photographs with one artifact of the bundle in ``folder`` and bring the gallery file up to date.
+
+    An index beside the gallery is brought up to date, too.
 
     Args:
         places: folders and files; may be empty if ``without`` is not.
@@ -63,9 +67,10 @@ def index(
         labels: as ``find_photographs``.
         sync, without: as ``update_gallery``.
         workers: number of processes; by default one per core.
+        follow: name of an index that is to be beside the gallery.
 
     Returns:
-        The gallery file and what was done.
+        The gallery file, what was done, and what was done to its index, if it has one.
 
     Raises:
         BadInput, MissingTool, ArtifactError: as ``find_photographs``, ``choose_artifact`` and ``update_gallery``; or
@@ -76,11 +81,16 @@ def index(
     require_beside(folder, file)
     if sync and not places:
         raise BadInput("--sync: give the folders that the gallery is to hold; nothing would be left")
-    if not places and not without:
-        raise BadInput("give photographs to index, or --remove or --stats")
+    if not places and not without and follow is None:
+        raise BadInput("give photographs to index, or --remove, --index or --stats")
+    beside = index_beside(file)
+    if follow is None and beside is not None:
+        follow = beside[0]
+    beside_it = None if follow is None else check_index(follow, file, manifest.embedding.distance)
     photographs = find_photographs(places, labels) if places else Photographs((), {})
     origin = _origin(folder, manifest, file, artifact, runtime, workers)
-    return file, update_gallery(file, origin, photographs, sync=sync, without=without)
+    done = update_gallery(file, origin, photographs, sync=sync, without=without)
+    return file, done, None if beside_it is None else update_index(file, beside_it)
 
 
 def _origin(

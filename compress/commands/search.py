@@ -15,6 +15,7 @@ from compress.bundle.gallery_index import open_index
 from compress.bundle.gallery_of_bundle import read_gallery_of
 from compress.bundle.manifest import ArtifactEntry, IndexedGallery, read_manifest
 from compress.bundle.thresholds import match_distance
+from compress.catalogue.living_index import open_index_beside
 from compress.contracts import BadInput, CompressError, OpenIndex, Preprocess
 from compress.data.images import UndecodableImageError, preprocess_image, read_image
 from compress.gallery.nearest import Match, nearest
@@ -143,7 +144,7 @@ def open_bundle(folder: Path, *, exact: bool = False, gallery: Path | None = Non
     """Read what a search needs; with ``exact``, ignore the index.
 
     Args:
-        gallery: a file that ``compress index`` made; the bundle's index does not belong to it.
+        gallery: a file that ``compress index`` made; an index beside it is used, not the bundle's.
 
     Raises:
         BadInput: there is no bundle or no gallery of its model, or the index is damaged.
@@ -153,9 +154,13 @@ def open_bundle(folder: Path, *, exact: bool = False, gallery: Path | None = Non
     found = read_gallery_of(manifest, folder / GALLERY if gallery is None else gallery)
     bundle = Searchable(folder, manifest.name, found, manifest.preprocess.value, artifacts_by_name(manifest))
     indexed = manifest.gallery
-    if exact or gallery is not None or not isinstance(indexed, IndexedGallery):
+    if exact or (gallery is None and not isinstance(indexed, IndexedGallery)):
         return bundle
     try:
+        if gallery is not None:
+            beside = open_index_beside(gallery, found)
+            return bundle if beside is None else replace(bundle, index=beside[1], index_name=beside[0])
+        assert isinstance(indexed, IndexedGallery)
         opened = open_index(folder, indexed, manifest.files.get(indexed.path), found)
         return replace(bundle, index=opened, index_name=indexed.index)
     except CompressError as error:

