@@ -275,6 +275,10 @@ def index(
     follow: Annotated[
         str | None, typer.Option("--index", metavar="NAME", help="keep an index beside it: usearch or usearch_i8")
     ] = None,
+    similar: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="also list nearly equal photographs: a rate (0.01%) or a distance"),
+    ] = None,
     workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -298,6 +302,7 @@ def index(
         without=remove or (),
         workers=workers,
         follow=follow,
+        similar=similar,
     )
     if as_json:
         index_done = None if beside is None else asdict(beside)

@@ -77,6 +77,7 @@ class Update:
         left_out: files that are not in the gallery, by name, with the reason.
         same_file: names of photographs whose files are equal, in groups.
         same_embedding: names of photographs whose files differ and whose embeddings are equal, in groups.
+        similar: names of photographs whose embeddings are nearly equal, in groups, if that was asked for.
     """
 
     images: int
@@ -86,6 +87,7 @@ class Update:
     left_out: Mapping[str, str]
     same_file: tuple[tuple[str, ...], ...]
     same_embedding: tuple[tuple[str, ...], ...]
+    similar: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def print_update(file: Path, update: Update, beside: IndexUpdate | None = None, 
         "left out": [f"{name}: {reason}" for name, reason in update.left_out.items()],
         "the same file": [" = ".join(group) for group in update.same_file],
         "other files with the same embedding": [" = ".join(group) for group in update.same_embedding],
+        "nearly equal": [" ~ ".join(group) for group in update.similar],
     }
     for what, lines in remarks.items():
         for each in lines[:most]:

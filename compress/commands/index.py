@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from compress.bundle.artifact_choice import artifacts_by_name
 from compress.bundle.manifest import Manifest, read_manifest
+from compress.bundle.thresholds import match_distance
 from compress.catalogue.embedding import open_engine, require_beside
 from compress.catalogue.living_gallery import Origin, Update, update_gallery
 from compress.catalogue.living_index import IndexUpdate, check_index, index_beside, update_index
+from compress.catalogue.near_duplicates import similar_groups
 from compress.catalogue.photographs import FOLDERS, Photographs, find_photographs
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY, read_gallery
@@ -55,6 +58,7 @@ def index(
     without: Sequence[str] = (),
     workers: int | None = None,
     follow: str | None = None,
+    similar: str | None = None,
 ) -> tuple[Path, Update, IndexUpdate | None]:
     """Embed photographs with one artifact of the bundle in ``folder`` and bring the gallery file up to date.
 
@@ -68,6 +72,7 @@ def index(
         sync, without: as ``update_gallery``.
         workers: number of processes; by default one per core.
         follow: name of an index that is to be beside the gallery.
+        similar: also find photographs within this distance, or within the threshold of a false-accept rate (``0.01%``).
 
     Returns:
         The gallery file, what was done, and what was done to its index, if it has one.
@@ -87,10 +92,21 @@ def index(
     if follow is None and beside is not None:
         follow = beside[0]
     beside_it = None if follow is None else check_index(follow, file, manifest.embedding.distance)
-    photographs = find_photographs(places, labels) if places else Photographs((), {})
     origin = _origin(folder, manifest, file, artifact, runtime, workers)
+    limit = None if similar is None else _limit(manifest, origin, similar)
+    photographs = find_photographs(places, labels) if places else Photographs((), {})
     done = update_gallery(file, origin, photographs, sync=sync, without=without)
+    if limit is not None:
+        done = replace(done, similar=similar_groups(read_gallery(file), limit))
     return file, done, None if beside_it is None else update_index(file, beside_it)
+
+
+def _limit(manifest: Manifest, origin: Origin, text: str) -> float:
+    entry = artifacts_by_name(manifest)[origin.engine.artifact.name]
+    try:
+        return match_distance(text, entry, origin.engine.runtime.title())
+    except BadInput as error:
+        raise BadInput(str(error).replace("--threshold", "--similar", 1)) from error
 
 
 def _origin(
