@@ -102,7 +102,9 @@ def _rgb(source: Source) -> Image.Image:
         return upright_rgb(Image.fromarray(source))
     if isinstance(source, PublishedImage):
         with Image.open(source.path, formats=FORMATS) as image:
-            part = image if source.box is None else image.crop(tuple(map(round, source.box)))
-            return upright_rgb(part.convert("RGB"))
+            image.load()
+            left, top, right, bottom = source.box or (0, 0, *image.size)
+            return upright_rgb(image.crop((round(left), round(top), round(right), round(bottom))).convert("RGB"))
     with Image.open(source, formats=FORMATS) as image:
+        image.load()  # an image that needs no change would be read after its file is closed
         return upright_rgb(image)

@@ -62,6 +62,12 @@ def test_every_way_is_near_the_right_one_and_all_differ(photograph: Path, crop: 
     assert apart["resize nearest"] > apart["resize area"]
 
 
+def test_a_file_without_a_turn_is_read_before_it_is_closed(photograph: Path) -> None:
+    Image.fromarray(np.full((40, 60, 3), 77, np.uint8)).save(photograph)
+    for name, way in ways(PhotoOptions(), [photograph]).items():
+        assert np.abs(way(photograph, Preprocess(size=(16, 16))).astype(int) - 77).max() <= 2, name
+
+
 def test_a_decoder_needs_files(photograph: Path) -> None:
     pixels = np.zeros((20, 30), np.uint8)
     assert not [name for name in ways(PhotoOptions(), [pixels]) if name.startswith("decoder")]
