@@ -27,7 +27,7 @@ from compress.data.images import read_image
 from validators.resident import Resident
 
 FIRST, ADDED, REMOVED, EDITED = 10_000, 500, 200, 100
-RATE, ROUNDS, CHUNK, WARM_UP = 4_000, 3, 16, 10
+RATE, ROUNDS, CHUNK, WARM_UP = 2_000, 3, 16, 10
 
 
 def catalogue(folder: Path, into: Path) -> tuple[list[Path], list[Path]]:
