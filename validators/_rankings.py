@@ -45,8 +45,13 @@ class Rankings:
     hits_before: np.ndarray
     hits: np.ndarray
 
-    def positions_within(self, k: int) -> np.ndarray:
-        """Count the positions of each group among the first k: int64 [T]."""
+    @property
+    def own_cut(self) -> np.ndarray:
+        """R of each group's ranking, to be used as k: int64 [T]."""
+        return self.relevant[self.row]
+
+    def positions_within(self, k: int | np.ndarray) -> np.ndarray:
+        """Count the positions of each group among the first k, one number or one per group: int64 [T]."""
         return np.asarray(np.clip(k - self.before, 0, self.size))
 
     def cut_by_chance(self, k: int) -> np.ndarray:
@@ -109,11 +114,11 @@ def settle_ties(rankings: Rankings, ties: Ties) -> Rankings:
     return replace(rankings, before=before, size=rankings.hits)
 
 
-def average_precision(rankings: Rankings, k: int, denominator: Denominator, form: Form) -> np.ndarray:
+def average_precision(rankings: Rankings, k: int | np.ndarray, denominator: Denominator, form: Form) -> np.ndarray:
     """Sum the precision at each hit among the first k and divide by the denominator: float64 [Q], NaN if R is 0."""
     inside = rankings.positions_within(k)
     gain = _precision_sum(rankings.before, rankings.size, rankings.hits_before, rankings.hits, inside, form)
-    if denominator == "hits":
+    if denominator == "hits" and isinstance(k, int):
         result = _average_over_hits(rankings, k, gain, form)
     else:
         count = rankings.relevant if denominator == "relevant" else np.minimum(k, rankings.relevant)
@@ -135,7 +140,7 @@ def _average_over_hits(rankings: Rankings, k: int, gain: np.ndarray, form: Form)
     return result
 
 
-def hits_within(rankings: Rankings, k: int) -> np.ndarray:
+def hits_within(rankings: Rankings, k: int | np.ndarray) -> np.ndarray:
     """Expected number of relevant items among the first k: float64 [Q]."""
     return rankings.per_ranking(rankings.hits * rankings.positions_within(k) / rankings.size)
 

@@ -148,6 +148,14 @@ _METRICS = {
         "mean over k' = 1..R of P@k' (OMCBIR Eq. 8 with its m, the number of similar images)",
         _without_form(lambda rankings, _: _rankings.mean_precision(rankings, rankings.relevant)),
     ),
+    "mAP@R": _Metric(
+        "MAP@R: mean of average precision over the first R, divided by R (Musgrave et al., ECCV 2020)",
+        lambda rankings, _, form: _rankings.average_precision(rankings, rankings.own_cut, "relevant", form),
+    ),
+    "P@R": _Metric(
+        "R-precision: share of the first R that is relevant",
+        lambda rankings, _, __: _rankings.hits_within(rankings, rankings.own_cut) / np.maximum(rankings.relevant, 1),
+    ),
     "mPC@k": _Metric(
         "mean over k' = 1..k of P@k' (OMCBIR Eq. 8 up to rank k)", _without_form(_rankings.mean_precision)
     ),
@@ -165,7 +173,7 @@ _METRICS = {
     ),
 }
 
-_NAME = re.compile(r"(?P<head>[A-Za-z]+)(@(?P<k>[0-9]+))?(?P<variant>/[a-z]+)?", re.ASCII)
+_NAME = re.compile(r"(?P<head>[A-Za-z]+)(@(?P<k>[0-9]+|R))?(?P<variant>/[a-z]+)?", re.ASCII)
 
 
 def list_metrics() -> dict[str, str]:
@@ -223,14 +231,16 @@ def _parse(name: str) -> tuple[_Metric, int | None]:
         return _own(name), None
     match = _NAME.fullmatch(name)
     k = match["k"] if match else None
-    pattern = f"{match['head']}{'@k' if k else ''}{match['variant'] or ''}" if match else name
+    cut = "" if k is None else "@R" if k == "R" else "@k"
+    pattern = f"{match['head']}{cut}{match['variant'] or ''}" if match else name
     if pattern not in _METRICS:
         # Compared without case, because 'map' is nearer to 'R@k' than to 'mAP' letter by letter.
-        lower = {known.lower(): known for known in _METRICS}
+        lower = {each.lower(): each for each in _METRICS if not each.endswith("@R") or pattern.lower().endswith("r")}
         near = difflib.get_close_matches(pattern.lower(), list(lower), n=1)
-        hint = f"; did you mean '{lower[near[0]].replace('@k', f'@{k or 5}')}'?" if near else ""
+        number = "5" if k in (None, "R") else k
+        hint = f"; did you mean '{lower[near[0]].replace('@k', f'@{number}')}'?" if near else ""
         raise BadInput(f"unknown metric '{name}' (there are: {', '.join([*_METRICS, *offered('metrics')])}){hint}")
-    if k is None:
+    if k is None or k == "R":
         return _METRICS[pattern], None
     if not 1 <= int(k) <= _MAX_K:
         raise BadInput(f"metric '{name}': k must lie between 1 and {_MAX_K}")

@@ -27,6 +27,7 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from compress.contracts import BadInput, ImageArray, Preprocess, PublishedImage
+from compress.data.formats import heif_version
 from compress.data.images import UndecodableImageError, preprocess_image, read_image, read_published
 from compress.system.files import atomic
 
@@ -133,6 +134,7 @@ def _key(sources: Sources, ids: Sequence[str], preprocess: Preprocess) -> str:
     version = [
         _VERSION,
         PIL.__version__,
+        *([heif] if (heif := heif_version()) else []),
         preprocess.size,
         preprocess.crop,
         preprocess.interpolation,

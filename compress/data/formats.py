@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,7 +35,26 @@ def not_a_photograph(path: Path) -> str | None:
 
 def formats_of(file: Path | BinaryIO) -> tuple[str, ...]:
     """The formats to try; TGA only for the suffix .tga, because it has no signature."""
-    return ("TGA",) if isinstance(file, Path) and file.suffix.lower() == ".tga" else FORMATS
+    return ("TGA",) if isinstance(file, Path) and file.suffix.lower() == ".tga" else _formats()
+
+
+def heif_version() -> str | None:
+    """The version of pillow-heif, which decodes HEIC; None if it is not installed."""
+    try:
+        return version("pillow-heif")
+    except PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """``FORMATS``, and HEIF if its reader is installed."""
+    if heif_version() is None:
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
 
 
 def _is_preview(image: Image.Image, path: Path) -> bool:
@@ -56,7 +77,8 @@ def instead(file: Path | BinaryIO) -> str:
     header = _header(file)
     if header[4:8] == b"ftyp":
         if header[8:] in _HEIC:
-            return "HEIC, which Pillow does not decode; convert it to JPEG"
+            remedy = "" if heif_version() else 'install "compress-retrieval[heif]", or '
+            return f"HEIC, which Pillow does not decode; {remedy}convert it to JPEG"
         return _RAW_REASON if header[8:] == b"crx " else "a video"
     return _RAW_REASON if header.startswith(_RAW) else "not an image"
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from compress.contracts import Preprocess, PublishedImage
-from compress.data.formats import FORMATS, formats_of, instead, reason
+from compress.data.formats import formats_of, instead, reason
 
 MAX_SIDE = 65_535
 """The longest that JPEG has. Resizing first makes an image of the longer side and the target's width."""
@@ -90,7 +90,7 @@ def read_image(
     """Decode one file: uint8 [H, W, 3].
 
     Args:
-        formats: of Pillow's formats only these; by default ``FORMATS``, and TGA by its suffix.
+        formats: of Pillow's formats only these; by default those of ``formats_of``.
         max_pixels: refuse larger images before they are decoded, besides Pillow's own limit.
 
     Raises:
@@ -109,7 +109,7 @@ def read_published(source: PublishedImage, preprocess: Preprocess) -> np.ndarray
     Raises:
         UndecodableImageError: not an image, or the box lies outside it.
     """
-    with _truncated_taken(), _opened(source.path, FORMATS) as image:
+    with _truncated_taken(), _opened(source.path, formats_of(source.path)) as image:
         return _resized(_to_rgb(image if source.box is None else _part(image, source.box)), preprocess)
 
 

@@ -92,6 +92,8 @@ def read_divided(root: Path, train: list[Path], test: Path, *, deduplicate: bool
     """Make splits from the folders. A test image that is a copy of a training image is left out."""
     trees = [read_tree(folder) for folder in (*train, test)]
     classes = two_classes(trees[0])
+    if not {name.casefold() for name in trees[-1].images} & {name.casefold() for name in classes}:
+        classes = (*classes, *trees[-1].images)  # an open set: the test classes do not train
     parts = [tree.labelled(classes) for tree in trees]
     files = [path for found, _ in parts for path in found]
     labels = [label for _, found in parts for label in found]

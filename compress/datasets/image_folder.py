@@ -14,11 +14,14 @@ from compress.datasets._tree import read_divided, read_whole, split_folders
 class ImageFolder(Dataset):
     """Your own images: whatever Pillow decodes, whatever its name.
 
-    Everything else is left out and named in the log, by ``--dry-run`` and in bundle.json: HEIC and RAW photographs,
-    videos, sidecars, hidden files, folders of systems and photo programs, files outside class folders.
+    Everything else is left out and named in the log, by ``--dry-run`` and in bundle.json: RAW photographs, HEIC without
+    ``compress-retrieval[heif]``, videos, sidecars, hidden files, folders of systems and photo programs, files outside
+    class folders.
 
     Folders ``train`` and ``test`` are taken as they are, ``validation`` (``val``, ``valid``) joins the training
-    images; without ``test`` it is the test set. Anything else is divided at random within each class.
+    images; without ``test`` it is the test set. If no class of ``test`` is in ``train`` (an open set, as in CUB or
+    Stanford Online Products), some training classes choose the best weights. Anything else is divided at random within
+    each class.
 
     Attributes:
         test_share: share of each class that is held out as queries and gallery, where there is no folder for it.

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from compress.contracts import BadInput, Splits
+from compress.data import formats
 from compress.data.dataset_warnings import remarks
 from compress.data.load import describe, load_data
 from compress.datasets.image_folder import ImageFolder
@@ -72,6 +73,48 @@ def test_takes_the_folders_train_and_test_as_they_are(tmp_path: Path, save_photo
     save_photos(tmp_path / "test" / "Cats", 0, 1)
     with pytest.raises(BadInput, match=r"test/Cats has no counterpart among the training classes \(cats, dogs\)"):
         splits(tmp_path)
+
+
+def test_an_open_set_has_other_classes_for_testing(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> None:
+    """As CUB and Stanford Online Products: whole classes choose the best weights, and queries search one another."""
+    for label in range(6):
+        save_photos(tmp_path / ("train" if label < 4 else "test") / f"bird {label}", label, 4)
+    found = splits(tmp_path)
+    assert found.classes == tuple(f"bird {label}" for label in range(6))
+    assert set(found.train.labels.tolist()) == {0, 1, 2, 3} and set(found.test.labels.tolist()) == {4, 5}
+    data = load_data(ImageFolder(root=str(tmp_path), image_size=16, validation_share=0.3), seed=0)
+    assert data.open_set and data.leave_one_out
+    assert not set(data.train.labels.tolist()) & set(data.validation.labels.tolist())
+    # One class too many is a mistake in a name, and so is another spelling.
+    save_photos(tmp_path / "test" / "bird 0", 0, 2)
+    with pytest.raises(BadInput, match="has no counterpart"):
+        splits(tmp_path)
+    shutil.rmtree(tmp_path / "test")
+    save_photos(tmp_path / "test" / "Bird 0", 0, 2)
+    with pytest.raises(BadInput, match="test/Bird 0 has no counterpart"):
+        splits(tmp_path)
+
+
+def test_heic_photographs_are_taken_where_their_reader_is_installed(
+    tmp_path: Path, photo: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    for label in range(2):
+        (tmp_path / str(label)).mkdir()
+        for number in range(4):
+            photo(label, number).save(tmp_path / str(label) / f"{number}.HEIC", "HEIF", quality=95)
+    found = splits(tmp_path)
+    assert len(found.train) + len(found.test) == 8 and not found.skipped
+    data = load_data(ImageFolder(root=str(tmp_path), image_size=32, test_share=0.5), seed=0)
+    original = np.asarray(photo(1, int(data.queries.ids[-1][2])).resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.abs(data.queries.images[len(data.queries) - 1].astype(int) - original).mean() < 8
+    monkeypatch.setattr(formats, "heif_version", lambda: None)
+    formats._formats.cache_clear()
+    with pytest.raises(BadInput, match=r'install "compress-retrieval\[heif\]"'):
+        splits(tmp_path)
+    formats._formats.cache_clear()
 
 
 def fails(root: Path, *parts: str) -> None:

@@ -45,6 +45,7 @@ def test_all_data_sets_are_here() -> None:
         "fashion_mnist",
         "image_folder",
         "image_lists",
+        "image_table",
         "mnist",
         "oxbuild5k",
         "paris6k",

@@ -427,10 +427,38 @@ def test_k_out_of_range(name: str) -> None:
 
 def test_listed_metrics_are_the_ones_that_exist() -> None:
     patterns = list_metrics()
-    assert len(patterns) == 12
+    assert len(patterns) == 15
     for pattern, rule in patterns.items():
         check_metric(pattern.replace("@k", "@17"))
         assert "\n" not in rule
+
+
+def test_the_first_r_are_as_many_as_are_relevant() -> None:
+    """By hand: of 3 relevant items at ranks 1, 3 and 5, two are among the first 3, with precisions 1 and 2/3."""
+    gallery, labels = np.arange(1, 7, dtype=np.float32)[:, None], np.array([0, 1, 0, 1, 0, 1])
+    query, names = np.zeros((1, 1), np.float32), ("mAP@R", "P@R")
+    scores = evaluate_retrieval(query, gallery, [0], labels, metrics=names)
+    assert scores == pytest.approx({"mAP@R": (1 + 2 / 3) / 3, "P@R": 2 / 3})
+    # The third and fourth item tie: with probability 1/2 the hit is inside.
+    gallery[3] = gallery[2]
+    tied = evaluate_retrieval(query, gallery, [0], labels, metrics=names)
+    assert tied == pytest.approx({"mAP@R": (1 + 0.5 * 2 / 3) / 3, "P@R": (1 + 0.5) / 3})
+
+
+def test_the_first_r_equal_a_slow_count() -> None:
+    random = np.random.default_rng(8)
+    features, labels = random.normal(size=(70, 3)), random.integers(0, 6, 70)
+    names = ("mAP@R", "P@R")
+    found = evaluate_retrieval(features, features, labels, labels, metrics=names, exclude_self=True)
+    slow: dict[str, list[float]] = {name: [] for name in names}
+    for row in range(70):
+        others = [i for i in np.argsort(((features - features[row]) ** 2).sum(1), kind="stable") if i != row]
+        hits = [labels[i] == labels[row] for i in others]
+        r = sum(hits)
+        if r:
+            slow["P@R"].append(sum(hits[:r]) / r)
+            slow["mAP@R"].append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(r) if hits[k]) / r)
+    assert found == pytest.approx({name: np.mean(values) for name, values in slow.items()})
 
 
 def test_unknown_distance_names_the_nearest() -> None:
