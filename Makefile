@@ -34,7 +34,7 @@ TESTS ?= tests
 # Two workers on two cores, each test process on one thread; a file stays with one worker, which makes what its tests share.
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help run test test-oldest test-newest nightly e2e fuzz kotlin swift docs bench check executorch coreai legacy arm gpu web signing format clean
+.PHONY: help run test test-oldest test-newest nightly e2e fuzz kotlin swift schema docs bench check executorch coreai legacy arm gpu web signing format clean
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -61,6 +61,9 @@ kotlin: $(VENV)/dev.stamp $(KOTLIN)/kotlin.stamp  ## compile the Kotlin samples,
 
 swift: $(VENV)/dev.stamp  ## type-check the Swift samples, run OfflineIndex (Debian 13: apt-get install swiftlang libsqlite3-dev)
 	$(BIN)/python -m pytest -m swift tests/samples
+
+schema: $(VENV)/run.stamp  ## write the recipe's JSON schema into the package, after options have changed
+	$(BIN)/compress schema > schema.json && mv schema.json compress/recipe/recipe.schema.json
 
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict

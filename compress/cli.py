@@ -402,7 +402,7 @@ def schema(
 ) -> None:
     """Print the recipe's JSON schema, for editors and CI."""
     from compress.bundle.manifest import json_schema as bundle_schema
-    from compress.recipe.schema import json_schema as recipe_schema
+    from compress.recipe.schema import schema_here as recipe_schema
 
     print(json.dumps(bundle_schema() if bundle else recipe_schema(), indent=2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from zipfile import ZipFile
 
 import pytest
 
+from compress.recipe.schema import json_schema
 from tests._command import REPOSITORY, Ended
+from tests._command import compress as compress_of_checkout
 from tests._once import shared
 
 
@@ -70,6 +73,14 @@ def test_recipes_of_the_wheel_are_listed_and_run_by_name(installed: Path, tmp_pa
     copied = compress(installed, tmp_path, "recipes", "--copy", "mine")
     assert copied.code == 0, copied.stderr
     assert (tmp_path / "mine/examples/python/check_bundle.py").is_file()
+
+
+def test_the_wheel_holds_the_schema_of_our_components(installed: Path, tmp_path: Path) -> None:
+    """'make schema' writes it after options have changed; installs without PyTorch print it."""
+    written = json.loads((installed / "compress/recipe/recipe.schema.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(json_schema())), "run: make schema"
+    printed = compress_of_checkout("schema", without=("torch",))
+    assert json.loads(printed.stdout) == written
 
 
 def test_the_wheel_writes_a_recipe_for_photographs_and_can_run_it(

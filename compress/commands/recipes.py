@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from compress.contracts import BadInput, MissingTool
+from compress.contracts import BadInput
 from compress.recipe.reader import RECIPE_BYTES
 from compress.recipe.shipped import read_header, recipe_names, recipe_path, shipped
 from compress.system.bounded_reading import read_text
@@ -56,11 +56,7 @@ def copy(folder: Path) -> list[str]:
 
 
 def _schema(path: Path) -> str:
-    from compress.recipe.schema import json_schema
+    from compress.recipe.schema import schema_here
 
-    try:
-        schema = json_schema()
-    except MissingTool as error:
-        return f"{path}: not written, {error}"
-    write_text(path, json.dumps(schema, indent=2) + "\n")
+    write_text(path, json.dumps(schema_here(), indent=2) + "\n")
     return f"{path}: the recipe's JSON schema, for editors"

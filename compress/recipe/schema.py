@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from compress import plugins
@@ -21,10 +22,24 @@ from compress.contracts import (
 )
 from compress.options import options_model, options_of
 from compress.recipe.reader import DISTANCES, LOGGERS, NAME_PATTERN, check_sections
+from compress.system.bounded_reading import read_json
 
 _CODE = {"type": "string", "pattern": ":"}
 _OWN = {"type": "object", "propertyNames": _CODE, "minProperties": 1, "maxProperties": 1}
 """A component that the user's own code gives, with its options."""
+
+
+WRITTEN = Path(__file__).with_name("recipe.schema.json")
+"""The schema of our own components, for installs that cannot load all of them; ``make schema`` writes it."""
+
+
+def schema_here() -> dict[str, Any]:
+    """The schema of what is installed here; that of our own components if one of them cannot be loaded."""
+    try:
+        return json_schema()
+    except MissingTool:
+        found: dict[str, Any] = read_json(WRITTEN)
+        return found
 
 
 def json_schema() -> dict[str, Any]:

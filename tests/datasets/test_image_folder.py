@@ -107,7 +107,7 @@ def test_heic_photographs_are_taken_where_their_reader_is_installed(
             photo(label, number).save(tmp_path / str(label) / f"{number}.HEIC", "HEIF", quality=95)
     found = splits(tmp_path)
     assert len(found.train) + len(found.test) == 8 and not found.skipped
-    data = load_data(ImageFolder(root=str(tmp_path), image_size=32, test_share=0.5), seed=0)
+    data = load_data(ImageFolder(root=str(tmp_path), image_size=32, test_share=0.5, validation_share=0), seed=0)
     original = np.asarray(photo(1, int(data.queries.ids[-1][2])).resize((32, 32), Image.Resampling.BILINEAR))
     assert np.abs(data.queries.images[len(data.queries) - 1].astype(int) - original).mean() < 8
     monkeypatch.setattr(formats, "heif_version", lambda: None)

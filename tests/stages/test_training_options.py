@@ -202,7 +202,14 @@ def test_automatic_augmentation_is_torchvisions(policy: Any, data: Data) -> None
 
 @pytest.mark.parametrize(
     "options",
-    [{"auto_augment": "trivial"}, {"auto_augment": "rand"}, {"mixup": 0.4}, {"cutmix": 1.0}, {"ema": 0.5}],
+    [
+        {"auto_augment": "trivial"},
+        {"auto_augment": "rand"},
+        {"mixup": 0.4},
+        {"cutmix": 1.0},
+        {"ema": 0.5},
+        {"precision": "bf16-mixed"},
+    ],
     ids=lambda options: "-".join(options) if isinstance(options, Mapping) else None,
 )
 def test_it_is_not_ignored(options: dict[str, Any], data: Data, tmp_path: Path) -> None:
@@ -228,6 +235,16 @@ def test_the_network_is_compiled(data: Data, tmp_path: Path, monkeypatch: pytest
     assert graphs >= 2  # one batch to train on, one to validate
     for name, tensor in weights(plain).items():
         assert torch.allclose(weights(compiled)[name], tensor, atol=1e-5), name
+
+
+def test_smoothed_labels_spread_a_share_of_the_target() -> None:
+    logits, labels = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]]), torch.tensor([0, 2])
+    log = logits.log_softmax(1)
+    own = -(log[0, 0] + log[1, 2]) / 2
+    everywhere = -log.mean()
+    for share in (0.0, 0.3):
+        loss = CrossEntropy(label_smoothing=share).build(4, 3)(torch.zeros(2, 4), logits, labels)
+        assert float(loss) == pytest.approx(float((1 - share) * own + share * everywhere))
 
 
 EVERYTHING = {
