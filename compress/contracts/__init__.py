@@ -9,6 +9,7 @@ from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Expo
 from compress.contracts.checks import Check, HeldOut, Latency, Observation, Verdict
 from compress.contracts.components import Component, component_field, flat_field, only_field
 from compress.contracts.data import (
+    ArchivedImage,
     ChannelMean,
     ChannelStd,
     Data,
@@ -61,6 +62,7 @@ __all__ = [
     "TIMED",
     "Acceleration",
     "Architecture",
+    "ArchivedImage",
     "Artifact",
     "BadInput",
     "Candidates",

@@ -79,16 +79,25 @@ class PublishedImage:
 
 
 @dataclass(frozen=True)
+class ArchivedImage:
+    """An image file inside an uncompressed archive: ``size`` bytes from ``offset`` on."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Samples:
     """One split as a data set finds it, before decoding.
 
     Attributes:
-        images: uint8 [N, h, w] or [N, h, w, 3], or the N files, or parts of files, to decode.
+        images: uint8 [N, h, w] or [N, h, w, 3], or the N files, parts of files, or files in archives, to decode.
         labels: int64 [N], indices into ``Splits.classes``.
         ids: unique names, stable between machines (paths relative to the data set's root, or split/number).
     """
 
-    images: np.ndarray | Sequence[Path | PublishedImage]
+    images: np.ndarray | Sequence[Path | PublishedImage | ArchivedImage]
     labels: np.ndarray
     ids: tuple[str, ...]
 

@@ -26,12 +26,12 @@ from filelock import FileLock
 from PIL import Image
 from platformdirs import user_cache_path
 
-from compress.contracts import BadInput, ImageArray, Preprocess, PublishedImage
+from compress.contracts import ArchivedImage, BadInput, ImageArray, Preprocess, PublishedImage
 from compress.data.formats import heif_version
-from compress.data.images import UndecodableImageError, preprocess_image, read_image, read_published
+from compress.data.images import UndecodableImageError, preprocess_image, read_archived, read_image, read_published
 from compress.system.files import atomic
 
-Sources = Sequence[Path | PublishedImage] | np.ndarray
+Sources = Sequence[Path | PublishedImage | ArchivedImage] | np.ndarray
 """N files or parts of files, or uint8 [N, h, w] or [N, h, w, 3]."""
 
 # Raise it when the same file would give other pixels.
@@ -147,9 +147,18 @@ def _key(sources: Sources, ids: Sequence[str], preprocess: Preprocess) -> str:
         sha.update(np.ascontiguousarray(sources).data)
     else:
         for name, source in zip(ids, sources, strict=True):
-            path, how = (source.path, ["published", source.box]) if isinstance(source, PublishedImage) else (source, [])
+            path, how = _origin(source)
             sha.update(json.dumps([name, _status(path), *how]).encode())
     return sha.hexdigest()[:32]
+
+
+def _origin(source: Path | PublishedImage | ArchivedImage) -> tuple[Path, list[Any]]:
+    """The file of a source, and what else decides its pixels."""
+    if isinstance(source, PublishedImage):
+        return source.path, ["published", source.box]
+    if isinstance(source, ArchivedImage):
+        return source.path, ["archived", source.offset, source.size]
+    return source, []
 
 
 def _status(path: Path) -> list[int] | None:
@@ -247,11 +256,13 @@ def _decode_chunk(chunk: Sources, preprocess: Preprocess) -> tuple[np.ndarray, d
     return pixels, reasons
 
 
-def _decode_one(source: Path | PublishedImage | np.ndarray, preprocess: Preprocess) -> np.ndarray:
+def _decode_one(source: Path | PublishedImage | ArchivedImage | np.ndarray, preprocess: Preprocess) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return preprocess_image(Image.fromarray(source), preprocess)
     if isinstance(source, PublishedImage):
         return read_published(source, preprocess)
+    if isinstance(source, ArchivedImage):
+        return read_archived(source, preprocess)
     return read_image(source, preprocess)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from compress.contracts import Preprocess, PublishedImage
+from compress.contracts import ArchivedImage, Preprocess, PublishedImage
 from compress.data.formats import formats_of, instead, reason
 
 MAX_SIDE = 65_535
@@ -111,6 +112,21 @@ def read_published(source: PublishedImage, preprocess: Preprocess) -> np.ndarray
     """
     with _truncated_taken(), _opened(source.path, formats_of(source.path)) as image:
         return _resized(_to_rgb(image if source.box is None else _part(image, source.box)), preprocess)
+
+
+def read_archived(source: ArchivedImage, preprocess: Preprocess) -> np.ndarray:
+    """Decode a file inside an archive: uint8 [H, W, 3].
+
+    Raises:
+        UndecodableImageError: not an image, or the archive is not there any more.
+    """
+    try:
+        with source.path.open("rb") as archive:
+            archive.seek(source.offset)
+            content = archive.read(source.size)
+    except OSError as error:
+        raise UndecodableImageError(reason(error)) from error
+    return read_image(io.BytesIO(content), preprocess)
 
 
 @contextmanager

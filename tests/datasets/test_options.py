@@ -54,6 +54,7 @@ def test_all_data_sets_are_here() -> None:
         "rparis6k",
         "sun397",
         "svhn",
+        "webdataset",
     ]
 
 
