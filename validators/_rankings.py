@@ -48,7 +48,8 @@ class Rankings:
     @property
     def own_cut(self) -> np.ndarray:
         """R of each group's ranking, to be used as k: int64 [T]."""
-        return self.relevant[self.row]
+        found: np.ndarray = self.relevant[self.row]
+        return found
 
     def positions_within(self, k: int | np.ndarray) -> np.ndarray:
         """Count the positions of each group among the first k, one number or one per group: int64 [T]."""

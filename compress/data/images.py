@@ -120,13 +120,17 @@ def read_archived(source: ArchivedImage, preprocess: Preprocess) -> np.ndarray:
     Raises:
         UndecodableImageError: not an image, or the archive is not there any more.
     """
+    return read_image(archived_file(source), preprocess)
+
+
+def archived_file(source: ArchivedImage) -> io.BytesIO:
+    """The file, read from its archive. Raises UndecodableImageError if the archive is not there any more."""
     try:
         with source.path.open("rb") as archive:
             archive.seek(source.offset)
-            content = archive.read(source.size)
+            return io.BytesIO(archive.read(source.size))
     except OSError as error:
         raise UndecodableImageError(reason(error)) from error
-    return read_image(io.BytesIO(content), preprocess)
 
 
 @contextmanager

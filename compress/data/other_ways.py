@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
-from compress.contracts import PhotoOptions, Preprocess, PublishedImage
-from compress.data.formats import FORMATS
-from compress.data.images import fitted, preprocess_image, source_box, upright_rgb
+from compress.contracts import ArchivedImage, PhotoOptions, Preprocess, PublishedImage
+from compress.data.formats import formats_of
+from compress.data.images import archived_file, fitted, preprocess_image, source_box, upright_rgb
 
-Source = Path | PublishedImage | np.ndarray
-"""A photograph's file, or uint8 [h, w] or [h, w, 3]."""
+Source = Path | PublishedImage | ArchivedImage | np.ndarray
+"""A photograph's file, also in an archive, or uint8 [h, w] or [h, w, 3]."""
 Way = Callable[[Source, Preprocess], np.ndarray]
 
 _HALF_BOTH_WAYS = 2
@@ -67,7 +67,7 @@ def resized(rgb: Image.Image, preprocess: Preprocess, kernel: str) -> np.ndarray
 def _scaled(source: Source, preprocess: Preprocess) -> np.ndarray:
     assert isinstance(source, Path)
     H, W = preprocess.size
-    with Image.open(source, formats=FORMATS) as image:
+    with Image.open(source, formats=formats_of(source)) as image:
         left, top, right, bottom = source_box(image.size, (W, H), preprocess.crop)
         sides = (right - left) / W, (bottom - top) / H
         shrink = max(image.width / W, image.height / H) if preprocess.crop == "pad" else min(sides)
@@ -78,13 +78,13 @@ def _scaled(source: Source, preprocess: Preprocess) -> np.ndarray:
 
 def _replicated(source: Source, preprocess: Preprocess) -> np.ndarray:
     assert isinstance(source, Path)
-    with Image.open(source, formats=FORMATS) as image:
+    with Image.open(source, formats=formats_of(source)) as image:
         if image.format != "JPEG" or image.mode != "RGB" or get_sampling(image) != _HALF_BOTH_WAYS:
             return preprocess_image(image, preprocess)
         size, exif = image.size, image.info.get("exif")
         image.draft("YCbCr", size)
         light = image.getchannel(0)
-    with Image.open(source, formats=FORMATS) as image:
+    with Image.open(source, formats=formats_of(source)) as image:
         # At half the size the decoder gives colour as the file stores it.
         image.draft("YCbCr", (max(1, size[0] // 2), max(1, size[1] // 2)))
         doubled = (image.width * 2, image.height * 2)
@@ -101,10 +101,11 @@ def _rgb(source: Source) -> Image.Image:
     if isinstance(source, np.ndarray):
         return upright_rgb(Image.fromarray(source))
     if isinstance(source, PublishedImage):
-        with Image.open(source.path, formats=FORMATS) as image:
+        with Image.open(source.path, formats=formats_of(source.path)) as image:
             image.load()
             left, top, right, bottom = source.box or (0, 0, *image.size)
             return upright_rgb(image.crop((round(left), round(top), round(right), round(bottom))).convert("RGB"))
-    with Image.open(source, formats=FORMATS) as image:
+    file = archived_file(source) if isinstance(source, ArchivedImage) else source
+    with Image.open(file, formats=formats_of(file)) as image:
         image.load()  # an image that needs no change would be read after its file is closed
         return upright_rgb(image)
