@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.contracts import PhotoOptions, Preprocess
-from compress.data.images import read_image
+from compress.contracts import ArchivedImage, PhotoOptions, Preprocess
+from compress.data.images import read_archived, read_image
 from compress.data.other_ways import resized, ways
 
 ROW = np.array([0, 10, 20, 30, 100, 200, 0, 40], np.uint8)
@@ -85,3 +85,17 @@ def test_a_decoder_that_repeats_colours_differs_only_in_colour(photograph: Path)
         way = ways(PhotoOptions(), [photograph])["decoder replicated"]
         apart = np.abs(way(photograph, whole).astype(int) - read_image(photograph, whole)).mean()
         assert least <= apart <= most
+
+
+def test_a_photograph_in_an_archive_is_the_same_photograph(photograph: Path, tmp_path: Path) -> None:
+    content = photograph.read_bytes()
+    (tmp_path / "archive").write_bytes(b"before" + content + b"after")
+    archived = ArchivedImage(tmp_path / "archive", 6, len(content))
+    preprocess, options = Preprocess(size=(32, 32)), PhotoOptions()
+    assert np.array_equal(read_archived(archived, preprocess), read_image(photograph, preprocess))
+    found = ways(options, [archived])
+    assert len(found) >= 4
+    for name, way in found.items():
+        assert np.array_equal(way(archived, preprocess), ways(options, [photograph])[name](photograph, preprocess)), (
+            name
+        )
