@@ -126,7 +126,7 @@ def test_pictures_that_cannot_be_searched_with_get_a_sentence(page: Page, pictur
 
 
 def test_the_files_that_apps_ship_are_ticked(page: Page) -> None:
-    ticked = [box.locator("span").inner_text() for box in page.locator(".choice:has(input:checked)").all()]
+    ticked = [box.locator("span").text_content() for box in page.locator(".choice:has(input:checked)").all()]
     assert ticked == [
         "tiny.fp32.onnx on onnxruntime",
         "tiny.fp32.tflite on litert",
