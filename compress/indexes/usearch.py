@@ -108,13 +108,17 @@ class _Open:
         distances = np.full((len(queries), k), np.inf, np.float32)
         ids = np.full((len(queries), k), -1, np.int64)
         for number, query in enumerate(np.ascontiguousarray(queries, np.float32)):
-            wanted = min(_CANDIDATES * k, len(self.keys))
-            keys = np.asarray(self.index.search(query, wanted, threads=1).keys)
-            rows = self.order[np.searchsorted(self.keys, keys, sorter=self.order)]
+            rows = self._candidates(query, min(_CANDIDATES * k, len(self.keys)))
             measured = _measured(query, self.features[rows], self.distance)
             best = np.lexsort((rows, measured))[:k]
             distances[number, : len(best)], ids[number, : len(best)] = measured[best], rows[best]
         return distances, ids
+
+    def _candidates(self, query: np.ndarray, wanted: int) -> np.ndarray:
+        if self.distance == "cosine" and not query.any():  # no direction leads through the graph
+            return np.arange(len(self.keys))
+        keys = np.asarray(self.index.search(query, wanted, threads=1).keys)
+        return np.asarray(self.order[np.searchsorted(self.keys, keys, sorter=self.order)])
 
 
 def _measured(query: np.ndarray, rows: np.ndarray, distance: Distance) -> np.ndarray:
