@@ -11,7 +11,6 @@ from compress.contracts import BadInput, DeployGraph, Model
 from exporters._costs import COREML
 from exporters._file_exporter import FileExporter, Inspected
 from exporters._stored import Kind
-from validators.mlprogram.light_import import load_coremltools
 
 SPARED = 2048
 """Weights of at most this many values stay in half precision: coremltools' default; for fewer, a table is larger."""
@@ -110,6 +109,8 @@ class CoreML(FileExporter):
         return exempt
 
     def inspect(self, path: Path) -> Inspected:
+        from validators.mlprogram.light_import import load_coremltools
+
         load_coremltools()
         from exporters._coreml_stored import stored
 
@@ -117,6 +118,8 @@ class CoreML(FileExporter):
 
     def _converted(self, graph: DeployGraph) -> tuple[Any, frozenset[str]]:
         """Convert the graph; also returns the names of large weights that stay in half precision."""
+        from validators.mlprogram.light_import import load_coremltools  # validators load NumPy
+
         load_coremltools()
         import coremltools as ct
         import numpy as np

@@ -40,6 +40,7 @@ SIGNATURE = "bundle.sig"
 UNLISTED = frozenset({MANIFEST, "report.html", SIGNATURE})
 """Files of a bundle that bundle.json does not list: itself, the report made from it, and the signature."""
 _MOST_BYTES = 64 * 2**20
+NO_RECIPE = "recipe.yaml: not a recipe that a run wrote"
 STATE = ".compress"
 """The folder of the run's own files; an app does not read it."""
 
@@ -50,7 +51,7 @@ def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
     found = [
         *_checksum(folder, manifest),
         *_unlisted(folder, manifest),
-        *([] if recipe is None else _against_recipe(folder, manifest, recipe)),
+        *([NO_RECIPE] if recipe is None else _against_recipe(folder, manifest, recipe)),
         *_against_metrics(folder, manifest),
     ]
     for artifact in manifest.artifacts:
@@ -117,12 +118,24 @@ def _unlisted(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def recipe_values(folder: Path) -> Mapping[str, Any] | None:
-    """recipe.yaml as plain values; None if it cannot be read, which the comparison of its hash reports."""
+    """recipe.yaml as plain values; None if it cannot be read or is not what a run writes."""
     try:
         found = parse_yaml(read_text(file_inside(folder, "recipe.yaml"), _MOST_BYTES))
     except (BadInput, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if _is_resolved_recipe(found) else None
+
+
+def _is_resolved_recipe(found: Any) -> bool:
+    """Whether the sections that are compared with the manifest have the shape that a run writes."""
+    sections = ("data", "model", "validate")
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), dict) for key in sections):
+        return False
+    exports = found.get("export")
+    if not isinstance(exports, list) or not all(isinstance(each, dict) for each in exports):
+        return False
+    options = [value or {} for each in exports for value in each.values()]
+    return all(isinstance(each, dict) for each in (*options, found["validate"].get("gates") or {}))
 
 
 def _against_recipe(folder: Path, manifest: Manifest, recipe: Mapping[str, Any]) -> Iterator[str]:

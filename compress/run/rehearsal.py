@@ -6,11 +6,13 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from compress.contracts import BadInput, CompressError, Exporter, MissingTool, Model
 from compress.system.progress import say
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _TESTED = ("architectures", "compress", "torch")
 """Packages whose modules every exporter is tested with."""

@@ -53,7 +53,7 @@ def installed(distribution: str) -> tuple[str, str] | None:
         module = _MODULES.get(distribution, distribution.replace("-", "_"))
     if not module.isidentifier() or importlib.util.find_spec(module) is None:
         return None
-    wheels = importlib.metadata.packages_distributions().get(module, [])
+    wheels = [each for each in importlib.metadata.packages_distributions().get(module, []) if each != distribution]
     return (wheels[0], importlib.metadata.version(wheels[0])) if wheels else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from compress.bundle.consistency import checksum, gallery_inconsistencies, inconsistencies
+from compress.bundle.consistency import NO_RECIPE, checksum, gallery_inconsistencies, inconsistencies
 from compress.bundle.manifest import MANIFEST, read_manifest
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY, read_gallery
@@ -131,6 +132,14 @@ def test_what_is_dropped_or_relaxed_is_named(bundle: Path, change: Any, words: s
     found = inconsistencies(bundle, read_manifest(bundle))
     assert any(words in line for line in found), found
     assert all("\n" not in line for line in found)
+
+
+@pytest.mark.parametrize("changed", ["data: x", "model: 5", "export: [x]", "export: {}", "validate: {gates: [1]}"])
+def test_a_file_that_is_no_recipe_is_named(bundle: Path, changed: str) -> None:
+    sound = "data: {}\nmodel: {}\nvalidate: {}\nexport: []\n"
+    for text, wrong in (("", True), (sound, False), (re.sub(f"{changed.split(':')[0]}:.*", changed, sound), True)):
+        (bundle / "recipe.yaml").write_text(text)
+        assert (NO_RECIPE in inconsistencies(bundle, read_manifest(bundle))) is wrong
 
 
 def test_a_file_that_no_run_made_is_named_but_not_the_runs_own_folder(bundle: Path) -> None:

@@ -372,7 +372,6 @@ def test_an_artifact_is_held_against_the_sizes_measured_now(bundle: Path) -> Non
         (lambda manifest: manifest.update(artifacts=[{"path": "x"}]), ["bundle.json", "damaged"]),
         (lambda manifest: manifest.update(artifacts={"a": 1}), ["bundle.json", "damaged"]),
         (lambda manifest: manifest.update(embedding={}), ["bundle.json", "damaged", "dim"]),
-        (lambda manifest: manifest["artifacts"][0].update(format="gguf"), ["bundle.json", "gguf"]),
         (
             lambda manifest: manifest["artifacts"][0].update(
                 gates=[{"name": "speed", "limit": 1, "value": 1, "passed": True}]
@@ -396,6 +395,13 @@ def test_an_unusable_manifest_is_bad_input(
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_a_format_that_no_runtime_here_executes_is_bad_input_unless_a_runtime_is_named(bundle: Path) -> None:
+    edit(bundle, lambda manifest: manifest["artifacts"][0].update(format="gguf"))
+    with pytest.raises(BadInput, match=r"bundle\.json: .* has the format 'gguf', unknown here; .*--runtime NAME"):
+        verify(bundle)
+    assert any("gguf" in line for line in verify(bundle, "onnxruntime").problems)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"', "\0"])

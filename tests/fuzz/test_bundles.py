@@ -43,9 +43,10 @@ def names(bundle: Path) -> list[str]:
 
 
 def _socket(path: Path) -> None:
-    # The name of a socket has at most 107 bytes.
+    # A socket is made with a name of at most 107 bytes.
     with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(path.parent):
-        listening.bind(path.name)
+        listening.bind("s")
+        Path("s").rename(path.name)
 
 
 def _changes(outside: Path) -> dict[str, Callable[[Path, bytes, int], object]]:
