@@ -27,7 +27,7 @@ from compress.contracts import BadInput
         ("alnet", {"reduction": -1}, "alnet.reduction: -1 is wrong"),
         ("alnet", {"widths": [16, 24, 32, 64, 96, 160, 0]}, "alnet.widths.6: 0 is wrong"),
         ("alnet", {"grops": 4, "reduction": 0}, "alnet.reduction: 0 is wrong"),
-        ("mobilenet_v2", {"width": 0.5}, "mobilenet_v2.width: unknown key (there are: none)"),
+        ("mobilenet_v2", {"width": 0.5}, "mobilenet_v2.width: unknown key (there are: stem_stride)"),
         ("mobilenet_v1", {"width": 0}, "mobilenet_v1.width: 0 is wrong"),
         ("mobilenet_v3", {"size": "tiny"}, "mobilenet_v3.size: 'tiny' is wrong, input should be 'small' or 'large'"),
         ("shufflenet_v1", {"groups": 5}, "shufflenet_v1.groups: 5 is wrong"),

@@ -253,7 +253,6 @@ def test_an_index_with_the_ids_of_other_images_is_found_out_even_with_its_own_ha
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"index": "annoy"}, "'annoy' is not one of the indexes"),
         ({"options": {"trees": 3}}, "gallery.index.lsh.trees: unknown key"),
         ({"path": "../index.sqlite"}, "lies outside the bundle"),
     ],
@@ -264,3 +263,9 @@ def test_a_manifest_of_another_version_is_bad_input(bundle: Path, changes: dict[
         open_bundle(bundle)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_chooses_no_code_of_other_packages(bundle: Path) -> None:
+    forge(bundle, index="annoy")
+    with pytest.raises(MissingTool, match=r"^[^\n]*'annoy' is code of another package, which a bundle must not choose"):
+        open_bundle(bundle)

@@ -12,7 +12,7 @@ from benchmarks._micro_networks import MICRO
 from benchmarks.networks import SIZES, SUFFIXES, TIMM, cases, main, measured, table
 
 CASES = [
-    ("conv transposed", ".tflite"),
+    ("conv transposed", ".onnx"),
     ("conv, reflecting", ".onnx"),
     ("max pool, ceil", ".tflite"),
     ("average pool, border", ".mlpackage"),

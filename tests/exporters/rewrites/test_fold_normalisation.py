@@ -71,7 +71,7 @@ def test_an_image_that_is_read_twice_stays(costs: Costs) -> None:
             self.conv = nn.Conv2d(3, 3, 3, padding=1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            total: torch.Tensor = self.conv(x) + x
+            total: torch.Tensor = self.conv(x).relu() + x
             return total.flatten(1)
 
     torch.manual_seed(0)
