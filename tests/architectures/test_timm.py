@@ -68,7 +68,6 @@ def test_hard_activations_survive_export(original: Any, tmp_path: Path, pictures
 
 
 OTHERS = {
-    "test_vit": (160, 64),
     "test_convnext": (96, 64),
     "test_efficientnet_evos": (96, 256),
     "tf_mobilenetv3_small_minimal_100": (96, 576),

@@ -119,6 +119,7 @@ def test_a_student_ranks_as_its_teacher_unless_the_outputs_are_those_of_other_im
     assert values[1] > max(values[0], values[2]) + 0.1, values
 
 
+@pytest.mark.nightly
 def test_a_shared_space_is_searched_across_models(data: Data, teacher: Path, tmp_path: Path) -> None:
     """One trained apart finds by chance what it finds there."""
     in_the_space = Projected(trunk=replace(LARGE, head_width=32), dim=48)
