@@ -13,7 +13,7 @@ from validators.results import Measurement, Neighbours, Parity, Ranking
 
 
 def test_every_gate_passes_at_its_limit_and_fails_on_the_wrong_side() -> None:
-    assert len(RULES) == 20
+    assert len(RULES) >= 20
     for name, rule in RULES.items():
         worse = -1 if rule.direction == "at least" else 1
         for value, passed in ((5.0, True), (5.0 - worse, True), (5.0 + worse, False)):
@@ -35,7 +35,7 @@ def test_unmeasured_values_fail_downward_limits_too() -> None:
 
 def test_no_section_answers_for_another() -> None:
     sections = {rule.section for rule in RULES.values()} | {"ranking"}
-    assert len(sections) == 12
+    assert len(sections) >= 12
     for name, rule in RULES.items():
         others = {f"{section}.{rule.value}": 0.5 for section in sections - {rule.section}}
         (gate,) = evaluate_gates({name: 0.5}, others)
