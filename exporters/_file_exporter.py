@@ -103,9 +103,9 @@ class FileExporter(Exporter):
 def _reason(error: Exception) -> str:
     """The first line of the error, and the operation that was being converted if the error names it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    while error.__cause__ is not None and not lines:
+    while error.__cause__ is not None:  # the first error names the operation, those around it what was going on
         error = error.__cause__  # type: ignore[assignment]
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or lines
     executing = next((line for line in lines if line.startswith("While executing")), "")
     where = f"; {executing.partition(':')[0]}" if executing else ""
     first = (lines or ["no message"])[0]

@@ -24,7 +24,7 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 
 @pytest.fixture
-def photo(finished: Finished) -> Path:
+def digit(finished: Finished) -> Path:
     return finished.recipe.parent / "photos/digit 3/000004.jpg"
 
 
@@ -64,7 +64,7 @@ def labels(answer: dict) -> set[str]:
     return {match["label"] for match in answer["matches"]}
 
 
-def test_two_bundles_answer_side_by_side(finished: Finished, other: Path, photo: Path) -> None:
+def test_two_bundles_answer_side_by_side(finished: Finished, other: Path, digit: Path) -> None:
     with client(finished.folder, other) as page:
         info = page.get("/artifacts").json()
         assert (info["bundle"], info["gallery"]) == ("tiny", 60)
@@ -72,14 +72,14 @@ def test_two_bundles_answer_side_by_side(finished: Finished, other: Path, photo:
         assert {row["bundle"] for row in info["artifacts"]} == {"tiny", "tiny (2)"}
 
         def ask(**asked: str) -> dict:
-            answer = page.post("/search", params=asked, content=photo.read_bytes(), headers=JPEG)
+            answer = page.post("/search", params=asked, content=digit.read_bytes(), headers=JPEG)
             assert answer.status_code == 200, answer.text
             return answer.json()
 
         first, second = ask(artifact=ONNX), ask(artifact=ONNX, bundle="tiny (2)")
         assert (first["bundle"], first["gallery"], len(labels(first)) > 1) == ("tiny", 60, True)
         assert (second["bundle"], second["gallery"], labels(second)) == ("tiny (2)", 6, {"digit 7"})
-        expected = query(finished.folder, photo, top=10, artifact=ONNX)
+        expected = query(finished.folder, digit, top=10, artifact=ONNX)
         assert [match["name"] for match in first["matches"]] == [match.name for match in expected.matches]
         pictures = [page.get(answer["matches"][0]["thumbnail"]) for answer in (first, second)]
         assert {picture.headers["content-type"] for picture in pictures} == {"image/jpeg"}
@@ -99,9 +99,9 @@ def served(finished: Finished, gallery: Path) -> Iterator[TestClient]:
         yield page
 
 
-def test_a_gallery_that_was_replaced_is_searched_at_once(served: TestClient, gallery: Path, photo: Path) -> None:
+def test_a_gallery_that_was_replaced_is_searched_at_once(served: TestClient, gallery: Path, digit: Path) -> None:
     def ask() -> dict:
-        found = served.post("/search", params={"artifact": ONNX}, content=photo.read_bytes(), headers=JPEG).json()
+        found = served.post("/search", params={"artifact": ONNX}, content=digit.read_bytes(), headers=JPEG).json()
         assert isinstance(found, dict)
         return found
 
@@ -116,14 +116,14 @@ def test_a_gallery_that_was_replaced_is_searched_at_once(served: TestClient, gal
 
 
 def test_one_that_was_replaced_by_something_else_is_a_sentence(
-    served: TestClient, gallery: Path, photo: Path, finished: Finished
+    served: TestClient, gallery: Path, digit: Path, finished: Finished
 ) -> None:
     asked = {"artifact": ONNX}
     gallery.write_bytes(b"no gallery")
-    failed = served.post("/search", params=asked, content=photo.read_bytes(), headers=JPEG)
+    failed = served.post("/search", params=asked, content=digit.read_bytes(), headers=JPEG)
     assert (failed.status_code, "the gallery is damaged" in failed.json()["error"]) == (500, True)
     shutil.copyfile(finished.folder / GALLERY, gallery)
-    assert served.post("/search", params=asked, content=photo.read_bytes(), headers=JPEG).status_code == 200
+    assert served.post("/search", params=asked, content=digit.read_bytes(), headers=JPEG).status_code == 200
 
 
 def test_galleries_go_to_the_bundles_of_their_space(finished: Finished, other: Path, tmp_path: Path) -> None:
