@@ -24,7 +24,8 @@ pytestmark = pytest.mark.nightly  # the server takes seconds to start
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pgserver = pytest.importorskip("pgserver")
+    import pgserver  # of the extra "test"
+
     server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
