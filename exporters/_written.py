@@ -39,40 +39,67 @@ _server = ForkServer()
 atexit.register(_server.close)
 
 
-def require_same(graph: DeployGraph, path: Path, name: str, file_format: str, precision: str) -> None:
-    """Execute the file at ``path`` and compare two images' embeddings with the network's.
+@dataclass(frozen=True)
+class Reference:
+    """What a network itself gives for two images.
 
-    Args:
-        name: the file's final name, for messages.
-
-    Raises:
-        BadInput: the network itself gives values that are not finite.
-        CompressError: the file cannot be executed, or gives other embeddings.
-        MissingTool: nothing here can execute the format, or the machine lacks what the execution needs.
+    Attributes:
+        images: uint8 [2, H, W, 3].
+        embeddings: float32 [2, D].
     """
-    if not runtimes_for(file_format):
-        return  # a format of another package: the run executes the file on the runtime that its recipe names
-    runtime = choose_runtime(file_format)
-    images = _images(graph)
-    right = embedded(graph.module, images)
-    if not np.isfinite(right).all():
-        raise BadInput(f"{name}: the network gives NaN or infinite embeddings, so no file of it can be checked")
-    done = _server.execute(runtime, path, {"images": images}, timeout_s=_TIMEOUT_S)
-    if done.outputs is None:
-        kind = CompressError if done.lacking is None else MissingTool
-        raise kind(f"{name}: the written file was not kept, as it cannot be executed: {done.failure}")
-    found = done.outputs["images"]
-    if found.shape != right.shape:
-        raise CompressError(
-            f"{name}: the written file was not kept, as {runtime.title()} gives {list(found.shape)} values and the "
-            f"network {list(right.shape)}; report the network"
-        )
-    judgement = judged(found, right, graph.module, images, precision)
-    if not judgement.passed:
-        raise CompressError(
-            f"{name}: the written file was not kept, as {runtime.title()} computes something else: "
-            f"{judgement.text()}; export another format or precision, or report the network"
-        )
+
+    graph: DeployGraph
+    images: np.ndarray
+    embeddings: np.ndarray
+
+    @classmethod
+    def of(cls, graph: DeployGraph, name: str) -> Reference:
+        """Execute the network.
+
+        Args:
+            name: what is to be written, for the message.
+
+        Raises:
+            BadInput: the network gives values that are not finite.
+        """
+        images = _images(graph)
+        embeddings = embedded(graph.module, images)
+        if not np.isfinite(embeddings).all():
+            raise BadInput(
+                f"{name}: the network gives NaN or infinite embeddings, so no file of it can be checked; check its "
+                "weights"
+            )
+        return cls(graph, images, embeddings)
+
+    def require_same(self, path: Path, name: str, file_format: str, precision: str) -> None:
+        """Execute the file at ``path`` and compare its embeddings with the network's.
+
+        Args:
+            name: the file's final name, for messages.
+
+        Raises:
+            CompressError: the file cannot be executed, or gives other embeddings.
+            MissingTool: nothing here can execute the format, or the machine lacks what the execution needs.
+        """
+        if not runtimes_for(file_format):
+            return  # a format of another package: the run executes the file on the runtime that its recipe names
+        runtime = choose_runtime(file_format)
+        done = _server.execute(runtime, path, {"images": self.images}, timeout_s=_TIMEOUT_S)
+        if done.outputs is None:
+            kind = CompressError if done.lacking is None else MissingTool
+            raise kind(f"{name}: the written file was not kept, as it cannot be executed: {done.failure}")
+        found, right = done.outputs["images"], self.embeddings
+        if found.shape != right.shape:
+            raise CompressError(
+                f"{name}: the written file was not kept, as {runtime.title()} gives {list(found.shape)} values and "
+                f"the network {list(right.shape)}; report the network"
+            )
+        judgement = judged(found, right, self.graph.module, self.images, precision)
+        if not judgement.passed:
+            raise CompressError(
+                f"{name}: the written file was not kept, as {runtime.title()} computes something else: "
+                f"{judgement.text()}; export another format or precision, or report the network"
+            )
 
 
 @dataclass(frozen=True)

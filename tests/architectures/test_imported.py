@@ -115,7 +115,8 @@ def test_other_code_is_another_model_and_a_bundles_recipe_refuses_it(tmp_path: P
 
 def trained(width: int = 8) -> dict[str, torch.Tensor]:
     state = create_model("./net.py:Classifier", width=width).network.state_dict()
-    return {name: torch.randn_like(t) if t.is_floating_point() else t for name, t in state.items()}
+    random = {name: torch.randn_like(t) if t.is_floating_point() else t for name, t in state.items()}
+    return {name: t.abs() if name.endswith("running_var") else t for name, t in random.items()}
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,15 @@ def test_with_weights_training_may_be_absent() -> None:
     assert made.stages == () and any("8-d embedding" in line for line in plan(made))
     with pytest.raises(BadInput, match="weights: FILE"):
         recipe("Classifier", ", leave_out: [fc]", train="")
+
+
+def test_weights_that_give_nan_are_named_before_a_converter_is_blamed() -> None:
+    state = trained()
+    state["body.1.running_var"].neg_()
+    torch.save(state, "w.pth")
+    made = recipe("Classifier", ", weights: w.pth, leave_out: [fc]", train="")
+    with pytest.raises(BadInput, match=r"the network gives NaN or infinite embeddings, .*check its weights"):
+        plan(made)
 
 
 def test_a_pickle_with_code_is_refused() -> None:
