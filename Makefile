@@ -68,8 +68,9 @@ schema: $(VENV)/run.stamp  ## write the recipe's JSON schema into the package, a
 docs: $(VENV)/dev.stamp  ## the documentation, in site/; a broken link is an error
 	$(BIN)/mkdocs build --strict
 
+fuzz: export FUZZ_INPUTS ?= 10000
 fuzz: $(VENV)/dev.stamp  ## 10,000 hostile recipes, bundles, archives and folders; a quarter of an hour
-	OMP_NUM_THREADS=1 FUZZ_INPUTS=10000 $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/fuzz
 
 bench: $(VENV)/dev.stamp  ## the timings of docs/results.md; minutes, on an idle machine
 	$(BIN)/python -m benchmarks.quickstart

@@ -45,6 +45,29 @@ validate:
 """
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make cases that ``every_change`` does not name nightly; a name is a case's id or a part of it between hyphens."""
+    missing = set()
+    for item in items:
+        marker = item.get_closest_marker("every_change")
+        if marker is None:
+            continue
+        assert isinstance(item, pytest.Function)
+        test, case = item.nodeid.partition("[")[0], item.callspec.id
+        missing |= {(test, name) for name in marker.args}
+        if not {case, *case.split("-")} & set(marker.args):
+            item.add_marker(pytest.mark.nightly)
+    present = {
+        (item.nodeid.partition("[")[0], name)
+        for item in items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        for name in (item.callspec.id, *item.callspec.id.split("-"))
+    }
+    if missing - present and not any("::" in argument for argument in config.args):
+        raise pytest.UsageError(f"every_change names cases that do not exist: {sorted(missing - present)}")
+
+
 @pytest.fixture(scope="session")
 def digit_images() -> np.ndarray:
     """uint8 [10, 500, 28, 28], the first axis being the digit."""

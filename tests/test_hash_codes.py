@@ -84,6 +84,7 @@ def score(model: Model, images: ImageSet) -> float:
     return found["mAP"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("classifier", "loss"), [("linear", "cross_entropy"), ("orthogonal", "ortho_hash")])
 def test_both_losses_learn_codes_and_wrong_labels_do_not(classifier: str, loss: str, tmp_path: Path) -> None:
     """On grey digits: the photos' tints tell classes apart for a network that has learnt nothing."""

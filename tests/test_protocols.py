@@ -74,6 +74,7 @@ def write(root: Path, path: Path, *, train: str = "", checkpoint: str = "", stag
     return path
 
 
+@pytest.mark.nightly
 def test_a_run_on_landmarks_and_what_another_run_without_training_may_do(root: Path, tmp_path: Path) -> None:
     trained = write(
         root,

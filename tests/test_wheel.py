@@ -83,6 +83,7 @@ def test_the_wheel_holds_the_schema_of_our_components(installed: Path, tmp_path:
     assert json.loads(printed.stdout) == written
 
 
+@pytest.mark.nightly
 def test_the_wheel_writes_a_recipe_for_photographs_and_can_run_it(
     installed: Path, tmp_path: Path, save_photos: Callable[..., list[Path]]
 ) -> None:

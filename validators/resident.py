@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress.contracts import Runtime
-from compress.system.child import Child, ChildFailed, child
+from compress.system.child import ChildFailed
 from validators import ArtifactError, failure_of
+from validators.answering_child import AnsweringChild, line_of
 from validators.child import job_for
 from validators.resident_child import serve
 
@@ -31,10 +30,7 @@ class Resident:
         self._runtime, self._artifact, self._threads, self._timeout_s = runtime, artifact, threads, timeout_s
         self.what = f"{runtime.title()} on {artifact.name}"
         self._turn = threading.Lock()
-        self._running: ExitStack | None = None
-        self._child: Child
-        self._requests: socket.socket
-        self._replies: io.BufferedReader
+        self._child = AnsweringChild()
 
     def embed(self, image: np.ndarray) -> tuple[np.ndarray, float]:
         """Embed one image.
@@ -61,7 +57,7 @@ class Resident:
     def _embedded(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         with self._turn:
             try:
-                if self._running is None:
+                if not self._child.running:
                     self._start()
                 return self._ask(images)
             except ChildFailed as failed:
@@ -70,73 +66,35 @@ class Resident:
     def close(self) -> None:
         """End the child after the image that is being embedded."""
         with self._turn:
-            self._stop()
+            self._child.stop()
 
     def _ask(self, images: np.ndarray) -> tuple[np.ndarray, float]:
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            self._child.kill()
-
-        timer = threading.Timer(self._timeout_s, stop)
-        timer.start()
-        try:
-            reply, embedding = self._exchange(images)
-        except (EOFError, ConnectionError):
-            failed = self._child.ended()
-            if late.is_set():
-                failed = self._child.late(self._timeout_s)
-            self._stop()
-            raise self._error(failed) from None
-        finally:
-            timer.cancel()
+        request = json.dumps(images.shape).encode() + b"\n" + images.tobytes()
+        reply, embedding = self._child.ask(request, _reply, timeout_s=self._timeout_s)
         if "failure" in reply:
-            raise self._error(ChildFailed.raised(reply["failure"]))
+            raise ChildFailed.raised(reply["failure"])
         return np.frombuffer(embedding, np.float32).reshape(len(images), -1), reply["milliseconds"]
 
-    def _exchange(self, images: np.ndarray) -> tuple[dict[str, Any], bytes]:
-        """Send images and receive the child's answer.
-
-        Raises:
-            EOFError, ConnectionError: the child has ended.
-        """
-        self._requests.sendall(json.dumps(images.shape).encode() + b"\n" + images.tobytes())
-        line = self._replies.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        reply: dict[str, Any] = json.loads(line)
-        embedding = self._replies.read(reply.get("bytes", 0))
-        if len(embedding) < reply.get("bytes", 0):
-            raise EOFError
-        return reply, embedding
-
     def _start(self) -> None:
-        with ExitStack() as stack:
-            self._requests, theirs = socket.socketpair()
-            stack.enter_context(self._requests)
-            self._replies = stack.enter_context(self._requests.makefile("rb"))
-            with theirs:
-                number, path = theirs.fileno(), str(self._artifact.absolute())
-                job = job_for(self._runtime, artifact=path, threads=self._threads, socket=number)
-                started = child(
-                    serve,
-                    job,
-                    interpreter=self._runtime.interpreter(),
-                    emulator=self._runtime.emulator(),
-                    threads=self._threads,
-                    pass_fds=[number],
-                    writable=self._runtime.device_files(),
-                    own_sockets=self._runtime.own_sockets,
-                )
-                self._child = stack.enter_context(started)
-            self._child.begin()
-            self._running = stack.pop_all()
-
-    def _stop(self) -> None:
-        if self._running is not None:
-            self._running.close()
-            self._running = None
+        runtime = self._runtime
+        self._child.start(
+            serve,
+            job_for(runtime, artifact=str(self._artifact.absolute()), threads=self._threads),
+            interpreter=runtime.interpreter(),
+            emulator=runtime.emulator(),
+            threads=self._threads,
+            writable=runtime.device_files(),
+            own_sockets=runtime.own_sockets,
+        )
 
     def _error(self, failed: ChildFailed) -> ArtifactError:
         return failure_of(f"{self.what} {failed.line}", failed.lacking)
+
+
+def _reply(replies: io.BufferedReader) -> tuple[dict[str, Any], bytes]:
+    """The child's answer: its head and the bytes of the embeddings."""
+    head: dict[str, Any] = json.loads(line_of(replies))
+    body = replies.read(head.get("bytes", 0))
+    if len(body) < head.get("bytes", 0):
+        raise EOFError
+    return head, body

@@ -165,6 +165,7 @@ def test_widths_that_do_not_fit_together(options: dict[str, Any], message: str) 
     assert message in str(caught.value)
 
 
+@pytest.mark.every_change("pruned")
 @pytest.mark.parametrize("options", [{}, PRUNED], ids=["published", "pruned"])
 def test_reload_in_another_process(
     options: dict[str, Any], tmp_path: Path, pictures: Pictures, calibrate: Calibrate

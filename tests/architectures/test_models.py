@@ -84,6 +84,7 @@ def test_headless_is_the_same_network_without_its_classifier(
     assert torch.equal(network.classifier(headless(images)), network(images))
 
 
+@pytest.mark.every_change("alnet", "shufflenet_v2", "timm")
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
 def test_graphs_give_the_same_output_at_another_batch_size(network: RetrievalNetwork, pictures: Pictures) -> None:
     images = pictures(3)
@@ -103,6 +104,7 @@ def test_an_exported_program_gives_the_same_output_at_another_batch_size(
     assert not torch.allclose(program(images.flip(1)), network(images), atol=1e-5)
 
 
+@pytest.mark.every_change("alnet", "delf", "netvlad", "deep_hash", "timm", "fusion")
 def test_gradients_reach_every_parameter(name: str, pictures: Pictures) -> None:
     torch.manual_seed(2)
     network = create_model(name, CLASSES)
@@ -113,6 +115,7 @@ def test_gradients_reach_every_parameter(name: str, pictures: Pictures) -> None:
     assert all(bool(p.grad.isfinite().all()) for p in network.parameters() if p.grad is not None)
 
 
+@pytest.mark.every_change("alnet", "delf", "netvlad", "deep_hash", "timm", "fusion")
 def test_the_seed_decides_the_weights(name: str) -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)

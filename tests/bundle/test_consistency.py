@@ -95,13 +95,13 @@ BOUND_BY_A_SIGNATURE_ALONE = {
 }  # fmt: skip
 
 
-def test_who_makes_the_checksum_again_is_still_seen_where_files_tell(bundle: Path) -> None:
+@pytest.mark.every_change("every sixth")
+@pytest.mark.parametrize("step", [6, 1], ids=["every sixth", "all"])
+def test_who_makes_the_checksum_again_is_still_seen_where_files_tell(step: int, bundle: Path) -> None:
     """A changed limit, verdict, size, name, licence, recipe hash or preprocessing contradicts the files."""
     values = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
     unseen = []
-    for place in leaves(values):
-        if place[0] == "checksum":
-            continue
+    for place in [place for place in leaves(values) if place[0] != "checksum"][::step]:
         other = changed(values, place)
         other["checksum"] = checksum(other)
         if not seen(bundle, other):

@@ -178,7 +178,7 @@ def test_a_killed_worker_changes_nothing(
         if not killed:
             killed.append(self)
             whole(self, images)
-            os.kill(self._child.process.pid, signal.SIGKILL)
+            os.kill(self._child._child.process.pid, signal.SIGKILL)
         return whole(self, images)
 
     monkeypatch.setattr(Resident, "embed_all", dies_first)

@@ -25,7 +25,7 @@ from validators.runtimes.onnxruntime import OnnxRuntime
 @pytest.fixture(scope="module", autouse=True)
 def _few_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "ROUNDS", 2)
+        patch.setattr(module, "ROUNDS", 1)
         patch.setattr(module, "WARM_UP", 1)
         patch.setattr(module, "TIMED", 5)
         yield
@@ -50,6 +50,7 @@ def test_one_runtime_alone(finished: Finished) -> None:
     assert (timing.runtime, timing.path) == ("onnxruntime", "artifacts/tiny.fp32.onnx")
 
 
+@pytest.mark.nightly
 def test_an_artifact_that_does_not_run_is_named_and_the_others_are_timed(finished: Finished, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(finished.folder, bundle, ignore=shutil.ignore_patterns(".compress"))

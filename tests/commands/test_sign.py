@@ -78,6 +78,7 @@ def test_one_byte_more_is_seen_in_any_file(bundle: Path, keys: Path, name: str) 
     assert problems(bundle, keys / "key.pub").startswith("bundle.sig: does not match the files and key.pub")
 
 
+@pytest.mark.every_change("new.txt", ".git/config")
 @pytest.mark.parametrize("name", ["new.txt", ".gitignore", ".git/config", "golden/new.png", ".compress/state"])
 def test_a_file_more_is_seen(bundle: Path, keys: Path, name: str) -> None:
     (bundle / name).parent.mkdir(exist_ok=True)

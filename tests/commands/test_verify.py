@@ -283,6 +283,7 @@ def test_the_export_of_another_model_fails_even_with_its_own_hash(bundle: Path) 
     assert [line for line in problems if "min_cosine" in line]
 
 
+@pytest.mark.nightly
 def test_one_weight_a_tenth_larger_is_found_in_core_ml_and_tflite(bundle: Path) -> None:
     file = bundle / "artifacts/tiny.fp32.tflite"
     change_a_weight(file, tflite_constant_with_the_largest_weight(file))

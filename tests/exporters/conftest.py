@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,9 +82,10 @@ EPOCHS = 3
 
 @pytest.fixture(scope="session")
 def trained(tinted: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
-    """ALNet with a classifier after a short training on tinted digits."""
+    """ALNet's first four blocks with a classifier, after a short training on tinted digits."""
     torch.manual_seed(0)
-    network = create_model("alnet", num_classes=10, stem_stride=2)
+    blocks: dict[str, Any] = {"widths": (16, 24, 32, 64), "strides": (1, 2, 2, 2), "expansions": (1, 6, 6, 6)}
+    network = create_model("alnet", num_classes=10, stem_stride=2, **blocks)
     with shared(tmp_path_factory, "trained") as folder:
         weights = folder / "weights.pt"
         if not weights.exists():

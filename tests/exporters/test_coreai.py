@@ -53,6 +53,7 @@ def export(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Call
     return converted
 
 
+@pytest.mark.nightly
 @needs_environment
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_it_gives_what_pytorch_gives_and_swapped_channels_do_not(
@@ -70,6 +71,7 @@ def test_it_gives_what_pytorch_gives_and_swapped_channels_do_not(
     assert done.version == RUNTIME.version() == "coreai-core 1.0.0b3"
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_the_types_are_those_of_the_precision_and_half_takes_half(export: Callable[[str], Path]) -> None:
     for precision, (kind, _) in PRECISIONS.items():
@@ -80,6 +82,7 @@ def test_the_types_are_those_of_the_precision_and_half_takes_half(export: Callab
     assert artifact_bytes(export("fp16")) < 0.7 * artifact_bytes(export("fp32"))
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_another_process_writes_the_same_bytes_and_nothing_about_the_machine(
     export: Callable[[str], Path], network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,6 +94,7 @@ def test_another_process_writes_the_same_bytes_and_nothing_about_the_machine(
     assert not [path for path in machine_paths(tmp_path) if path in content]
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_what_the_package_tells(export: Callable[[str], Path]) -> None:
     found = read_metadata(export("fp32"), "coreai")

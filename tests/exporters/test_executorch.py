@@ -69,6 +69,7 @@ def images(tinted: Callable[..., np.ndarray]) -> np.ndarray:
     return tinted(12, *SIZE, first=1000)
 
 
+@pytest.mark.nightly
 @needs_environment
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99999), ("w8a8", 0.9)])
 def test_it_gives_what_pytorch_gives_and_swapped_channels_do_not(
@@ -85,6 +86,7 @@ def test_it_gives_what_pytorch_gives_and_swapped_channels_do_not(
     assert done.acceleration.share > 0.95
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_xnnpack_computes_all_but_the_cast_and_the_length_of_the_embedding(
     export: Callable[[str], Path],
@@ -94,6 +96,7 @@ def test_xnnpack_computes_all_but_the_cast_and_the_length_of_the_embedding(
     assert own == {"dim_order_ops::_to_dim_order_copy": 1, "aten::pow": 2, "aten::sum": 1, "aten::expand_copy": 1}
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_the_types_are_those_of_the_precision_and_equal_weights_are_there_once(export: Callable[[str], Path]) -> None:
     for precision, kind in (("fp32", FLOAT), ("w8a8", INTEGER)):
@@ -104,6 +107,7 @@ def test_the_types_are_those_of_the_precision_and_equal_weights_are_there_once(e
     assert sum(each.values for each in found) > 10_000
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_what_the_file_tells(export: Callable[[str], Path]) -> None:
     found = read_metadata(export("fp32"), "executorch")
@@ -111,6 +115,7 @@ def test_what_the_file_tells(export: Callable[[str], Path]) -> None:
     assert "reduction:" in found["rewrites"]
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_another_process_writes_the_same_bytes_and_nothing_about_the_machine(
     export: Callable[[str], Path], network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -123,6 +128,7 @@ def test_another_process_writes_the_same_bytes_and_nothing_about_the_machine(
     assert not [path for path in (*machine_paths(tmp_path), str(first.parent).encode()) if path in content]
 
 
+@pytest.mark.nightly
 @needs_environment
 def test_the_unchanged_network_would_leave_the_attention_to_slow_kernels(tmp_path: Path) -> None:
     """The control of the rewrite: otherwise XNNPACK takes neither maxima nor the mean over channels."""

@@ -162,6 +162,7 @@ def test_files_of_timm_have_the_merged_size(
     assert np.linalg.norm(found - right) < 1e-3 * np.linalg.norm(right - right.mean(0))
 
 
+@pytest.mark.nightly
 def test_mobileone_has_the_size_of_its_merged_form() -> None:
     deployed = Deployed(create_model("timm", backbone="mobileone_s0").eval(), Preprocess((64, 64)), "l2")
     assert sum(p.numel() for p in deployed.parameters()) < TIMM["mobileone_s0"]

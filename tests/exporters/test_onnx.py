@@ -45,7 +45,7 @@ def test_it_is_one_file(model: Any, artifact: Callable[..., Path]) -> None:
 
 def test_it_is_simplified_and_bare(model: Any) -> None:
     operations = [node.op_type for node in model.graph.node]
-    assert operations.count("Conv") == 68  # 23 with folded batch normalisation, 5 for each of 9 attention modules
+    assert operations.count("Conv") == 44  # 14 with folded batch normalisation, 5 for each of 6 attention modules
     assert not {"BatchNormalization", "Identity", "Constant", "Shape"} & set(operations)
     parts = [model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info]
     assert not any(part.doc_string or part.metadata_props for part in parts)

@@ -67,6 +67,7 @@ def test_the_form_that_measures_fastest_is_kept(graph: DeployGraph) -> None:
         assert all(plan[place.name] == place.forms[number].name for place in several)
 
 
+@pytest.mark.nightly
 def test_a_recorded_plan_gives_the_same_bytes_without_measuring(graph: DeployGraph, tmp_path: Path) -> None:
     measured = planned(TorchScript(optimize="measured"), graph, timer("torchscript"))
     measured.write(graph, tmp_path / "measured.pt")
@@ -78,6 +79,7 @@ def test_a_recorded_plan_gives_the_same_bytes_without_measuring(graph: DeployGra
     assert (tmp_path / "other.pt").read_bytes() != (tmp_path / "measured.pt").read_bytes()
 
 
+@pytest.mark.nightly
 def test_a_limit_in_bytes_is_kept_and_what_cannot_be_is_refused(graph: DeployGraph, tmp_path: Path) -> None:
     def size(**options: Any) -> int:
         path = tmp_path / "m.pt"
@@ -129,6 +131,7 @@ class _Grouped(nn.Module):
         return result
 
 
+@pytest.mark.nightly
 def test_onnx_measured_on_its_own_runtime(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = _Grouped().eval()
@@ -139,6 +142,7 @@ def test_onnx_measured_on_its_own_runtime(tmp_path: Path) -> None:
     assert abs(want - got).max() < 1e-5 * abs(want).max()
 
 
+@pytest.mark.every_change("alnet")
 @pytest.mark.parametrize(
     ("name", "options"), [("alnet", SMALL), ("shufflenet_v1", {"groups": 3, "width": 0.5}), ("shufflenet_v2", {})]
 )

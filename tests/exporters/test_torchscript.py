@@ -48,10 +48,10 @@ def test_the_network_is_frozen_and_folded(artifact: Callable[..., Path], suffix:
     assert not list(module.parameters()) and not list(module.children())
     graph = str(module.graph)
     assert "batch_norm" not in graph
-    # 68 layers as trained; the second layer of each of the 9 channel attentions is applied once instead of twice, and
-    # the 14 grouped 1x1 convolutions are batched products; each spatial attention convolves its two maps apart.
-    assert graph.count("aten::_convolution") == 68 - 9 - 14 + 9
-    assert graph.count("aten::matmul") == 14
+    # 44 layers as trained; the second layer of each of the 6 channel attentions is applied once instead of twice, and
+    # the 8 grouped 1x1 convolutions are batched products; each spatial attention convolves its two maps apart.
+    assert graph.count("aten::_convolution") == 44 - 6 - 8 + 6
+    assert graph.count("aten::matmul") == 8
 
 
 @both

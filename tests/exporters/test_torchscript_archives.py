@@ -99,6 +99,7 @@ LAYERS: dict[str, tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor]]] = {
 CASES = {**{name: (None, function) for name, function in FUNCTIONS.items()}, **LAYERS}
 
 
+@pytest.mark.every_change(".pt")
 @pytest.mark.parametrize("suffix", [".pt", ".ptl"])
 @pytest.mark.parametrize("name", CASES)
 def test_archives_load_and_compute_the_same(name: str, suffix: str, tmp_path: Path) -> None:

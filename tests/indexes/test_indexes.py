@@ -246,6 +246,7 @@ def test_what_does_not_fit_is_refused_with_the_recipe(tmp_path: Path, changes: l
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.nightly
 def test_a_dry_run_finds_more_lists_than_images_and_a_missing_library(tmp_path: Path) -> None:
     path = recipe_file(tmp_path)
     with pytest.raises(BadInput, match=r"gallery\.index: ivf: nlist 501 is more than the gallery's 500 images"):

@@ -27,16 +27,8 @@ CASES = [
 ]
 
 
-EVERY_CHANGE = ("max pool, ceil", "average pool, border", "size-dependent", "GELU, tanh")
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        pytest.param(number, id=f"{name} {suffix}", marks=[] if name in EVERY_CHANGE else [pytest.mark.nightly])
-        for number, (name, suffix) in enumerate(CASES)
-    ],
-)
+@pytest.mark.every_change("max pool, ceil", "size-dependent")
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[name for name, _ in CASES])
 def test_a_dozen_networks_are_exact(number: int) -> None:
     name, suffix = CASES[number]
     assert measured(MICRO[name], SIZES[number % 3], suffix) == "exact"

@@ -316,6 +316,7 @@ def test_every_kind_from_one_file_becomes_a_verified_bundle(
     assert (unexecuted.code, "no runtime executes 'mine'" in unexecuted.complaint) == (2, True), unexecuted
 
 
+@pytest.mark.nightly
 def test_the_package_makes_a_bundle(plugin: Path, tmp_path: Path) -> None:
     Path(tmp_path / "shapes.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
     ended = compress("run", tmp_path / "shapes.yaml", "--out", tmp_path / "bundle", PYTHONPATH=str(plugin))

@@ -40,11 +40,6 @@ EMBEDDING_TOO: list[tuple[str, dict[str, Any]]] = [
 ]
 CASES = [(*network, False) for network in NETWORKS] + [(*network, True) for network in EMBEDDING_TOO]
 IDS = ["-".join([name, *map(str, options.values()), *["embedding"] * too]) for name, options, too in CASES]
-EVERY_CHANGE = ("alnet", "alnet-embedding", "shufflenet_v1-8", "shufflenet_v2-0.5", "mobilenet_v3")
-PARAMETERS = [
-    pytest.param(*case, id=name, marks=[] if name in EVERY_CHANGE else [pytest.mark.nightly])
-    for case, name in zip(CASES, IDS, strict=True)
-]
 
 
 def silence(network: nn.Module, channels: Channels, classes: set[int]) -> None:
@@ -70,7 +65,8 @@ def random_dead(
     return masked, len(dead) / found.width()
 
 
-@pytest.mark.parametrize(("name", "options", "prune_embedding"), PARAMETERS)
+@pytest.mark.every_change("alnet-embedding", "shufflenet_v2-0.5")
+@pytest.mark.parametrize(("name", "options", "prune_embedding"), CASES, ids=IDS)
 def test_without_its_dead_channels_a_network_computes_the_same(
     name: str,
     options: dict[str, Any],

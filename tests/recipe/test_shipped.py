@@ -79,6 +79,7 @@ def test_a_bare_name_is_a_recipe_of_the_package_unless_it_is_a_file(
     assert recipe_path(Path("mine.yaml")) == Path("mine.yaml")  # the reader says that there is no such file
 
 
+@pytest.mark.nightly
 def test_from_an_empty_folder_a_recipe_runs_by_its_name(tmp_path: Path) -> None:
     planned = compress("run", "quickstart", "--dry-run", folder=tmp_path)
     assert planned.code == 0, planned.stderr

@@ -34,6 +34,7 @@ def test_a_trained_network_passes(context: CheckContext) -> None:
     require_learned(context)
 
 
+@pytest.mark.every_change("constant", "random")
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
@@ -78,6 +79,7 @@ def test_a_tenth_above_chance_is_asked_for(mean_ap: float, chance: float, wrong:
     assert (_problem(found, 372) is not None) == wrong
 
 
+@pytest.mark.nightly
 def test_a_run_stops_before_its_exports_and_blames_no_file(finished: Finished, tmp_path: Path) -> None:
     untrained = ("--set", "train.epochs=1", "--set", "train.lr=1e-12")
     ended = compress("run", finished.recipe, "--out", tmp_path / "run", *untrained)

@@ -39,6 +39,7 @@ def recipe(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_a_resumed_run_and_the_bundles_recipe(
     recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,7 @@ def test_an_untrained_teacher_is_refused(data: Data, architecture: Any) -> None:
         stage.check(fresh(data))
 
 
+@pytest.mark.nightly
 def test_killed_between_epochs_it_ends_with_the_same_weights(
     data: Data, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +354,7 @@ def test_the_bundle_shows_a_server_with_the_teachers_gallery(finished: Finished,
     assert [line["epoch"] for line in lines if line["stage"] == "distill"] == [1, 2, 3]
 
 
+@pytest.mark.nightly
 def test_another_teacher_in_the_same_place_is_learnt_from_anew(finished: Finished, tmp_path: Path) -> None:
     place = tmp_path / "teacher.safetensors"
     recipe = recipe_of(finished, tmp_path, teacher={"checkpoint": str(place)}, logits={}, epochs=1)

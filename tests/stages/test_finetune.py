@@ -45,12 +45,15 @@ def data() -> Data:
     return load_data(Digits(test_share=0.95, validation_share=0.2), seed=0)
 
 
+def fresh(data: Data) -> Model:
+    torch.manual_seed(0)
+    return Model(SMALL, SMALL.build(10), data.classes, data.preprocess, EmbeddingSpec(32))
+
+
 @pytest.fixture(scope="module")
 def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    torch.manual_seed(0)
-    model = Model(SMALL, SMALL.build(10), data.classes, data.preprocess, EmbeddingSpec(32))
     stage = with_options(Train, epochs=80, batch_size=20, schedule="one_cycle", clip_norm=5.0, loss=CrossEntropy())
-    return stage.run(model, data, seed=0, scratch=tmp_path_factory.mktemp("train"))
+    return stage.run(fresh(data), data, seed=0, scratch=tmp_path_factory.mktemp("train"))
 
 
 def apart(model: Model, other: Model, data: Data) -> float:
@@ -67,6 +70,7 @@ def run(stage: Any, model: Model, data: Data, scratch: Path) -> Model:
     return result
 
 
+@pytest.mark.nightly
 def test_taught_by_what_it_was_it_stays_near(data: Data, trained: Model, tmp_path: Path) -> None:
     before = embed(trained, data.queries.images[:20])
     kept = run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "kept")
@@ -76,9 +80,7 @@ def test_taught_by_what_it_was_it_stays_near(data: Data, trained: Model, tmp_pat
     assert np.array_equal(embed(trained, data.queries.images[:20]), before)
 
 
-def test_the_labels_alone_teach_as_train_does(
-    data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_labels_alone_teach_as_train_does(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no teacher is asked for what nobody uses."""
 
     def made(*_: Any) -> None:
@@ -86,11 +88,12 @@ def test_the_labels_alone_teach_as_train_does(
 
     monkeypatch.setattr(_teaching._Teacher, "__init__", made)
     with pytest.raises(AssertionError, match="a teacher"):
-        run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "taught")
-    on = run(with_options(Train, **OPTIONS), trained, data, tmp_path / "train")
-    assert apart(run(with_options(Finetune, **OPTIONS), trained, data, tmp_path / "finetune"), on, data) == 0
+        run(with_options(Finetune, **TAUGHT), fresh(data), data, tmp_path / "taught")
+    on = run(with_options(Train, **OPTIONS), fresh(data), data, tmp_path / "train")
+    assert apart(run(with_options(Finetune, **OPTIONS), fresh(data), data, tmp_path / "finetune"), on, data) == 0
 
 
+@pytest.mark.nightly
 def test_the_network_with_all_channels_teaches_the_pruned_one_in_every_step(
     data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +113,7 @@ def test_the_network_with_all_channels_teaches_the_pruned_one_in_every_step(
     assert apart(taught, trained, data) < 0.7 * apart(alone, trained, data)
 
 
+@pytest.mark.nightly
 def test_the_float_network_teaches_the_rounded_one(data: Data, trained: Model, tmp_path: Path) -> None:
     taught = run(with_options(Qat, **TAUGHT), trained, data, tmp_path / "taught")
     alone = run(with_options(Qat, **OPTIONS), trained, data, tmp_path / "alone")
@@ -117,6 +121,7 @@ def test_the_float_network_teaches_the_rounded_one(data: Data, trained: Model, t
     assert apart(taught, trained, data) < 0.5 * apart(alone, trained, data)
 
 
+@pytest.mark.nightly
 def test_a_teacher_of_other_images_does_not_do(
     data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

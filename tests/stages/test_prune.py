@@ -156,6 +156,7 @@ def test_the_hash_of_a_model_knows_its_shapes(data: Data, tmp_path: Path) -> Non
     assert model_sha256(pruned) != model_sha256(replace(pruned, pruned={}))
 
 
+@pytest.mark.nightly
 def test_a_pruned_network_exports_as_what_it_is(trained: Model, data: Data, tmp_path: Path) -> None:
     pruned = Prune(ratio=0.5, multiple_of=1).run(trained, data, seed=0, scratch=tmp_path)
     assert any(isinstance(module, ChannelPermutation) for module in pruned.network.modules())
@@ -170,6 +171,7 @@ def test_a_pruned_network_exports_as_what_it_is(trained: Model, data: Data, tmp_
 # ------------------------------------------------------------------------------------------------------ targets
 
 
+@pytest.mark.every_change("global")
 @pytest.mark.parametrize(("limit", "scope"), [(0.5, "global"), (0.3, "layer")])
 @pytest.mark.parametrize("what", ["params", "macs", "bytes"])
 def test_a_size_is_met_and_not_by_far(
@@ -236,6 +238,7 @@ def test_classifier_and_embedding_shrink_together(trained: Model) -> None:
 # ----------------------------------------------------------------------------------------- steps, training, kills
 
 
+@pytest.mark.nightly
 def test_steps_approach_the_target_and_training_brings_accuracy_back(
     trained: Model, data: Data, tmp_path: Path
 ) -> None:
@@ -268,6 +271,7 @@ def test_ratio_steps_end_where_one_step_does(trained: Model, data: Data, tmp_pat
     assert once.pruned == thrice.pruned
 
 
+@pytest.mark.nightly
 def test_killed_in_the_second_step_it_ends_with_the_same_weights(
     trained: Model, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def measured(history: Sequence[Any]) -> list[float]:
     return [line[name] for line in history for name in names if name in line]
 
 
+@pytest.mark.nightly
 def test_two_processes_give_the_metrics_of_one(digit_images: np.ndarray, tmp_path: Path) -> None:
     digits = np.repeat(digit_images[:, :10, ..., None], 3, axis=-1).reshape(100, 28, 28, 3)
     np.savez(tmp_path / "images.npz", images=digits, labels=np.repeat(np.arange(10), 10))
@@ -56,6 +57,7 @@ def test_two_processes_give_the_metrics_of_one(digit_images: np.ndarray, tmp_pat
     assert found["resumed"] == found["cross_entropy"]
 
 
+@pytest.mark.nightly
 def test_a_run_by_two_processes_is_one_run(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> None:
     for label in range(4):
         save_photos(tmp_path / "photos" / f"digit {label}", label, 12)

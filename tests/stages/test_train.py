@@ -68,6 +68,7 @@ def test_it_learns_and_keeps_the_best_weights(data: Data, tmp_path: Path) -> Non
     assert float((guesses == torch.from_numpy(data.validation.labels)).float().mean()) == pytest.approx(max(accuracies))
 
 
+@pytest.mark.nightly
 def test_where_the_queries_classes_do_not_train_the_best_weights_rank_best(data: Data, tmp_path: Path) -> None:
     """Digits 0 to 6 train, 7 to 9 choose; the kept weights give the highest mAP that was logged."""
     trained, chosen = data.train.labels < 7, np.flatnonzero(data.validation.labels >= 7)

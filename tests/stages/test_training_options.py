@@ -217,6 +217,7 @@ def test_it_is_not_ignored(options: dict[str, Any], data: Data, tmp_path: Path) 
     assert not equal(trained(data, tmp_path / "a", **PLAIN, **options), trained(data, tmp_path / "b", **PLAIN))
 
 
+@pytest.mark.nightly
 def test_the_network_is_compiled(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With torch.compile's backend that only traces: the same weights, and every batch went through its graphs."""
     data, graphs = one_batch(data), 0

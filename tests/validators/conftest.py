@@ -8,23 +8,35 @@ from exporters.coreai import CoreAI
 from exporters.executorch import ExecuTorch
 from tests._once import shared
 from tests.validators import _linear
-from validators.coreai_environment import COREAI_PYTHON
-from validators.executorch_environment import EXECUTORCH_PYTHON
 
-Artifacts = dict[tuple[int, int], dict[str, Path]]
+
+class Formats(dict[str, Path]):
+    """Format -> artifact of the network in ``_linear``; those of slow converters are made when they are asked for."""
+
+    def __init__(self, factory: pytest.TempPathFactory, size: tuple[int, int]) -> None:
+        super().__init__(_linear.write_all(factory.mktemp("linear"), *size))
+        self._factory, self._size = factory, size
+
+    def __missing__(self, format: str) -> Path:
+        exporter = {"executorch": ExecuTorch(optimize="none"), "coreai": CoreAI(optimize="none")}[format]
+        with shared(self._factory, f"linear-{format}") as folder:
+            self[format] = _linear.write_slowly(exporter, folder, *self._size)
+        return self[format]
+
+
+class Artifacts(dict[tuple[int, int], Formats]):
+    """Image size -> format -> artifact, made when a size is asked for."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self._factory = factory
+
+    def __missing__(self, size: tuple[int, int]) -> Formats:
+        self[size] = Formats(self._factory, size)
+        return self[size]
 
 
 @pytest.fixture(scope="session")
 def linear(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
-    """Image size -> format -> artifact of the network in ``_linear``."""
-    folder = tmp_path_factory.mktemp("linear")
-    files = {size: _linear.write_all(folder, *size) for size in _linear.SIZES}
-    if EXECUTORCH_PYTHON.unavailable() is None:
-        with shared(tmp_path_factory, "linear-pte") as slow:
-            for size in _linear.SIZES:
-                files[size]["executorch"] = _linear.write_slowly(ExecuTorch(optimize="none"), slow, *size)
-    if COREAI_PYTHON.unavailable() is None:
-        with shared(tmp_path_factory, "linear-aimodel") as slow:
-            for size in _linear.SIZES:
-                files[size]["coreai"] = _linear.write_slowly(CoreAI(optimize="none"), slow, *size)
-    return files
+    """The network of ``_linear`` in every size and format."""
+    return Artifacts(tmp_path_factory)

@@ -84,6 +84,7 @@ def double(random: np.random.Generator) -> np.ndarray:
     return random.standard_normal((1500, 96)) + 1000
 
 
+@pytest.mark.every_change("True")
 @pytest.mark.parametrize("exclude_self", [False, True])
 @pytest.mark.parametrize("distance", ["l2", "cosine"])
 @pytest.mark.parametrize("make", [gaussian, relu, grid, copies, constant, cancelling])
@@ -99,6 +100,7 @@ def test_every_group_of_ties_is_where_a_sort_puts_it(
     assert differences(by_counting(*arguments), by_sorting(*arguments)) == []
 
 
+@pytest.mark.every_change("l2")
 @pytest.mark.parametrize("distance", ["l2", "cosine"])
 @pytest.mark.parametrize("make", [collapsed, outlier, double])
 def test_where_float64_itself_cancels_average_precision_agrees(
@@ -184,6 +186,7 @@ def test_numpy_without_a_bit_count_gives_the_same(monkeypatch: pytest.MonkeyPatc
     assert _distances._popcount(words).tolist() == expected
 
 
+@pytest.mark.every_change("l2")
 @pytest.mark.parametrize("distance", ["l2", "cosine", "hamming"])
 def test_memory_holds_blocks_and_never_the_whole_matrix(distance: Distance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_distances, "_BLOCK_ITEMS", 2**17)

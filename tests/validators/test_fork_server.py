@@ -27,6 +27,7 @@ def server() -> Iterator[ForkServer]:
     made.close()
 
 
+@pytest.mark.every_change("abort")
 @pytest.mark.parametrize(
     ("deed", "line"),
     [
@@ -59,6 +60,6 @@ def test_a_hang_ends_with_the_time_limit(server: ForkServer, linear: Artifacts, 
 
 def test_it_starts_again_if_its_process_has_gone(server: ForkServer, linear: Artifacts) -> None:
     assert server.execute(OnnxRuntime(), linear[SIZE]["onnx"], IMAGES).outputs is not None
-    server._child.kill()
-    server._child.process.wait()
+    server._child._child.kill()
+    server._child._child.process.wait()
     assert server.execute(OnnxRuntime(), linear[SIZE]["onnx"], IMAGES).outputs is not None

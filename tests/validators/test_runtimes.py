@@ -18,7 +18,7 @@ from compress.contracts import BadInput, Runtime
 from tests.validators import _linear
 from tests.validators.conftest import Artifacts
 from validators import FORMATS, runtime_named, runtime_titles, runtimes_for
-from validators.isolation import execute
+from validators.fork_server import ForkServer
 from validators.runtimes.coreml import CoreML
 from validators.runtimes.coreml_reference import CoreMLReference
 from validators.runtimes.litert import LiteRT
@@ -28,6 +28,8 @@ from validators.runtimes.onnxruntime_web import OnnxRuntimeWeb
 from validators.runtimes.tflite_runtime import TFLiteRuntime
 
 ROOT = Path(__file__).parents[2]
+SERVER = ForkServer()
+"""Imports each runtime's libraries once; test_isolation covers processes that import them themselves."""
 LEGACY_PYTHON = os.environ["COMPRESS_LEGACY_PYTHON"]
 LEGACY = TFLiteRuntime(python=LEGACY_PYTHON)
 
@@ -64,7 +66,7 @@ by_runtime = parametrized(RUNTIMES)
 
 
 def run(runtime: Runtime, artifact: Path, images: np.ndarray) -> np.ndarray:
-    done = execute(runtime, artifact, {"images": images})
+    done = SERVER.execute(runtime, artifact, {"images": images})
     assert done.failure is None
     assert done.outputs is not None
     return done.outputs["images"]
@@ -75,7 +77,7 @@ def file_for(runtime: Runtime, artifacts: Artifacts, size: tuple[int, int]) -> P
     return artifacts[size][format]
 
 
-def prove(runtime: Runtime, size: tuple[int, int], artifacts: Artifacts) -> None:
+def prove(runtime: Runtime, size: tuple[int, int], artifacts: Artifacts, server: ForkServer = SERVER) -> None:
     """Fails unless the runtime embeds exactly, or is known not to run here and says the known reason."""
     reason, known = runtime.unavailable(), CANNOT_RUN_HERE.get(runtime.component_name())
     if reason is not None:
@@ -84,7 +86,7 @@ def prove(runtime: Runtime, size: tuple[int, int], artifacts: Artifacts) -> None
         return
     # 130 images need three batches of at most 64.
     sets = {str(count): _linear.photos(count, *size) for count in (0, 1, 5, 130)}
-    done = execute(runtime, file_for(runtime, artifacts, size), sets)
+    done = server.execute(runtime, file_for(runtime, artifacts, size), sets)
     assert done.failure is None, done.failure
     assert done.outputs is not None
     assert list(done.outputs) == ["0", "1", "5", "130"]
@@ -99,6 +101,7 @@ def prove(runtime: Runtime, size: tuple[int, int], artifacts: Artifacts) -> None
     assert done.version == runtime.version()
 
 
+@pytest.mark.every_change("(7, 5)")
 @parametrized(found())
 @pytest.mark.parametrize("size", _linear.SIZES, ids=str)
 def test_every_runtime_of_the_folder_embeds_exactly(runtime: Runtime, size: tuple[int, int], linear: Artifacts) -> None:
@@ -121,7 +124,7 @@ def test_a_runtime_that_never_opens_or_never_runs_here_fails_the_suite(
     monkeypatch.setitem(plugins.FOLDERS, Runtime, "made_up")
     absent, closed = found()
     with pytest.raises(AssertionError, match=r"closed on linear7x5\.onnx failed: RuntimeError: it does not open"):
-        prove(closed, (7, 5), linear)
+        prove(closed, (7, 5), linear, ForkServer())
     with pytest.raises(AssertionError, match="only on macOS"):
         prove(absent, (7, 5), linear)
 
@@ -146,7 +149,7 @@ class {name}(Runtime):
 def test_other_orders_of_the_same_pixels_give_other_embeddings(runtime: Runtime, linear: Artifacts) -> None:
     images = _linear.photos(5, 7, 5)
     controls = {"blue, green, red": images[..., ::-1], "upside down": images[:, ::-1], "mirrored": images[:, :, ::-1]}
-    done = execute(runtime, file_for(runtime, linear, (7, 5)), controls)
+    done = SERVER.execute(runtime, file_for(runtime, linear, (7, 5)), controls)
     assert done.outputs is not None
     for name, found in done.outputs.items():
         assert not np.isclose(found, _linear.expected(images)).all(axis=1).any(), name
@@ -158,12 +161,13 @@ def test_the_legacy_version_is_the_other_environments() -> None:
 
 @by_runtime
 def test_images_of_another_size_are_a_failure(runtime: Runtime, linear: Artifacts) -> None:
-    done = execute(runtime, file_for(runtime, linear, (7, 5)), {"images": _linear.photos(2, 5, 7 + 1)})
+    done = SERVER.execute(runtime, file_for(runtime, linear, (7, 5)), {"images": _linear.photos(2, 5, 7 + 1)})
     assert done.outputs is None
     assert done.failure is not None
     assert "\n" not in done.failure
 
 
+@pytest.mark.every_change("half")
 @by_runtime
 @pytest.mark.parametrize("keep", [0.0, 0.5, 1.0], ids=["empty", "half", "overwritten"])
 def test_a_damaged_file_is_a_failure(runtime: Runtime, keep: float, linear: Artifacts, tmp_path: Path) -> None:
@@ -174,7 +178,7 @@ def test_a_damaged_file_is_a_failure(runtime: Runtime, keep: float, linear: Arti
     file = damaged / inside.get(good.suffix, "")
     whole = file.read_bytes()
     file.write_bytes(bytes(255 - b for b in whole) if keep == 1 else whole[: math.floor(keep * len(whole))])
-    done = execute(runtime, damaged, {"images": _linear.photos(1, 7, 5)})
+    done = SERVER.execute(runtime, damaged, {"images": _linear.photos(1, 7, 5)})
     assert done.outputs is None
     assert done.failure is not None
     assert done.failure.startswith(f"{runtime.component_name()} on {good.name} ")
@@ -198,7 +202,7 @@ def test_onnx_files_that_take_something_else_are_named(tmp_path: Path) -> None:
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     onnx.save(model, path)
-    done = execute(OnnxRuntime(), path, {"images": _linear.photos(1, 7, 5)})
+    done = SERVER.execute(OnnxRuntime(), path, {"images": _linear.photos(1, 7, 5)})
     assert done.failure is not None
     assert "expected one input, uint8 [N,3,H,W]" in done.failure
     assert "image tensor(float)" in done.failure
@@ -267,7 +271,7 @@ def test_tflite_that_takes_channels_first_is_named(tmp_path: Path) -> None:
 
     path = tmp_path / "first.tflite"
     litert_torch.convert(Means().eval(), (torch.zeros(1, 3, 7, 5, dtype=torch.uint8),)).export(str(path))
-    done = execute(LiteRT(), path, {"images": _linear.photos(1, 7, 5)})
+    done = SERVER.execute(LiteRT(), path, {"images": _linear.photos(1, 7, 5)})
     assert done.failure is not None
     assert "expected an input uint8 [N,H,W,3]" in done.failure
     assert "[1, 3, 7, 5]" in done.failure

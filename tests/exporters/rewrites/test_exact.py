@@ -40,10 +40,6 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-EVERY_CHANGE = [[] if number in (0, 5, 7) else [pytest.mark.nightly] for number in range(len(NETWORKS))]
-"""One network of each kind meets every change, the others once a night: a network takes ten seconds."""
-
-
 def check(
     network: nn.Module, size: tuple[int, int], exporter: type[Exporter], optimize: Optimize, images: np.ndarray
 ) -> str:
@@ -80,12 +76,9 @@ def _merged_bytes(network: nn.Module) -> int:
 
 
 # All at the odd size, where tiles and strides leave remainders; an even one adds tiles that fit.
+@pytest.mark.every_change("0-size0")
 @pytest.mark.parametrize(
-    ("number", "size"),
-    [
-        *(pytest.param(number, (37, 53), marks=EVERY_CHANGE[number]) for number in range(len(NETWORKS))),
-        *(pytest.param(number, (64, 64), marks=pytest.mark.nightly) for number in (0, 1)),
-    ],
+    ("number", "size"), [*((number, (37, 53)) for number in range(len(NETWORKS))), (0, (64, 64)), (1, (64, 64))]
 )
 def test_random_weights(
     number: int, size: tuple[int, int], calibrate: Callable[..., nn.Module], tinted: Callable[..., np.ndarray]
@@ -114,6 +107,7 @@ def test_trained_weights(trained: nn.Module, tinted: Callable[..., np.ndarray]) 
         check(trained, SIZE, exporter, "speed", tinted(4, *SIZE, first=1000))
 
 
+@pytest.mark.nightly
 def test_a_pruned_network(trained: nn.Module, tinted: Callable[..., np.ndarray]) -> None:
     pruned = prune_model(trained, torch.zeros(1, 3, *SIZE), 0.4)
     for exporter in EXPORTERS:

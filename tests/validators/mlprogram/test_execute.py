@@ -95,6 +95,7 @@ def test_the_largest_activation_of_every_operation(tmp_path: Path) -> None:
     assert executor.notes() == ()
 
 
+@pytest.mark.every_change("factor0")
 @pytest.mark.parametrize(
     ("factor", "words"),
     [

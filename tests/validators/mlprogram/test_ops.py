@@ -114,6 +114,7 @@ def _apply(steps: list[tuple[Case, int]], first: Any, run: Callable[[Case, Any],
     return join(values[1:])
 
 
+@pytest.mark.nightly
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(steps=graphs(), layout=st.sampled_from(["RGB", "BGR"]))
 def test_random_graphs(steps: list[tuple[Case, int]], layout: str, tmp_path_factory: pytest.TempPathFactory) -> None:
