@@ -333,19 +333,50 @@ def embed(
 
 @app.command()
 def compare(
-    first: Bundle,
-    second: Bundle,
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="bundles, or folders that hold bundles")],
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Compare two bundles: size, latency, parity, mAP."""
-    from compress.commands._tables import print_comparison
-    from compress.commands.compare import compare as compare_bundles
+    """Compare bundles: size, latency, parity, mAP; of two, also what changed."""
+    from compress.commands import compare as command
+    from compress.commands._tables import print_comparison, print_overview
 
-    comparison = compare_bundles(first, second)
-    if as_json:
-        print(json.dumps(comparison.to_json(), indent=2))
+    folders = command.bundles_in(bundles)
+    if len(folders) == 2:
+        comparison = command.compare(*folders)
+        print(json.dumps(comparison.to_json(), indent=2)) if as_json else print_comparison(comparison)
+        return
+    found = command.overview(folders)
+    print(json.dumps(asdict(found), indent=2)) if as_json else print_overview(found)
+
+
+@app.command()
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="a recipe's file, or the name of one of 'compress recipes'")],
+    budget: Annotated[str, typer.Option(metavar="LIMITS", help="of the exported file: ms<0.5,bytes<1.2e6")],
+    trials: Annotated[int, typer.Option(min=1, help="in all; rerun with more to continue")] = 30,
+    time: Annotated[str | None, typer.Option(metavar="TIME", help="start no trial after 2h, 30m or 90s")] = None,
+    out: Annotated[Path | None, typer.Option(help="the search's folder [default: runs/<recipe name>-tune]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value: train.epochs=5")
+    ] = None,
+) -> None:
+    """Search for a network and options within a budget; every trial is measured on its exported file."""
+    from compress.commands._tables import print_trials
+    from compress.recipe.shipped import recipe_path
+    from compress.tune import search
+    from compress.tune.budget import Budget
+    from compress.tune.rows import rows
+
+    limits, time_s = Budget.parse(budget), None if time is None else search.seconds(time)
+    found = search.tune(recipe_path(recipe), set_ or [], limits, trials=trials, time_s=time_s, out=out)
+    print_trials(rows(found.outcomes, found.chosen))
+    line(f"mAP among the validation photographs, of the exported file; report: {found.report}")
+    if not found.finished:
+        line("the time is over; rerun the same command to continue")
+    if found.recipe is None:
+        line("no trial has met the budget yet")
     else:
-        print_comparison(comparison)
+        line(f"chosen: {found.recipe}; compress run {found.recipe} makes the same file")
 
 
 @app.command()

@@ -167,6 +167,8 @@ def recipe_page() -> str:
         "export": f"A list; each entry is one file.\n\n{components(Exporter)}",
         "gallery": f"{options(GalleryOptions)}\n\nIndexes:\n\n{components(Index)}",
         "validate": validate(),
+        "tune": "What [`compress tune`](tune.md) may change: keys of the recipe, each with a list of values or a range "
+        "(`{low: …, high: …}`, with `step` or `log: true` beside). `compress run` checks and does not use it.",
     }
     missing = json_schema()["properties"].keys() ^ parts.keys()
     if missing:

@@ -33,7 +33,7 @@ ORDER = (
     ("compress.bundle",),
     ("compress.catalogue",),
     ("compress.run", "compress.commands", "compress.report"),
-    ("compress.demo",),
+    ("compress.demo", "compress.tune"),
     ("compress.pipeline",),
     ("compress.api",),
     ("compress.cli",),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compress.catalogue.living_gallery import Update
     from compress.catalogue.living_index import IndexUpdate
     from compress.commands.bench import Timing
-    from compress.commands.compare import Comparison, Difference
+    from compress.commands.compare import Comparison, Difference, Overview
     from compress.commands.embed import Job
     from compress.commands.index import Statistics
     from compress.commands.verify import VerifiedIndex
@@ -192,6 +192,33 @@ def print_comparison(comparison: Comparison) -> None:
     for warning in comparison.warnings:
         line(warning)
     line("each bundle was timed when it was made; 'compress bench' times again")
+
+
+def print_overview(found: Overview) -> None:
+    """Print several bundles in one table, numbered as they are listed above it; warnings come last."""
+    for number, (name, folder) in enumerate(zip(found.names, found.folders, strict=True), start=1):
+        line(f"{number}  {name}: {folder}")
+    table = _table("", ("bundle", "artifact", "size", "latency", "cosine", "mAP", "on", "gates"), numbers=range(2, 6))
+    for number, mean_ap in enumerate(found.source):
+        _add(table, str(number + 1), "PyTorch", "", "", "", _score(mean_ap), "", "")
+        for row in (row for row in found.rows if row.bundle == number):
+            latency = "-" if row.latency_ms is None else _milliseconds(row.latency_ms)
+            size = "-" if row.bytes is None else _size(int(row.bytes))
+            gates = f"{len(row.failed)} FAILED" if row.failed else "passed" if row.evidence != "not-run" else "not run"
+            cells = (size, latency, _score(row.min_cosine, 4), _score(row.mAP), _short(row.runtime), gates)
+            _add(table, "", f"{row.artifact} {row.precision}", *cells)
+    _print(table)
+    for warning in found.warnings:
+        line(warning)
+    line("each bundle was timed when it was made; 'compress bench' times again")
+
+
+def print_trials(rows: Sequence[tuple[str, str, str, str, str]]) -> None:
+    """Print trials of 'compress tune': number, mAP, milliseconds, bytes, what it is."""
+    table = _table("", ("trial", "mAP", "ms", "bytes", ""), numbers=range(1, 4))
+    for row in rows:
+        _add(table, *row)
+    _print(table)
 
 
 def _compare_rows(table: Table, title: str, values: Sequence[Difference]) -> None:

@@ -1,13 +1,14 @@
-"""Compare two bundles: what changed in size, speed and mAP, and whether the numbers may be compared at all."""
+"""Compare bundles: what changed in size, speed and mAP, and whether the numbers may be compared at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.bundle.manifest import Entry, Manifest, read_manifest
+from compress.bundle.manifest import MANIFEST, Entry, Manifest, read_manifest
+from compress.contracts import BadInput
 
 _SAME_TEST: Mapping[str, Callable[[Manifest], object]] = {
     "data.dataset": lambda manifest: manifest.data.dataset,
@@ -81,6 +82,92 @@ class Comparison:
             for value, difference in zip(given, differences, strict=True):
                 value["change"] = difference.change
         return values
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact on one runtime in one of several bundles; values are None where they were not measured.
+
+    Attributes:
+        bundle: number of the bundle, from 0.
+        failed: names of the failed gates.
+    """
+
+    bundle: int
+    artifact: str
+    precision: str
+    runtime: str
+    evidence: str
+    bytes: float | None
+    latency_ms: float | None
+    min_cosine: float | None
+    mAP: float | None  # noqa: N815 - the name in bundle.json
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Any number of bundles side by side.
+
+    Attributes:
+        names, folders: of each bundle.
+        source: the PyTorch models' mAP.
+        rows: every artifact of every bundle.
+        warnings: why numbers are not comparable with the first bundle's, one line each.
+    """
+
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
+    source: tuple[float | None, ...]
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...]
+
+
+def bundles_in(paths: Sequence[Path]) -> list[Path]:
+    """The bundles that are meant: each path, or the bundles in it, sorted by name; each once.
+
+    Raises:
+        BadInput: a path is no bundle and holds none.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        inside = [] if (path / MANIFEST).is_file() else sorted(file.parent for file in path.glob(f"*/{MANIFEST}"))
+        if path.is_dir() and not inside and not (path / MANIFEST).is_file():
+            raise BadInput(f"{path}: no {MANIFEST} here, and no folder in it has one; name bundles of 'compress run'")
+        found |= dict.fromkeys(inside or [path])
+    return list(found)
+
+
+def overview(folders: Sequence[Path]) -> Overview:
+    """List the artifacts of several bundles by their manifests; nothing is executed.
+
+    Raises:
+        BadInput: one of the folders is not a bundle, or its manifest is damaged.
+    """
+    manifests = [read_manifest(folder) for folder in folders]
+    rows = [
+        Row(
+            number,
+            *_key(entry),
+            entry.evidence,
+            **{name: read(entry) for name, read in _VALUES.items()},
+            failed=_failed(entry),
+        )
+        for number, manifest in enumerate(manifests)
+        for entry in manifest.entries
+    ]
+    warnings = [
+        f"{folder}: {warning}"
+        for folder, manifest in zip(folders[1:], manifests[1:], strict=True)
+        for warning in _warnings(manifests[0], manifest)
+    ]
+    return Overview(
+        tuple(manifest.name for manifest in manifests),
+        tuple(map(str, folders)),
+        tuple(manifest.source.mAP for manifest in manifests),
+        tuple(rows),
+        tuple(warnings),
+    )
 
 
 def compare(first: Path, second: Path) -> Comparison:

@@ -43,22 +43,33 @@ def parse_yaml(text: str) -> Any:
 def apply_override(document: dict[str, Any], override: str) -> None:
     """Set one value in place: ``compress.1.prune.ratio=0.3``."""
     address, equals, text = override.partition("=")
-    keys = address.split(".")
-    if not equals or not all(keys):
+    if not equals or not all(address.split(".")):
         raise BadInput(f"--set {override}: write it as key.key=value")
     try:
         value = parse_yaml(text) if text else None
         require_plain_values(address)
     except ValueError as error:
         raise BadInput(f"--set {override}: {error}") from error
+    set_value(document, address, value, f"--set {override}")
+
+
+def set_value(document: dict[str, Any], address: str, value: Any, where: str) -> None:
+    """Set the value at ``address``, keys and numbers in lists joined by dots, in place.
+
+    Args:
+        where: the start of an error message.
+
+    Raises:
+        BadInput: a list on the way has no such number, or a value on the way holds nothing.
+    """
+    keys = address.split(".")
     node: Any = document
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(node, list):
             if not (key.isascii() and key.isdigit()) or len(key) > 9 or int(key) >= len(node):
                 raise BadInput(
-                    f"--set {override}: '{'.'.join(keys[:depth])}' is a list of {len(node)}; "
-                    f"'{key}' is not one of its numbers"
+                    f"{where}: '{'.'.join(keys[:depth])}' is a list of {len(node)}; '{key}' is not one of its numbers"
                 )
             position: Any = int(key)
         elif isinstance(node, dict):
@@ -66,7 +77,20 @@ def apply_override(document: dict[str, Any], override: str) -> None:
             if not last and node.get(key) is None:
                 node[key] = {}
         else:
-            raise BadInput(f"--set {override}: '{'.'.join(keys[:depth])}' is {node!r} and holds no '{key}'")
+            raise BadInput(f"{where}: '{'.'.join(keys[:depth])}' is {node!r} and holds no '{key}'")
         if last:
             node[position] = value
         node = node[position]
+
+
+def value_at(document: Any, address: str, missing: Any = None) -> Any:
+    """The value at ``address``; ``missing`` if there is none."""
+    node = document
+    for key in address.split("."):
+        if isinstance(node, dict) and key in node:
+            node = node[key]
+        elif isinstance(node, list) and key.isascii() and key.isdigit() and len(key) <= 9 and int(key) < len(node):
+            node = node[int(key)]
+        else:
+            return missing
+    return node

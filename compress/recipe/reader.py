@@ -29,9 +29,13 @@ from compress.contracts import (
     Stage,
 )
 from compress.recipe.overrides import apply_override, parse_yaml, yaml_reader
+from compress.recipe.tuning import read_space
 from compress.system.bounded_reading import read_text
 
-SECTIONS = ("name", "seed", "license", "log", "data", "model", "train", "compress", "export", "gallery", "validate")
+SECTIONS = (
+    *("name", "seed", "license", "log", "data", "model", "train", "compress", "export", "gallery", "validate"),
+    "tune",
+)
 LOGGERS = ("csv", "tensorboard", "mlflow", "wandb")
 """Where ``log`` can send what a training measures, beside metrics.jsonl."""
 RECIPE_BYTES = 1_000_000
@@ -39,6 +43,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 DISTANCES: tuple[Distance, ...] = typing.get_args(Distance)
 
 C = TypeVar("C", bound=Component)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         BadInput: one line that names the file and every wrong key, its value and the remedy.
         MissingTool: a named component needs a library that is not installed.
     """
+    return parse_recipe(load_document(path, overrides), str(path))
+
+
+def load_document(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a recipe's plain values, which ``parse_recipe`` checks. Arguments are those of ``load_recipe``.
+
+    Raises:
+        BadInput: the file is no mapping in YAML, or an override does not fit it.
+    """
     if not path.is_file():
         raise BadInput(f"{path}: no such recipe file (looked at {path.resolve()})")
     try:
@@ -127,7 +141,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise BadInput(f"{path}: a recipe is a mapping with the keys {', '.join(SECTIONS)}")
     for override in overrides:
         apply_override(document, override)
-    return parse_recipe(document, str(path))
+    return document
 
 
 def parse_recipe(document: Mapping[str, Any], source: str) -> Recipe:
@@ -209,6 +223,7 @@ class _Reader:
         gallery = self._gallery(document.get("gallery"))
         validation = self._validation(document.get("validate") or {})
         self._index(gallery, validation, distance)
+        self._noted(lambda: read_space(document.get("tune")))
 
         if self.errors or data is None or architecture is None or validation is None or gallery is None:
             return None
@@ -256,7 +271,7 @@ class _Reader:
 
         return self._noted(lambda: build_named(base, entry, where))
 
-    def _noted(self, make: Callable[[], C]) -> C | None:
+    def _noted(self, make: Callable[[], T]) -> T | None:
         """The result of ``make``, or None after its errors were noted."""
         from compress.options import BadOptions
 

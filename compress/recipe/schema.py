@@ -29,6 +29,16 @@ _OWN = {"type": "object", "propertyNames": _CODE, "minProperties": 1, "maxProper
 """A component that the user's own code gives, with its options."""
 
 
+_SEVERAL = {"type": "array", "minItems": 2}
+_RANGE = {
+    "type": "object",
+    "properties": {
+        **{name: {"type": "number"} for name in ("low", "high", "step")},
+        "log": {"type": "boolean"},
+    },
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
 WRITTEN = Path(__file__).with_name("recipe.schema.json")
 """The schema of our own components, for installs that cannot load all of them; ``make schema`` writes it."""
 
@@ -130,6 +140,7 @@ def json_schema() -> dict[str, Any]:
                     "gates": {"type": "object", "additionalProperties": {"type": "number"}},
                 },
             },
+            "tune": {"type": ["object", "null"], "additionalProperties": {"oneOf": [_SEVERAL, _RANGE]}},
         },
         "$defs": nested,
     }

@@ -56,21 +56,23 @@ def write_report(folder: Path) -> Path:
 
 def render(source: Source) -> str:
     """Render the page as HTML."""
-    return _template().render(_content(source))
+    return template("compress.report", "report.html.j2").render(_content(source))
 
 
 @functools.cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def template(package: str, name: str) -> Template:
+    """A page's template in the folder ``templates`` of ``package``; it may use those of the report."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+    packages = dict.fromkeys((package, "compress.report"))
     environment = Environment(
-        loader=PackageLoader("compress.report"),
+        loader=ChoiceLoader([PackageLoader(each) for each in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _content(source: Source) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def check_model(
     for check in recipe.validation.checks:
         if isinstance(check, RetrievalMap):
             check.check_gallery(leave_one_out=leave_one_out)
-    last = _after_stages(recipe, model, division)
+    last = after_stages(recipe, model, division)
     if exports:
         _check_exports(recipe, last)
     _check_index(recipe, gallery)
@@ -108,7 +108,7 @@ def _need_training_images(recipe: Recipe, images: int) -> None:
         )
 
 
-def _after_stages(recipe: Recipe, model: Model, division: Division) -> Model:
+def after_stages(recipe: Recipe, model: Model, division: Division) -> Model:
     """The model's shapes after all stages; raises BadInput if a stage's options do not fit the model it receives."""
     for step, stage in recipe.stages:
         try:

@@ -146,6 +146,10 @@ def fit(
             line = _epoch(name, training, fabric, module, optimizer, stepped, data, seed, progress.epoch, order, bar)
             with nullcontext() if average is None else average.in_place(graph.network):
                 line = _validated(name, training, line, module, data, model.embedding, fabric.device)
+                measure = functools.partial(
+                    _mean_average_precision, module, data.validation, model.embedding, fabric.device
+                )
+                history.epoch_ends(name, line["epoch"], training.epochs, measure)
                 progress.finish_epoch(line, -line["loss"] if by_loss else _score(line), graph)
             if team.number == 0:
                 progress.save(state_file, graph, optimizer, average)

@@ -108,6 +108,35 @@ def test_the_command_prints_a_table_or_json(finished: Finished, changed: Callabl
     assert {value["what"] for value in values["pairs"][0]["values"]} == {"bytes", "latency_ms", "min_cosine", "mAP"}
 
 
+def test_any_number_of_bundles_and_a_folder_of_them_are_listed(
+    finished: Finished, changed: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = changed(lambda manifest: manifest["source"].update({"queries": 61}))
+    shelf = tmp_path_factory.mktemp("shelf")
+    for name, manifest in (("a", finished.folder), ("b", other), ("c", finished.folder)):
+        (shelf / name).mkdir()
+        shutil.copy(manifest / "bundle.json", shelf / name)
+    (shelf / "no bundle").mkdir()
+    ended = compress("compare", shelf, "--json")
+    assert ended.code == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["folders"] == [str(shelf / name) for name in "abc"]
+    assert [row["bundle"] for row in found["rows"]] == [0] * 5 + [1] * 5 + [2] * 5
+    first, last = found["rows"][:5], found["rows"][-5:]
+    assert [{**row, "bundle": 0} for row in last] == first
+    assert found["warnings"] == [f"{shelf / 'b'}: mAPs are not comparable: source.queries are 60 and 61"]
+    ended = compress("compare", finished.folder, shelf / "b", shelf / "c", finished.folder)  # each once
+    assert ended.stdout.splitlines()[:3] == [
+        f"1  tiny: {finished.folder}",
+        f"2  tiny: {shelf / 'b'}",
+        f"3  tiny: {shelf / 'c'}",
+    ]
+    assert ended.stdout.count(".tflite fp32") == 3
+    assert all(len(line) <= 80 for line in ended.stdout.splitlines()[3:-2])
+    ended = compress("compare", shelf / "no bundle")
+    assert ended.code == 2 and "no bundle.json here" in ended.complaint
+
+
 def test_no_bundle_is_bad_input(finished: Finished, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no bundle\.json here"):
         compare(finished.folder, tmp_path)

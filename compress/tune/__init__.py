@@ -1,0 +1,1 @@
+"""``compress tune``: search for networks and options by measuring exported files."""
