@@ -12,7 +12,7 @@ from compress.contracts import Architecture
 from compress.recipe.reader import Recipe
 from compress.recipe.tuning import Choices, Parameter, Range, named
 
-_WIDTHS = (1.0, 0.75, 0.5)
+_WIDTHS = (0.75, 0.5)
 _OTHER_NETWORKS = (
     {"architecture": "alnet", "stem_stride": 2},
     {"architecture": "mobilenet_v2"},
@@ -81,7 +81,7 @@ def _narrower(architecture: Architecture) -> list[dict[str, Any]]:
             found.append(changed)
         return found
     if isinstance(dim := options.get("dim"), int) and dim >= 64:
-        return [{"dim": dim}, {"dim": dim // 2}]
+        return [{"dim": dim // 2}]
     return []
 
 

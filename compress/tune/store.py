@@ -17,7 +17,6 @@ from compress.tune.space import Space
 from compress.tune.suggest import shown_to_optuna
 
 _STUDY, _MARKER = "study.journal", "tune.json"
-_NAMES = ["mAP", "ms", "bytes"]
 _STATES = {"measured": "COMPLETE", "stopped early": "PRUNED"}
 
 
@@ -104,8 +103,5 @@ def _opened(path: Path) -> Any:
     import optuna
 
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
-    study = optuna.create_study(
-        study_name="tune", storage=storage, directions=["maximize", "minimize", "minimize"], load_if_exists=True
-    )
-    study.set_metric_names(_NAMES)
-    return study
+    directions = ["maximize", "minimize", "minimize"]  # mAP, ms, bytes
+    return optuna.create_study(study_name="tune", storage=storage, directions=directions, load_if_exists=True)

@@ -107,18 +107,12 @@ def test_the_section_gives_choices_and_ranges(tmp_path: Path) -> None:
 def test_without_a_section_the_recipe_s_own_values_are_varied(tmp_path: Path) -> None:
     space, _, _ = search_space(written(tmp_path, "null"), [])
     by_key = {each.key: each for each in space.parameters}
-    assert set(by_key) == {
-        "data.image_size",
-        "model",
-        "train.lr",
-        "train.min_scale",
-        "train.color_jitter",
-        "compress",
-        "export.0.onnx.precision",
-    } - ({"export.0.onnx.precision"} if "export.0.onnx.precision" not in by_key else set())
+    training = ("train.lr", "train.min_scale", "train.color_jitter")
+    assert set(by_key) == {"data.image_size", "model", *training, "compress"}  # ONNX has one uncalibrated precision
     networks = by_key["model"]
     assert isinstance(networks, Choices)
-    assert [value["architecture"] for value in networks.values].count("alnet") == 4  # three narrower, by 1, 0.75, 0.5
+    assert [value["architecture"] for value in networks.values].count("alnet") == 3
+    assert networks.values[2]["widths"] == [8, 8, 16]  # half of 16, 16, 24, in multiples of 8 groups
     assert {"mobilenet_v2", "mobilenet_v3", "shufflenet_v2"} < {value["architecture"] for value in networks.values}
     assert space.own()["model"] == 0
 
@@ -154,18 +148,18 @@ SPACE = Space({}, (Choices("a", ("x", "y", "z")), Range("b", 1, 4), Range("c", 0
 def test_earlier_generations_and_the_number_alone_decide_the_values() -> None:
     earlier: list[tuple[Outcome, dict[str, Any]]] = [(measured(0, 0.5, 1.0, 9), {"a": 0, "b": 2, "c": 1.0})]
     for generation in (1, 2, 3):
-        found = suggestions(SPACE, earlier, generation, Budget(ms=1.0), seed=0)
+        found = suggestions(SPACE, earlier, generation, Budget(ms=5.0), seed=0)
         assert len(found) == 4
-        assert found == suggestions(SPACE, list(earlier), generation, Budget(ms=1.0), seed=0)
+        assert found == suggestions(SPACE, list(earlier), generation, Budget(ms=5.0), seed=0)
         earlier += [
             (measured(number, 0.1 * values["b"], 2.0 - 0.1 * number, 9), values)
             for number, values in zip(members(generation), found, strict=True)
         ]
-    last = suggestions(SPACE, earlier, 4, Budget(ms=1.0), seed=0)
+    last = suggestions(SPACE, earlier, 4, Budget(ms=5.0), seed=0)
     # What was measured is used: with other results come other values; so it is with another seed.
     worse = [(dataclasses.replace(each, mean_ap=1 - (each.mean_ap or 0)), values) for each, values in earlier]
-    assert suggestions(SPACE, worse, 4, Budget(ms=1.0), seed=0) != last
-    assert suggestions(SPACE, earlier, 4, Budget(ms=1.0), seed=1) != last
+    assert suggestions(SPACE, worse, 4, Budget(ms=5.0), seed=0) != last
+    assert suggestions(SPACE, earlier, 4, Budget(ms=5.0), seed=1) != last
     keys = [str(sorted(values.items())) for _, values in earlier]
     assert len(set(keys)) == len(keys) == 13
 
