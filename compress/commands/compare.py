@@ -145,17 +145,7 @@ def overview(folders: Sequence[Path]) -> Overview:
         BadInput: one of the folders is not a bundle, or its manifest is damaged.
     """
     manifests = [read_manifest(folder) for folder in folders]
-    rows = [
-        Row(
-            number,
-            *_key(entry),
-            entry.evidence,
-            **{name: read(entry) for name, read in _VALUES.items()},
-            failed=_failed(entry),
-        )
-        for number, manifest in enumerate(manifests)
-        for entry in manifest.entries
-    ]
+    rows = [_row(number, entry) for number, manifest in enumerate(manifests) for entry in manifest.entries]
     warnings = [
         f"{folder}: {warning}"
         for folder, manifest in zip(folders[1:], manifests[1:], strict=True)
@@ -168,6 +158,11 @@ def overview(folders: Sequence[Path]) -> Overview:
         tuple(rows),
         tuple(warnings),
     )
+
+
+def _row(bundle: int, entry: Entry) -> Row:
+    size, latency, cosine, mean_ap = (read(entry) for read in _VALUES.values())
+    return Row(bundle, *_key(entry), entry.evidence, size, latency, cosine, mean_ap, _failed(entry))
 
 
 def compare(first: Path, second: Path) -> Comparison:
