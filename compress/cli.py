@@ -77,7 +77,7 @@ def run(
     """Train, export and check: from a recipe to a verified bundle."""
     from compress import pipeline
     from compress.bundle.manifest import IndexedGallery
-    from compress.commands._tables import index_line
+    from compress.commands._tables import index_line, print_upgrade
     from compress.recipe.reader import load_recipe
     from compress.recipe.shipped import recipe_path
     from compress.run.plan import plan
@@ -103,6 +103,8 @@ def run(
     _show(bundle.name, bundle.entries, bundle.source)
     if isinstance(bundle.gallery, IndexedGallery):
         line(index_line(bundle.gallery))
+    if bundle.upgrade is not None:
+        print_upgrade(bundle.upgrade)
     caught = sum(control.caught for control in bundle.controls)
     line(f"controls: {caught} of {len(bundle.controls)} negative controls caught")
     line(f"bundle: {folder}")
@@ -377,6 +379,24 @@ def tune(
         line("no trial has met the budget yet")
     else:
         line(f"chosen: {found.recipe}; compress run {found.recipe} makes the same file")
+
+
+@app.command()
+def upgrade(
+    old: Annotated[Path, typer.Argument(help="the bundle that made the galleries")],
+    new: Annotated[Path, typer.Argument(help="the bundle that is to search them")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Say whether galleries of an old bundle must be rebuilt for a new one, and what each part of that gives."""
+    from compress.commands._tables import print_plan
+    from compress.commands.upgrade import plan
+
+    found = plan(old, new)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        print_plan(found)
+    _exit_on(found.problems)
 
 
 @app.command()

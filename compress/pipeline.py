@@ -23,7 +23,8 @@ from compress.run.photographs import photographs_of, with_photos
 from compress.run.prepare import prepare
 from compress.run.rankings import write_rankings
 from compress.run.recorder import recording
-from compress.run.steps import export_all, held_out_of, teacher_of, train
+from compress.run.steps import export_all, held_out_of, old_of, teacher_of, train
+from compress.run.upgrade import judge as judge_upgrade
 from compress.system import processes
 
 
@@ -62,12 +63,15 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
         golden = with_photos(golden, folder / "golden", recipe, model.preprocess)
         write_golden(folder / "golden", golden, model.classes, index, recipe.data.images_license or recipe.license)
         checked = [check(context, artifact, golden, index) for artifact in artifacts]
+        old = old_of(recipe)
+        pairs = matrix(context, checked, teacher_of(recipe, model), old)
         findings = Findings(
             context.source(),
             tuple(each.entry for each in checked),
             gallery.describe(context, recipe.gallery.index, index, recipe.seed),
             controls(context, artifacts, golden),
-            matrix(context, checked, teacher_of(recipe, model)),
+            pairs,
+            judge_upgrade(context, pairs, old),
         )
         write_rankings(context, checked, index, recipe.gallery.thumbnail)
         done = recipe.measured(stages, [exporter for _, exporter in exported])

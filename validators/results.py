@@ -367,6 +367,66 @@ class Gate(Part):
     passed: bool
 
 
+class Flips(Part):
+    """Queries whose nearest image shows the same thing with one model and not with the other.
+
+    Attributes:
+        lost: found by the old model in its own gallery, not found now (negative flips).
+        gained: not found then, found now.
+    """
+
+    lost: int
+    gained: int
+
+
+class PartlyRebuilt(Part):
+    """A gallery of which the new model has embedded only some images again.
+
+    Attributes:
+        share: share of the images that were embedded again, evenly spaced.
+        mAP: of the new model's queries.
+        flips: compared with the old model in its own gallery.
+    """
+
+    share: float
+    mAP: Measured  # noqa: N815
+    flips: Flips
+
+
+class Upgrade(Part):
+    """What becomes of galleries that an older model made, on the images of ``compatibility``.
+
+    Attributes:
+        space_id: embedding space of the old model.
+        dim: number of values of the old model's embedding; the first ones of a new query search its galleries.
+        queries: number of queries.
+        old_mAP: the old model's queries in its own gallery.
+        partly: galleries with some images embedded again: 0 is the old gallery, 1 a new one.
+        gain: lowest mAP of any executed file's queries, and of the PyTorch model's, in the old gallery, minus
+            ``old_mAP``.
+        lowest: the name of that file in ``compatibility``.
+        gates: the limit on ``gain``.
+    """
+
+    space_id: str
+    dim: int
+    queries: int
+    old_mAP: Measured  # noqa: N815
+    partly: tuple[PartlyRebuilt, ...]
+    gain: Measured
+    lowest: str
+    gates: tuple[Gate, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the new model may search the old model's galleries."""
+        return all(gate.passed for gate in self.gates)
+
+    def after(self, share: float) -> PartlyRebuilt:
+        """What was measured with this share embedded again."""
+        return next(each for each in self.partly if each.share == share)
+
+
 class Measurement(Part):
     """The measurements of one artifact on one runtime; every part is None if nothing was executed.
 

@@ -24,8 +24,9 @@ from compress.system.path_containment import file_inside, plain_files
 from validators import FORMATS
 from validators.file_metadata import read_metadata
 from validators.gates import (
-    INDEX_RECALL,
     NOT_FROM_GOLDEN,
+    OF_NO_ARTIFACT,
+    OLD_GALLERY_GAIN,
     RULES,
     STATIC,
     default_limits,
@@ -33,7 +34,8 @@ from validators.gates import (
     limits_on,
     located_all,
 )
-from validators.results import Gate
+from validators.results import Gate, Upgrade
+from validators.upgrade import OLD, least_gain
 
 SIGNATURE = "bundle.sig"
 """The file into which ``compress sign`` writes the signature."""
@@ -59,9 +61,12 @@ def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
         for entry in artifact.entries():
             found += _against_own_values(entry)
             found += [] if recipe is None else _limits(entry, manifest, recipe)
-    executed = {"pytorch", "teacher", *(name for each in manifest.artifacts for name in compared(each).values())}
-    if (strange := set(manifest.compatibility) - executed) or not set(manifest.compatibility) >= executed - {"teacher"}:
-        found.append(_line("compatibility", sorted(strange or set(manifest.compatibility)), "the executed artifacts"))
+    executed = {"pytorch", *(name for each in manifest.artifacts for name in compared(each).values())}
+    executed |= set() if manifest.upgrade is None else {OLD}
+    if not executed <= set(manifest.compatibility) <= executed | {"teacher"}:
+        found.append(_line("compatibility", sorted(set(manifest.compatibility) ^ executed), "the executed artifacts"))
+    elif manifest.upgrade is not None:
+        found += _upgrade(manifest.upgrade, manifest.compatibility[OLD], recipe)
     found += [
         _line(f"controls.{control.name}.caught", control.caught, "its failed_gates")
         for control in manifest.controls
@@ -70,6 +75,18 @@ def inconsistencies(folder: Path, manifest: Manifest) -> list[str]:
     if isinstance(manifest.gallery, IndexedGallery):
         found += _judged_again("gallery", manifest.gallery.gates, {"gallery.recall@10": manifest.gallery.recall})
     return found
+
+
+def _upgrade(
+    upgrade: Upgrade, old_gallery: Mapping[str, float | None], recipe: Mapping[str, Any] | None
+) -> Iterator[str]:
+    gain, lowest = least_gain(old_gallery)
+    if (upgrade.gain, upgrade.lowest, upgrade.old_mAP) != (gain, lowest, old_gallery[OLD]):
+        yield _line("upgrade.gain", upgrade.gain, f"compatibility ({gain}, of {lowest})")
+    yield from _judged_again("upgrade", upgrade.gates, {"upgrade.gain": upgrade.gain})
+    limit = 0.0 if recipe is None else (recipe["validate"].get("gates") or {}).get(OLD_GALLERY_GAIN, 0.0)
+    if recipe is not None and [(gate.name, gate.limit) for gate in upgrade.gates] != [(OLD_GALLERY_GAIN, limit)]:
+        yield _line("upgrade.gates", [gate.limit for gate in upgrade.gates], f"recipe.yaml ({limit})")
 
 
 def changed_files(folder: Path, manifest: Manifest) -> list[str]:
@@ -276,8 +293,7 @@ def limits_of(precision: str, file_format: str, kind: EmbeddingKind, recipe: Map
     """
     own = (recipe.get("validate") or {}).get("gates") or {}
     limits = {**default_limits(precision, file_format, kind), **own}
-    limits.pop(INDEX_RECALL, None)
-    return limits
+    return {name: limit for name, limit in limits.items() if name not in OF_NO_ARTIFACT}
 
 
 def _line(key: str, value: object, other: str) -> str:

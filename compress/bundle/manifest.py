@@ -17,7 +17,7 @@ from compress.contracts import BadInput, Distance, EmbeddingKind, EmbeddingSpec,
 from compress.system.bounded_reading import JSON_BYTES, parse_json, read_text
 from compress.system.files import artifact_sha256
 from compress.system.path_containment import relative, require_plain
-from validators.results import Execution, Gate, Measured, Part, SourceScores
+from validators.results import Execution, Gate, Measured, Part, SourceScores, Upgrade
 
 SCHEMA = 1
 MANIFEST = "bundle.json"
@@ -341,12 +341,13 @@ class Manifest(Part):
         gallery: the images to search in.
         controls: broken models, which the gates must catch.
         compatibility: artifact that made the gallery -> artifact that makes the queries -> mAP, by the names of
-            ``compared``.
+            ``compared``; ``pytorch``, ``teacher`` and ``old`` are no files.
+        upgrade: what becomes of the old model's galleries; absent unless ``train.compatible_with`` names one.
         files: every other file of the bundle -> its sha256.
         checksum: sha256 of all other values of this file, as canonical JSON (sorted keys, no spaces).
     """
 
-    left_out = frozenset({"checksum"})
+    left_out = frozenset({"checksum", "upgrade"})
 
     schema_number: int = Field(validation_alias="schema", serialization_alias="schema")
     name: str
@@ -362,6 +363,7 @@ class Manifest(Part):
     gallery: GalleryEntry
     controls: tuple[Control, ...]
     compatibility: dict[str, dict[str, Measured]]
+    upgrade: Upgrade | None = None
     files: dict[BundlePath, str]
     checksum: str | None = None
 
@@ -376,6 +378,8 @@ class Manifest(Part):
         lines = [*failed_gates(self.entries)]
         if isinstance(self.gallery, IndexedGallery):
             lines += [failed_line(self.gallery.path, gate) for gate in self.gallery.gates if not gate.passed]
+        if self.upgrade is not None:
+            lines += [failed_line("the old gallery", gate) for gate in self.upgrade.gates if not gate.passed]
         return (*lines, *uncaught(self.controls))
 
 

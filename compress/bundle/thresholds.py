@@ -15,8 +15,11 @@ def thresholds_of(entry: ArtifactEntry, runtime: str) -> tuple[Threshold, ...]:
     return (found.get(runtime) or next((each for each in found.values() if each), None)) or ()
 
 
-def match_distance(text: str, entry: ArtifactEntry, runtime: str) -> float:
+def match_distance(text: str, entry: ArtifactEntry, runtime: str, *, older: bool = False) -> float:
     """The distance that ``text`` means: a number itself, a rate such as ``0.1%`` the bundle's threshold for it.
+
+    Args:
+        older: the gallery is an older model's, for which the bundle has no thresholds.
 
     Raises:
         BadInput: neither, or the bundle has no threshold for this rate.
@@ -31,6 +34,10 @@ def match_distance(text: str, entry: ArtifactEntry, runtime: str) -> float:
         raise BadInput(f"--threshold {text}: give a false-accept rate ({has or '1%'}) or a distance")
     if not text.strip().endswith("%"):
         return number
+    if older:
+        raise BadInput(
+            f"--threshold {text}: an older model made the gallery, in which no threshold was measured; give a distance"
+        )
     name = f"{number:g}%"
     if name not in known:
         raise BadInput(

@@ -33,7 +33,7 @@ from compress.model.identity import space_id
 from compress.recipe.reader import Recipe
 from compress.system import environment
 from compress.system.files import remove, write_text
-from validators.results import SourceScores
+from validators.results import SourceScores, Upgrade
 
 _HASHED = ("recipe.yaml", "metrics.jsonl", "checkpoints", "golden", GALLERY.parent.name, RANKINGS, WORST)
 _OWN = ("artifacts", "checkpoints", GALLERY.parent.name, WORST)
@@ -51,6 +51,7 @@ class Findings:
     gallery: ExhaustiveGallery | IndexedGallery
     controls: tuple[Control, ...]
     compatibility: Mapping[str, Mapping[str, float | None]]
+    upgrade: Upgrade | None = None
 
 
 def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, findings: Findings) -> Manifest:
@@ -80,6 +81,7 @@ def write_bundle(folder: Path, recipe: Recipe, data: Data, model: Model, finding
         gallery=findings.gallery,
         controls=findings.controls,
         compatibility={indexed: dict(asking) for indexed, asking in findings.compatibility.items()},
+        upgrade=findings.upgrade,
         files=file_hashes(folder, _HASHED),
     )
     return write_manifest(folder, with_earlier_rows(folder, manifest))

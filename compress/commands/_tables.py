@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from compress.commands.compare import Comparison, Difference, Overview
     from compress.commands.embed import Job
     from compress.commands.index import Statistics
+    from compress.commands.upgrade import Plan
     from compress.commands.verify import VerifiedIndex
     from compress.gallery.nearest import Match
-    from validators.results import Scores
+    from validators.results import Scores, Upgrade
 
 _COLUMNS = ("artifact", "size", "latency", "cosine", "mAP", "where", "gates")
 _WIDTH = 80
@@ -167,6 +168,31 @@ def index_line(gallery: IndexedGallery) -> str:
         f"index: {gallery.index}, recall@10 {_score(gallery.recall, 3)} in {gallery.images:,} images{in_all}, "
         f"{gallery.bytes / 1e6:.2f} MB, {times.query:.3f} ms a query, {times.exact:.3f} without it"
     )
+
+
+def print_upgrade(upgrade: Upgrade) -> None:
+    """Print what the new model's queries find in galleries of the old one, embedded again in part."""
+    verdict = "passed" if upgrade.passed else "FAILED"
+    line(
+        f"old gallery: mAP {_score(upgrade.old_mAP)} with the old model's queries; gain of {upgrade.lowest} "
+        f"{_score(upgrade.gain)}, {verdict}"
+    )
+    table = _table("", ("embedded again", "mAP", "queries lost", "queries gained"), range(4))
+    for each in upgrade.partly:
+        _add(table, f"{each.share:.0%}", _score(each.mAP), f"{each.flips.lost:,}", f"{each.flips.gained:,}")
+    _print(table)
+
+
+def print_plan(found: Plan) -> None:
+    """Print whether galleries must be rebuilt, and what each part of that gives; warnings come last."""
+    for what, name, folder in zip(("old", "new"), found.names, found.folders, strict=True):
+        line(f"{what}  {name}: {folder}")
+    line(f"galleries must {'' if found.rebuild else 'not '}be rebuilt: {found.reason}")
+    if found.upgrade is not None:
+        print_upgrade(found.upgrade)
+        line(f"of {found.upgrade.queries:,} queries, 'lost' found the right thing first with the old model only")
+    for warning in found.warnings:
+        line(warning)
 
 
 def verified_index_line(index: VerifiedIndex) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from compress.bundle.artifact_choice import artifacts_by_name, choose_artifact
 from compress.bundle.gallery_index import open_index
-from compress.bundle.gallery_of_bundle import read_gallery_of
+from compress.bundle.gallery_of_bundle import fitted, read_searchable
 from compress.bundle.manifest import ArtifactEntry, IndexedGallery, read_manifest
 from compress.bundle.thresholds import match_distance
 from compress.catalogue.living_index import open_index_beside
@@ -87,7 +87,7 @@ def query(
     except UndecodableImageError as error:
         raise BadInput(f"{image}: cannot be searched with: {error}") from error
     entry, chosen = choose_artifact(folder, bundle.artifacts, artifact, runtime)
-    limit = None if threshold is None else match_distance(threshold, entry, chosen.title())
+    limit = None if threshold is None else match_distance(threshold, entry, chosen.title(), older=bundle.older)
     embedding = run_artifact(folder / entry.path, pixels[None], runtime=chosen.title())
     matches = bundle.rank(entry.path, embedding, top)
     return Answer(
@@ -110,6 +110,7 @@ class Searchable:
         artifacts: entries of the manifest by file name.
         index: the index that is searched; None compares with every image.
         index_name: name of the index's component.
+        older: the gallery is an older model's, which the bundle's was trained to search.
     """
 
     folder: Path
@@ -119,6 +120,7 @@ class Searchable:
     artifacts: Mapping[str, ArtifactEntry]
     index: OpenIndex | None = None
     index_name: str | None = None
+    older: bool = False
 
     @cached_property
     def _shortlist(self) -> Shortlist | None:
@@ -134,7 +136,8 @@ class Searchable:
         from validators import ArtifactError
 
         try:
-            (matches,) = nearest(self.gallery, embedding, top, index=self.index, shortlist=self._shortlist)
+            queries = fitted(embedding, self.gallery) if self.older else embedding
+            (matches,) = nearest(self.gallery, queries, top, index=self.index, shortlist=self._shortlist)
         except ValueError as error:
             raise ArtifactError(f"{self.folder / path}: its embedding cannot be ranked ({error})") from error
         return tuple(matches)
@@ -144,15 +147,19 @@ def open_bundle(folder: Path, *, exact: bool = False, gallery: Path | None = Non
     """Read what a search needs; with ``exact``, ignore the index.
 
     Args:
-        gallery: a file that ``compress index`` made; an index beside it is used, not the bundle's.
+        gallery: a file that ``compress index`` made, with this bundle or, if it was trained to search its galleries,
+            with an older one; an index beside it is used, not the bundle's.
 
     Raises:
         BadInput: there is no bundle or no gallery of its model, or the index is damaged.
         MissingTool: the index needs a library that is not installed.
     """
     manifest = read_manifest(folder)
-    found = read_gallery_of(manifest, folder / GALLERY if gallery is None else gallery)
-    bundle = Searchable(folder, manifest.name, found, manifest.preprocess.value, artifacts_by_name(manifest))
+    found = read_searchable(manifest, folder / GALLERY if gallery is None else gallery)
+    older = found.meta.get("space_id") != manifest.embedding.space_id
+    bundle = Searchable(
+        folder, manifest.name, found, manifest.preprocess.value, artifacts_by_name(manifest), older=older
+    )
     indexed = manifest.gallery
     if exact or (gallery is None and not isinstance(indexed, IndexedGallery)):
         return bundle

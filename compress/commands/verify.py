@@ -196,6 +196,10 @@ def _failed_when_made(manifest: Manifest, measured: Sequence[Entry]) -> Iterator
         for gate in manifest.gallery.gates:
             if not gate.passed:
                 yield f"{failed_line(manifest.gallery.path, gate)}; failed when made"
+    if manifest.upgrade is not None:
+        for gate in manifest.upgrade.gates:
+            if not gate.passed:
+                yield f"{failed_line('the old gallery', gate)}; failed when made"
     for line in uncaught(manifest.controls):
         yield f"{line}; failed when made"
 

@@ -44,6 +44,7 @@ from compress.contracts.models import (
     Outputs,
     SharingStage,
     Stage,
+    UpgradingStage,
 )
 from compress.contracts.photos import PhotoOptions
 from compress.contracts.runtimes import (
@@ -114,6 +115,7 @@ __all__ = [
     "TestShare",
     "Timer",
     "TrainingPairs",
+    "UpgradingStage",
     "Verdict",
     "component_field",
     "flat_field",

@@ -223,3 +223,12 @@ class SharingStage(Stage):
     def space_of(self) -> Model | None:
         """The model whose embedding space the network is to share; None if it has its own."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpgradingStage(Stage):
+    """A stage that may train a network to search the gallery of an older model."""
+
+    def old_model(self) -> Model | None:
+        """The model whose gallery the network is to search; None if there is none."""
+        raise NotImplementedError

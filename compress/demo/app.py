@@ -69,7 +69,8 @@ class ArtifactInfo(BaseModel):
         bundle: the name of its bundle.
         shipped: whether apps ship files of this format.
         unavailable: why it cannot run here; null if it can.
-        thresholds: what "match" means for this artifact; empty if the bundle does not say.
+        thresholds: what "match" means for this artifact; empty if the bundle does not say, or if an older model made
+            the gallery.
     """
 
     bundle: str
@@ -221,7 +222,7 @@ def create_app(folders: Sequence[Path], *, exact: bool = False, galleries: Seque
             for name, system in systems.items()
             for now in [system.now()]
         ]
-        infos = [_info(each) for each in running]
+        infos = [_info(each, older=systems[each.system].now().bundle.older) for each in running]
         return PageInfo(**dict(bundles[0]), bundles=bundles, max_bytes=MAX_BYTES, artifacts=infos)
 
     @app.post(
@@ -244,7 +245,10 @@ def create_app(folders: Sequence[Path], *, exact: bool = False, galleries: Seque
         except KeyError as error:
             raise HTTPException(404, error.args[0]) from None
         try:
-            limit = None if threshold is None else match_distance(threshold, engine.entry, engine.runtime.title())
+            limit = None
+            if threshold is not None:
+                older = system.now().bundle.older
+                limit = match_distance(threshold, engine.entry, engine.runtime.title(), older=older)
         except BadInput as error:
             raise HTTPException(422, str(error).removeprefix("--")) from None
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -312,7 +316,7 @@ def create_app(folders: Sequence[Path], *, exact: bool = False, galleries: Seque
     return Guard(app)
 
 
-def _info(each: Engine) -> ArtifactInfo:
+def _info(each: Engine, *, older: bool) -> ArtifactInfo:
     return ArtifactInfo(
         bundle=each.system,
         artifact=each.file,
@@ -325,7 +329,7 @@ def _info(each: Engine) -> ArtifactInfo:
         unavailable=each.unavailable,
         thresholds=[
             ThresholdInfo(rate=found.name, distance=found.distance)
-            for found in thresholds_of(each.entry, each.runtime.title())
+            for found in (() if older else thresholds_of(each.entry, each.runtime.title()))
         ],
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.bundle.manifest import read_manifest
+from compress.bundle.manifest import Manifest, read_manifest
 from compress.catalogue.living_index import index_beside
 from compress.commands.search import Searchable, open_bundle
 from compress.contracts import BadInput, CompressError
@@ -82,7 +82,8 @@ def open_systems(folders: Sequence[Path], *, exact: bool, galleries: Sequence[Pa
     """Open the bundles in ``folders``, in order.
 
     Args:
-        galleries: files that ``compress index`` made; each is searched by every bundle whose embedding space it has.
+        galleries: files that ``compress index`` made; each is searched by every bundle whose embedding space it has, or
+            which was trained to search it.
 
     Raises:
         BadInput: a gallery is of no bundle's embedding space, or two are of one; as ``open_bundle``.
@@ -91,11 +92,11 @@ def open_systems(folders: Sequence[Path], *, exact: bool, galleries: Sequence[Pa
     if len(folders) == 1 and len(galleries) == 1:
         chosen: list[Path | None] = [galleries[0]]
     else:
-        spaces = [read_manifest(folder).embedding.space_id for folder in folders]
+        spaces = [_spaces(read_manifest(folder)) for folder in folders]
         chosen = [None] * len(folders)
         for file in galleries:
             space = read_gallery(file).meta.get("space_id")
-            fitting = [number for number, each in enumerate(spaces) if each == space]
+            fitting = [number for number, each in enumerate(spaces) if space in each]
             if not fitting:
                 raise BadInput(f"--gallery {file}: made in the embedding space {space}, which no bundle here has")
             for number in fitting:
@@ -106,6 +107,12 @@ def open_systems(folders: Sequence[Path], *, exact: bool, galleries: Sequence[Pa
         System(name, folder, exact=exact, gallery=gallery)
         for name, folder, gallery in zip(_names(folders), folders, chosen, strict=True)
     ]
+
+
+def _spaces(manifest: Manifest) -> set[str]:
+    """The embedding spaces of the galleries that a bundle can search."""
+    older = set() if manifest.upgrade is None else {manifest.upgrade.space_id}
+    return {manifest.embedding.space_id, *older}
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -224,6 +224,7 @@ class _Reader:
         validation = self._validation(document.get("validate") or {})
         self._index(gallery, validation, distance)
         self._noted(lambda: read_space(document.get("tune")))
+        self._old_gallery(stages, validation)
 
         if self.errors or data is None or architecture is None or validation is None or gallery is None:
             return None
@@ -340,6 +341,14 @@ class _Reader:
                 f"gallery.index: '{gallery.index.component_name()}' cannot search by the model's distance {distance}; "
                 f"take {' or '.join(able) or 'none'}"
             )
+
+    def _old_gallery(self, stages: Sequence[tuple[str, Stage]], validation: Validation | None) -> None:
+        """Refuse a gate on the old model's gallery without an old model."""
+        from validators.gates import OLD_GALLERY_GAIN
+
+        named = any(stage.options().get("compatible_with") is not None for _, stage in stages)
+        if validation is not None and OLD_GALLERY_GAIN in validation.gates and not named:
+            self.errors.append(f"validate.gates.{OLD_GALLERY_GAIN}: there is no old model; set train.compatible_with")
 
     def _distance(self, given: Any, architecture: Architecture | None) -> Distance:
         """The recipe's distance, or the architecture's default if the recipe gives none."""

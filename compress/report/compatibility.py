@@ -52,7 +52,7 @@ def heat_map(source: Source) -> HeatMap | None:
         keys = compared(artifact)
         here = [entry for entry in artifact.entries() if entry.device is None and entry.runtime in keys]
         names |= {keys[entry.runtime]: source.name_of(entry) for entry in here}
-    names["pytorch"] = "PyTorch"
+    names |= {"pytorch": "PyTorch", "old": "old model"}
     values = [value for row in matrix.values() for value in row.values() if is_number(value)]
     if len(matrix) < 2 or not values:
         return None

@@ -18,6 +18,7 @@ from compress.report.artifacts import Row, rows
 from compress.report.compatibility import heat_map
 from compress.report.devices import device_rows
 from compress.report.numbers import megabytes, score
+from compress.report.photos import photograph_ways
 from compress.report.problems import problems
 from compress.report.pruning import pruning
 from compress.report.queries import examples
@@ -25,6 +26,7 @@ from compress.report.retrieval import class_rows, precision_recall_chart, unrank
 from compress.report.source import Source, read_source
 from compress.report.tradeoffs import tradeoff_charts
 from compress.report.training import training_charts
+from compress.report.upgrade import old_galleries
 from compress.report.worst import worst_images
 from compress.system.files import write_text
 
@@ -99,7 +101,9 @@ def _content(source: Source) -> dict[str, Any]:
         "unranked": unranked(source),
         "examples": examples(source),
         "worst": worst_images(source),
+        "photographs": photograph_ways(source),
         "heat_map": heat_map(source),
+        "old_galleries": old_galleries(source),
         "pruning": pruning(source),
         "controls": manifest.controls,
         "rules": manifest.source.rules,

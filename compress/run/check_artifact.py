@@ -24,7 +24,7 @@ from compress.system.progress import say
 from validators import runtimes_for
 from validators.compatibility import Sample, sample
 from validators.control_distance import separation
-from validators.gates import INDEX_RECALL, default_limits, limits_on
+from validators.gates import OF_NO_ARTIFACT, default_limits, limits_on
 from validators.held_out_part import HeldOutPart
 from validators.measure import executed, measure, static_values, unexecuted
 from validators.photo_ways import judge_ways
@@ -67,7 +67,7 @@ def chosen_runtimes(validation: Validation, file_format: str) -> list[Runtime]:
 def limits_of(context: CheckContext, precision: str, file_format: str | None = None) -> dict[str, float]:
     """The limits for artifacts of a precision: the defaults, replaced and extended by the recipe's."""
     own = default_limits(precision, file_format, context.model.embedding.kind)
-    return {**own, **{name: limit for name, limit in context.validation.gates.items() if name != INDEX_RECALL}}
+    return {**own, **{name: limit for name, limit in context.validation.gates.items() if name not in OF_NO_ARTIFACT}}
 
 
 def check(context: CheckContext, artifact: Artifact, golden: Golden, gallery: Gallery) -> Checked:

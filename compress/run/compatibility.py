@@ -13,10 +13,12 @@ from compress.model.identity import model_sha256
 from compress.model.reference import embed
 from compress.run.check_artifact import Checked, load_samples
 from compress.run.check_context import CheckContext
+from compress.run.upgrade import old_sample
 from compress.system.files import artifact_sha256
 from compress.system.progress import say
 from validators.compatibility import compatibility, sample, sample_of
 from validators.results import Measured
+from validators.upgrade import OLD
 
 SOURCE = "pytorch"
 """The PyTorch model's name among the artifacts."""
@@ -32,14 +34,16 @@ class _Matrix(RootModel[dict[str, dict[str, Measured]]]):
 
 
 def matrix(
-    context: CheckContext, checked: Sequence[Checked], teacher: Model | None
+    context: CheckContext, checked: Sequence[Checked], teacher: Model | None, old: Model | None = None
 ) -> dict[str, dict[str, float | None]]:
     """Measure mAP by the gallery's artifact, then by the query's artifact.
 
-    The matrix has every artifact that was executed, once for each kind of processor, the PyTorch model and its teacher.
+    The matrix has every artifact that was executed, once for each kind of processor, the PyTorch model, its teacher and
+    the older model whose galleries it searches.
 
     Args:
         teacher: the model whose embedding space the checked model shares, or None.
+        old: the older model, or None.
     """
 
     def build(_: Path) -> _Matrix:
@@ -47,10 +51,13 @@ def matrix(
         samples = {SOURCE: sample(context.reference, context.held_out), **load_samples(checked)}
         if teacher is not None:
             samples[TEACHER] = sample_of(functools.partial(embed, teacher), context.held_out)
+        if old is not None:
+            samples[OLD] = old_sample(context, old)
         return _Matrix.model_validate(compatibility(samples, context.held_out, context.model.embedding))
 
     hashes = {name: artifact_sha256(path) for each in checked for name, path in each.samples.items()}
     key = {**context.key, "samples": hashes}
-    if teacher is not None:
-        key["teacher"] = model_sha256(teacher)
+    for name, model in ((TEACHER, teacher), (OLD, old)):
+        if model is not None:
+            key[name] = model_sha256(model)
     return context.work.reuse_as(_Matrix, "compatibility", key, [], build).root

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compress.bundle.golden import choose_probes
-from compress.contracts import Artifact, Data, Exporter, HeldOut, Model, SharingStage, Stage
+from compress.contracts import Artifact, Data, Exporter, HeldOut, Model, SharingStage, Stage, UpgradingStage
 from compress.data.calibration import calibration_images
 from compress.model.checkpoint import load_model, save_model
 from compress.model.identity import model_sha256, space_id
@@ -53,6 +53,12 @@ def teacher_of(recipe: Recipe, model: Model) -> Model | None:
     """The teacher whose embedding space ``model`` shares, if a stage names one; otherwise None."""
     named = [stage.space_of() for _, stage in recipe.stages if isinstance(stage, SharingStage)]
     return next((found for found in reversed(named) if found is not None and model.space == space_id(found)), None)
+
+
+def old_of(recipe: Recipe) -> Model | None:
+    """The older model whose galleries the model is to search, if a stage names one; otherwise None."""
+    named = [stage.old_model() for _, stage in recipe.stages if isinstance(stage, UpgradingStage)]
+    return next((found for found in reversed(named) if found is not None), None)
 
 
 def _run_stage(work: Workspace, step: str, stage: Stage, model: Model, data: Data, seed: int) -> Model:

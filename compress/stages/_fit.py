@@ -21,6 +21,7 @@ from compress.data.batches import batches
 from compress.stages._augment import step_generator
 from compress.stages._average import Average
 from compress.stages._batchnorm_momentum import keeping_up
+from compress.stages._compatible import CompatibleGraph, OldGallery
 from compress.stages._graph import TrainingGraph, layout
 from compress.stages._optimizers import make_optimizer
 from compress.stages._order import epoch_order
@@ -64,6 +65,7 @@ def fit(
     wrap: Callable[[RetrievalNetwork], RetrievalNetwork] | None = None,
     parallel: bool = True,
     tuples: MinedTuples | None = None,
+    old: OldGallery | None = None,
 ) -> Fitted:
     """Train a copy of ``model``'s network; its best weights are those that score best on the validation images.
 
@@ -77,6 +79,7 @@ def fit(
         wrap: builds, from the copied network, a network that shares its layers; the built network is trained.
         parallel: every process that torchrun started takes part; otherwise the first process trains alone.
         tuples: orders each epoch's images, by the embeddings that the network gives then; only if not ``parallel``.
+        old: the gallery of an older model, which the network is to search; only without ``teaching``.
 
     Raises:
         BadInput: ``training.check_data`` refuses the images, the loss stopped being a finite number, or the processes
@@ -92,7 +95,7 @@ def fit(
             f"{team.count} processes; make it a multiple of {team.count}"
         )
     task = functools.partial(
-        fit, name, training, model, seed=seed, teaching=teaching, teacher=teacher, by_loss=by_loss, wrap=wrap
+        fit, name, training, model, seed=seed, teaching=teaching, teacher=teacher, by_loss=by_loss, wrap=wrap, old=old
     )
     team.call((task, data.fingerprint))
     options = team.fabric_options(training.loss.classifies)
@@ -102,7 +105,7 @@ def fit(
     trained = network if wrap is None else wrap(network)
     torch.manual_seed(seed)  # weights of the objective
     taught_by = teacher() if callable(teacher) else teacher
-    graph = _graph(training, replace(model, network=trained), teaching, taught_by)
+    graph = _graph(training, replace(model, network=trained), teaching, taught_by, old)
     graph.team = team
     graph.prepare(data.train)
     graph.freeze(training.frozen(network))
@@ -162,12 +165,15 @@ def fit(
     return Fitted(replace(model, network=network, history=lines, space=None, ranges={}), trained)
 
 
-def _graph(training: Training, model: Model, teaching: Teaching | None, teacher: Model | None) -> TrainingGraph:
+def _graph(
+    training: Training, model: Model, teaching: Teaching | None, teacher: Model | None, old: OldGallery | None
+) -> TrainingGraph:
+    augmentation, loss, ways = training.augmentation(), training.loss, (training.mixing(), training.policy())
+    if old is not None:
+        return CompatibleGraph(model, augmentation, loss, old, *ways)
     if teaching is None or teacher is None:
-        return TrainingGraph(model, training.augmentation(), training.loss, training.mixing(), training.policy())
-    return TaughtGraph(
-        model, training.augmentation(), training.loss, teaching, teacher, training.mixing(), training.policy()
-    )
+        return TrainingGraph(model, augmentation, loss, *ways)
+    return TaughtGraph(model, augmentation, loss, teaching, teacher, *ways)
 
 
 def _score(line: Mapping[str, Any]) -> float:

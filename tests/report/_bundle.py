@@ -29,12 +29,17 @@ from tests import _pooled
 from validators.results import (
     Device,
     Execution,
+    Flips,
     Gate,
     LatencyResult,
     Parity,
+    PartlyRebuilt,
+    PhotoWay,
+    PhotoWays,
     PipelineTime,
     Retrieval,
     SourceScores,
+    Upgrade,
 )
 
 CLASSES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', *(f"digit {digit}" for digit in range(2, 10)))
@@ -147,7 +152,7 @@ def manifest(folder: Path) -> Manifest:
         ),
         source=SourceScores(mAP=MAP, rules={"mAP": "its rule"}),
         artifacts=(
-            _artifact("pooled.fp32.tflite", "tflite", _execution("litert", MAP, 1.0, good), older, phone),
+            _artifact("pooled.fp32.tflite", "tflite", _prepared("litert", good), older, phone),
             _artifact("pooled.fp16.tflite", "tflite", _execution("litert", 0.5, 0.91, bad, WORST)),
             _artifact("pooled.fp32.mlpackage", "coreml", unexecuted),
             _artifact("pooled.fp32.onnx", "onnx", unranked),
@@ -161,8 +166,31 @@ def manifest(folder: Path) -> Manifest:
             "pytorch": {"pytorch": MAP, "artifacts/pooled.fp16.tflite": 0.55},
             "artifacts/pooled.fp16.tflite": {"pytorch": 0.53, "artifacts/pooled.fp16.tflite": 0.5},
         },
+        upgrade=Upgrade(
+            space_id="old",
+            dim=40,
+            queries=60,
+            old_mAP=0.4321,
+            partly=tuple(
+                PartlyRebuilt(share=share, mAP=0.5 + share / 10, flips=Flips(lost=7, gained=1234))
+                for share in (0.0, 0.5, 1.0)
+            ),
+            gain=0.0679,
+            lowest="pytorch",
+            gates=(Gate(name="old_gallery_gain", limit=0.0, value=0.0679, passed=True),),
+        ),
         files=file_hashes(folder, ["metrics.jsonl", "recipe.yaml", RANKINGS, "gallery", "worst"]),
     )
+
+
+def _prepared(runtime: str, gate: Gate) -> Execution:
+    """An artifact with photographs prepared in two other ways."""
+    ways = (
+        PhotoWay(way="resize nearest", bytes_changed=0.875, mean_levels=6.25, mAP=0.5, mAP_drop=0.1),
+        PhotoWay(way="JPEG 30", bytes_changed=0.9, mean_levels=2.0, mAP=0.6, mAP_drop=0.0),
+    )
+    photos = PhotoWays(queries=20, mAP=MAP, mAP_drop=0.1, worst="resize nearest", ways=ways)
+    return _execution(runtime, MAP, 1.0, gate).model_copy(update={"photos": photos})
 
 
 def _min_cosine(limit: float, value: float) -> Gate:

@@ -68,6 +68,22 @@ def test_what_a_phone_measured_has_its_own_table(page: Page) -> None:
     assert "fastest" in page.text and "Pixel" not in page.text[: page.text.index("Artifacts")]
 
 
+def test_other_ways_from_a_photograph_have_a_table_that_marks_the_worst(page: Page) -> None:
+    (table,) = page.all("table", class_="photographs")
+    text = " ".join(table.text.split())
+    assert "as preprocess says0%0.000.6000" in text
+    assert "resize nearest88%6.25▾ +0.1000" in text
+    assert "JPEG 3090%2.000.0000" in text and "20 held-out photographs" in page.text
+
+
+def test_old_galleries_have_a_table_of_how_much_is_embedded_again(page: Page) -> None:
+    (table,) = page.all("table", class_="upgrade")
+    text = " ".join(table.text.split())
+    assert "0%0.500071,234 50%0.550071,234 100%0.600071,234" in text
+    (section,) = page.all("section", id="old-galleries")
+    assert "have mAP 0.4321 there. ✓ No file finds less: the lowest change is +0.0679, of PyTorch." in section.text
+
+
 def test_codes_have_a_column_for_their_bits(bundle: Path, page: Page, tmp_path: Path) -> None:
     assert "bits flipped" not in page.text
     copy = shutil.copytree(bundle, tmp_path / "bundle")
@@ -250,12 +266,14 @@ def test_a_bundle_that_lacks_what_a_page_can_do_without_gets_the_report_it_can(b
     shutil.rmtree(copy / "gallery")
     manifest = json.loads((copy / "bundle.json").read_text(encoding="utf-8"))
     manifest |= {"controls": [], "compatibility": {}}
+    del manifest["upgrade"], manifest["artifacts"][0]["photos"]
     (copy / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
     page = Page(write_report(copy).read_text(encoding="utf-8"))
     accessible(page)
     assert "Not run: this bundle has none." in page.text
     assert not page.all("section", id="training")
     assert not page.all("section", id="queries")
+    assert not page.all("section", id="photographs") and not page.all("section", id="old-galleries")
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
