@@ -216,6 +216,8 @@ class Data:
         ground_truths: what is relevant to the queries, by setting; as in ``Splits``.
         in_two_classes: ids of files with the same content and different classes.
         pairs: which images of ``train`` show the same thing; None if the data set does not list it.
+        unlabelled: further photographs for calibration and for what a teacher teaches, all with the label -1; None if
+            the recipe names none.
     """
 
     dataset: str
@@ -232,6 +234,7 @@ class Data:
     ground_truths: Mapping[str, GroundTruth] = field(default_factory=dict)
     in_two_classes: tuple[tuple[str, str], ...] = ()
     pairs: TrainingPairs | None = None
+    unlabelled: ImageSet | None = None
 
     @property
     def leave_one_out(self) -> bool:
@@ -255,6 +258,9 @@ class Dataset(Component):
         validation_share: share of the training images held out to choose the best weights; 0 chooses on the
             test images, as the papers do.
         max_skipped_share: the run stops when more than this share of the images cannot be decoded.
+        unlabelled: a folder of further photographs without labels. They train what learns from a teacher (``distill``,
+            or another stage with an objective), without the loss on labels, and are among the calibration images.
+            Copies of held-out images are left out.
         cache: ``disk`` decodes every file once into a memory-mapped array under the user's cache folder,
             ``none`` decodes in worker threads each epoch.
 
@@ -271,6 +277,7 @@ class Dataset(Component):
     std: ChannelStd = (0.229, 0.224, 0.225)
     validation_share: Annotated[float, Ge(0), Lt(1)] = 0.1
     max_skipped_share: Annotated[float, Ge(0), Le(1)] = 0.01
+    unlabelled: str | None = None
     cache: Literal["disk", "none"] = "disk"
 
     @property

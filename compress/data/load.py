@@ -29,6 +29,7 @@ from compress.data.dataset_warnings import never_tested
 from compress.data.decode import Decoded, ImageRows, decode_on_demand, decode_to_cache, default_cache_dir
 from compress.data.hold_out import hold_out
 from compress.data.relevance import need_answers
+from compress.data.unlabelled import read_unlabelled
 
 
 def load_data(
@@ -82,6 +83,8 @@ def load_data(
     need_answers(dataset, joined.labels[train], joined.labels[test], searched, truths)
     train, validation = hold_out(dataset, joined.labels, train, test, open_set, seed)
     pairs = _pairs(splits, row_of, train, len(joined))
+    held_out = {decoded.digests[row].tobytes() for row in (*validation, *test, *gallery)}
+    found = read_unlabelled(dataset, held_out, cache_dir or default_cache_dir(), workers or cores(), progress=progress)
 
     def image_set(rows: np.ndarray) -> ImageSet:
         return ImageSet(ImageRows(decoded.images, rows), joined.labels[rows], tuple(joined.ids[row] for row in rows))
@@ -97,12 +100,15 @@ def load_data(
         gallery=queries if gallery is test else image_set(gallery),
         preprocess=preprocess,
         duplicates=splits.duplicates,
-        skipped={**splits.skipped, **skipped},
+        skipped={**splits.skipped, **skipped, **found.skipped},
         in_two_classes=splits.in_two_classes,
-        fingerprint=_fingerprint(decoded.digests, joined.labels, parts, splits.classes, preprocess, truths, pairs),
+        fingerprint=_fingerprint(
+            decoded.digests, joined.labels, parts, splits.classes, preprocess, truths, pairs, found.digests
+        ),
         open_set=open_set,
         ground_truths=truths,
         pairs=pairs,
+        unlabelled=found.images,
     )
 
 
@@ -151,6 +157,8 @@ def describe(data: Data) -> dict[str, Any]:
     sets = {"train": data.train, "validation": data.validation, "test": data.queries}
     if not data.leave_one_out:
         sets["gallery"] = data.gallery
+    if data.unlabelled is not None:
+        sets["unlabelled"] = data.unlabelled
     trained = np.concatenate([data.train.labels, data.validation.labels])
     return {
         "dataset": data.dataset,
@@ -233,6 +241,7 @@ def _fingerprint(
     preprocess: Preprocess,
     truths: dict[str, GroundTruth],
     pairs: TrainingPairs | None,
+    unlabelled: np.ndarray,
 ) -> str:
     header = {
         "preprocess": dataclasses.asdict(preprocess),
@@ -248,6 +257,8 @@ def _fingerprint(
         sha.update(json.dumps([setting, truth.form, *lists]).encode())
     if pairs is not None:
         sha.update(b"pairs" + pairs.queries.astype("<i8").tobytes() + pairs.positives.astype("<i8").tobytes())
+    if len(unlabelled):
+        sha.update(b"unlabelled" + unlabelled.tobytes())
     return sha.hexdigest()
 
 

@@ -86,7 +86,7 @@ def _export(work: Workspace, exporter: Exporter, model: Model, recipe: Recipe, d
     """Export an artifact; returns it and the exporter, which holds what it measured."""
     from exporters import deploy
 
-    images = calibration_images(exporter, data.train, recipe.seed)
+    images = calibration_images(exporter, data.train, recipe.seed, data.unlabelled)
     calibration = {}
     if images is not None:
         calibration["calibration"] = {"images": len(images), "sha256": hashlib.sha256(images.tobytes()).hexdigest()}

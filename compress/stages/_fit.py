@@ -18,6 +18,7 @@ from torch import nn
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
 from compress.contracts.networks import RetrievalNetwork
 from compress.data.batches import batches
+from compress.data.unlabelled import with_unlabelled
 from compress.stages._augment import step_generator
 from compress.stages._average import Average
 from compress.stages._batchnorm_momentum import keeping_up
@@ -88,6 +89,8 @@ def fit(
     from lightning_fabric import Fabric
 
     training.check_data(data.division)
+    if data.unlabelled is not None and teaching is not None and teaching.objectives():
+        data = replace(data, train=with_unlabelled(data.train, data.unlabelled))
     team = all_processes() if parallel else Team()
     if training.batch(data) % team.count:
         raise BadInput(

@@ -94,7 +94,7 @@ class TaughtGraph(TrainingGraph):
         labels: torch.Tensor,
         mixed: Mixed | None = None,
     ) -> torch.Tensor:
-        total = self.hard_weight * super().objective(normalised, embeddings, logits, labels, mixed)
+        total = self.hard_weight * self._on_labels(normalised, embeddings, logits, labels, mixed)
         if self.teacher is None:
             return total
         own = Outputs(_compared(embeddings, self.spec), logits)
@@ -103,6 +103,26 @@ class TaughtGraph(TrainingGraph):
         for weight, objective in zip(self.weights, self.objectives, strict=True):
             total = total + weight * objective(own, right)
         return total
+
+    def _on_labels(
+        self,
+        normalised: torch.Tensor,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        mixed: Mixed | None,
+    ) -> torch.Tensor:
+        """The loss of the images that have labels, 0 if none has; an image mixed with an unlabelled one has none."""
+        known = labels >= 0
+        if known.all():
+            return super().objective(normalised, embeddings, logits, labels, mixed)
+        if mixed is not None:
+            known &= labels[mixed.partners] >= 0
+        if not known.any():
+            return embeddings.sum() * 0
+        features, scores = embeddings[known], logits[known]
+        loss: torch.Tensor = self.loss(features, scores, labels[known])
+        return loss if mixed is None else mixed.loss(loss, self.loss(features, scores, labels[mixed.partners][known]))
 
 
 class _Teacher:
