@@ -115,19 +115,19 @@ def test_the_workflow_runs_on_linux_and_on_a_mac_and_keeps_the_verdict() -> None
     assert mac[mac.index("--runtime") + 1] == "coreml"
 
 
-def test_the_workflows_commands_are_those_of_the_command_line(bundle: Path) -> None:
-    linux, mac = commands()["linux"], commands()["macos"]
-    for job in (linux, [words for words in mac if words not in linux]):
-        for words in job:
-            if words[0] == "pip":
-                assert words[1:] == ["install", "compress-retrieval[verify]"]
-                continue
-            assert words[0] == "compress"
-            arguments = words[1 : words.index(">")] if ">" in words else words[1:]
-            arguments = [str(bundle) if word == "$BUNDLE" else word for word in arguments]
-            # Core ML is a Mac's: here it is said to be missing, which only a command that was understood says.
-            ended = compress(*arguments)
-            missing = "coreml" in arguments and sys.platform != "darwin"
-            assert ended.code == (3 if missing else 0), ended.stderr
-            if "--json" in arguments and not missing:
-                assert json.loads(ended.stdout)["passed"] is True
+@pytest.mark.every_change("linux")
+@pytest.mark.parametrize("job", ["linux", "macos"])
+def test_the_workflows_commands_are_those_of_the_command_line(job: str, bundle: Path) -> None:
+    for words in commands()[job]:
+        if words[0] == "pip":
+            assert words[1:] == ["install", "compress-retrieval[verify]"]
+            continue
+        assert words[0] == "compress"
+        arguments = words[1 : words.index(">")] if ">" in words else words[1:]
+        arguments = [str(bundle) if word == "$BUNDLE" else word for word in arguments]
+        # Core ML is a Mac's: here it is said to be missing, which only a command that was understood says.
+        ended = compress(*arguments)
+        missing = "coreml" in arguments and sys.platform != "darwin"
+        assert ended.code == (3 if missing else 0), ended.stderr
+        if "--json" in arguments and not missing:
+            assert json.loads(ended.stdout)["passed"] is True

@@ -62,6 +62,7 @@ def test_it_is_the_mean_of_unit_vectors_of_resized_images(model: Model, digits: 
         assert found != pytest.approx(units[0], abs=1e-3)
 
 
+@pytest.mark.nightly
 def test_artifacts_ask_at_one_size_in_the_gallery_of_several(model: Model, digits: ImageSet, tmp_path: Path) -> None:
     """Leave-one-out; the retrieval score is that of plain evaluation, the artifact's queries on the stored features."""
     held_out = HeldOut(digits, digits, np.asarray(digits.images[:2]), scales=SCALES)

@@ -83,6 +83,7 @@ LARGER = {
 }
 
 
+@pytest.mark.every_change("test_efficientnet_evos")
 @pytest.mark.parametrize("name", [*OTHERS, *(pytest.param(name, marks=pytest.mark.nightly) for name in LARGER)])
 @torch.no_grad()
 def test_other_families_give_one_vector_and_are_exported(name: str, pictures: Pictures, tmp_path: Path) -> None:

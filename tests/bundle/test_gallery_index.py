@@ -107,6 +107,7 @@ def test_the_same_recipe_gives_the_same_index_and_another_recipe_removes_it(
     assert [path.name for path in (folder / "gallery").iterdir()] == ["gallery.sqlite"]
 
 
+@pytest.mark.nightly
 def test_a_part_of_the_gallery_is_measured_and_so_is_the_whole(finished: Finished, tmp_path: Path) -> None:
     manifest = with_index(finished, tmp_path / "b", "gallery={max_images: 30, index: {hnsw: {m: 4}}}")
     gallery = gallery_of(manifest)
@@ -122,6 +123,7 @@ def test_a_part_of_the_gallery_is_measured_and_so_is_the_whole(finished: Finishe
     assert opened.search(np.zeros((1, 64), np.float32), 3)[1].max() < 30
 
 
+@pytest.mark.nightly
 def test_too_little_recall_fails_the_run(finished: Finished, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "b")
     ended = compress_here(

@@ -137,6 +137,7 @@ def test_another_runtime_alone_leaves_the_other_formats_unexecuted(bundle: Path)
 # ------------------------------------------------------------------------------------------------------- damage
 
 
+@pytest.mark.every_change("tiny.fp32.onnx", "tiny.fp16.mlpackage")
 @pytest.mark.parametrize("file", ARTIFACTS)
 def test_one_flipped_byte_is_found_in_every_artifact(bundle: Path, file: str) -> None:
     flip(bundle / "artifacts" / file)
@@ -145,6 +146,7 @@ def test_one_flipped_byte_is_found_in_every_artifact(bundle: Path, file: str) ->
     assert all(line.startswith(f"artifacts/{file}") for line in problems)
 
 
+@pytest.mark.every_change("recipe.yaml", "golden/golden.json")
 @pytest.mark.parametrize(
     "file", ["recipe.yaml", "metrics.jsonl", "checkpoints/train.safetensors", "golden/golden.json", *ARTIFACTS[-1:]]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import nn
@@ -39,6 +40,7 @@ def depthwise_channels(content: bytes) -> list[int]:
     return [int(graph.tensors[each.inputs[0]].shape[3]) for each in found]
 
 
+@pytest.mark.nightly
 def test_only_depthwise_convolutions_of_one_channel_are_changed(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network, images = OneChannel().eval(), _linear.photos(3, 17, 14)

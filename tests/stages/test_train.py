@@ -106,6 +106,7 @@ def test_no_step_is_longer_than_the_clipped_gradient(data: Data, tmp_path: Path,
     assert float(F.cosine_similarity(steps[0], steps[1], dim=0)) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.nightly
 def test_killed_between_epochs_it_ends_with_the_same_weights(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

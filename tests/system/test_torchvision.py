@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 MISMATCHED = """
 import torch
 def fail(path): raise OSError("built for another torch")
@@ -49,6 +51,7 @@ def test_declares_the_schemas_where_the_operators_do_not_load() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.nightly
 def test_declares_nothing_where_the_plain_import_works() -> None:
     code = MATCHED + USE + "assert torchvision_compat._declared is None\n"
     code += "assert torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5).item() == 7"

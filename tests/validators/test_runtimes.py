@@ -56,9 +56,12 @@ def _marks(runtime: Runtime) -> list[pytest.MarkDecorator]:
     if runtime.processor() == "browser":
         return [pytest.mark.e2e]
     variable = SEPARATE.get(runtime.component_name())
-    if variable is not None and not Path(os.environ[variable]).exists():
-        return [pytest.mark.skip(f"{variable}: 'make {runtime.component_name()}' makes the environment")]
-    return []
+    if variable is None:
+        return []
+    # Their converters are slow; every change executes them on the quickstart (.ci/run).
+    missing = not Path(os.environ[variable]).exists()
+    reason = f"{variable}: 'make {runtime.component_name()}' makes the environment"
+    return [pytest.mark.nightly, pytest.mark.skipif(missing, reason=reason)]
 
 
 RUNTIMES = [runtime for runtime in found() if runtime.component_name() not in CANNOT_RUN_HERE]

@@ -197,6 +197,7 @@ def test_a_model_that_takes_no_image_is_refused(tmp_path: Path) -> None:
         load(edited(path, lambda spec: spec.description.input[0].type.multiArrayType.CopyFrom(array)))
 
 
+@pytest.mark.nightly
 def test_a_blob_cut_short_is_a_failed_check(tmp_path: Path) -> None:
     weight = np.random.default_rng(0).normal(size=(64, 4, 3, 3)).astype(np.float32)
     path = write(tmp_path / "net.mlpackage", lambda x: mb.conv(x=x, weight=weight))

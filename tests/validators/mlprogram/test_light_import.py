@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 LIGHT = """
 import sys
 from validators.mlprogram.light_import import load_coremltools
@@ -18,6 +20,7 @@ print("sklearn.base" in sys.modules)
 """
 
 
+@pytest.mark.nightly
 def test_it_loads_without_the_compiler_and_hides_nothing_afterwards() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
