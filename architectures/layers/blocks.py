@@ -75,6 +75,30 @@ def conv_bn(
     return nn.Sequential(*layers, *([activation()] if activation else []))
 
 
+def tensorflow_conv_bn(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] | None = nn.ReLU6,
+) -> nn.Sequential:
+    """Build ``conv_bn`` with TensorFlow's "same" padding: [N, C, n, m] -> [N, out, ceil(n / stride), ceil(m / stride)].
+
+    With stride 2, TensorFlow pads an even map by ``kernel - 2`` in total, the smaller half first. Here one more pixel
+    is padded, which is only used for odd maps.
+    """
+    if stride == 1:
+        return conv_bn(in_channels, out_channels, kernel, groups=groups, activation=activation)
+    before = (kernel - 2) // 2
+    after = kernel - 1 - before
+    convolution = conv_bn(
+        in_channels, out_channels, kernel, stride=stride, padding=0, groups=groups, activation=activation
+    )
+    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), *convolution)
+
+
 def initialize(network: nn.Module) -> None:
     """Initialise every convolution by He's method (fan-out); other layers keep PyTorch's initialisation."""
     for module in network.modules():

@@ -7,7 +7,7 @@ Array shapes use N images, H height, W width, D embedding dimensions, Q queries,
 
 from compress.contracts.artifacts import Artifact, Candidates, DeployGraph, Exporter, LearnedRange, Optimize, Timer
 from compress.contracts.checks import Check, HeldOut, Latency, Observation, Verdict
-from compress.contracts.components import Component, component_field, flat_field, only_field
+from compress.contracts.components import Component, component_field, flat_field, newer_field, only_field
 from compress.contracts.data import (
     ArchivedImage,
     ChannelMean,
@@ -120,5 +120,6 @@ __all__ = [
     "component_field",
     "flat_field",
     "host_processor",
+    "newer_field",
     "only_field",
 ]

@@ -27,15 +27,25 @@ class Component:
         return given or cls.__module__.rpartition(".")[2]
 
     def options(self) -> dict[str, Any]:
-        """The options as plain JSON values, in the order of the fields."""
+        """The options as plain JSON values, in the order of the fields; a ``newer_field`` only if it was changed."""
         plain: dict[str, Any] = {}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
+            if "newer" in f.metadata and value == f.default:
+                continue
             if "flat" in f.metadata:
                 plain |= value.options()
                 continue
             plain[f.name] = value.options() if "only" in f.metadata and value is not None else _plain(value)
         return plain
+
+
+def newer_field(default: Any) -> Any:
+    """A field that an architecture got after galleries were made with it.
+
+    The name of an embedding space depends on the options; the default is not among them, so that old names stay.
+    """
+    return field(default=default, metadata={"newer": True})
 
 
 def component_field(base: type[Component], default: str | None) -> Any:
