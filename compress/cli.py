@@ -324,12 +324,17 @@ def embed(
     runtime: OnRuntime = None,
     labels: Labels = "folders",
     workers: Workers = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="embed on a Ray cluster: its address, auto, or local")
+    ] = None,
 ) -> None:
     """Write the embeddings of many photographs into one file, for any vector database."""
     from compress.commands._tables import print_job
     from compress.commands.embed import embed as embed_all
 
-    job = embed_all(folder, photographs, out, artifact=artifact, runtime=runtime, labels=labels, workers=workers)
+    job = embed_all(
+        folder, photographs, out, artifact=artifact, runtime=runtime, labels=labels, workers=workers, ray=ray
+    )
     print_job(job)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -25,23 +25,33 @@ from compress.system.files import artifact_sha256
 from validators import ArtifactError
 from validators.resident import Resident
 
-_CHUNK = 16
+CHUNK = 16
+"""Photographs that a process gets at a time."""
 
 
 @dataclass(frozen=True)
-class Embedded:
+class Row:
     """A photograph with its embedding.
 
     Attributes:
         sha256: of the file's bytes.
-        pixels: uint8 [H, W, 3], as the artifact got them.
         embedding: float32 [D].
     """
 
     photograph: Photograph
     sha256: bytes
-    pixels: np.ndarray
     embedding: np.ndarray
+
+
+@dataclass(frozen=True)
+class Embedded(Row):
+    """A photograph with its embedding and its pixels.
+
+    Attributes:
+        pixels: uint8 [H, W, 3], as the artifact got them.
+    """
+
+    pixels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,9 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def embed_photographs(engine: Engine, photographs: Sequence[Photograph]) -> Iterator[list[Embedded | Undecodable]]:
+def embed_photographs(
+    engine: Engine, photographs: Sequence[Photograph]
+) -> Generator[list[Embedded | Undecodable], None, None]:
     """Yield the photographs in their order, some at a time.
 
     An embedding depends on the file and the artifact only: not on its batch, the number of workers or their order. A
@@ -76,7 +88,7 @@ def embed_photographs(engine: Engine, photographs: Sequence[Photograph]) -> Iter
     Raises:
         ArtifactError: the artifact does not run, or gives values that are not finite.
     """
-    chunks = [photographs[start : start + _CHUNK] for start in range(0, len(photographs), _CHUNK)]
+    chunks = [photographs[start : start + CHUNK] for start in range(0, len(photographs), CHUNK)]
     with ExitStack() as stack:
         residents: SimpleQueue[Resident] = SimpleQueue()
         for _ in range(min(engine.workers, len(chunks))):
@@ -85,7 +97,7 @@ def embed_photographs(engine: Engine, photographs: Sequence[Photograph]) -> Iter
         def work(chunk: Sequence[Photograph]) -> list[Embedded | Undecodable]:
             resident = residents.get()
             try:
-                return _embedded(resident, chunk, engine.preprocess)
+                return embed_chunk(resident, chunk, engine.preprocess)
             finally:
                 residents.put(resident)
 
@@ -102,12 +114,17 @@ def embed_photographs(engine: Engine, photographs: Sequence[Photograph]) -> Iter
             pool.shutdown(cancel_futures=True)
 
 
-def _embedded(resident: Resident, chunk: Sequence[Photograph], preprocess: Preprocess) -> list[Embedded | Undecodable]:
+def embed_chunk(
+    resident: Resident, chunk: Sequence[Photograph], preprocess: Preprocess
+) -> list[Embedded | Undecodable]:
+    """Decode and embed some photographs in this process; the runtime is started again once if it dies."""
     decoded = [_decoded(photograph, preprocess) for photograph in chunk]
     pixels = [found[1] for found in decoded if not isinstance(found, Undecodable)]
     embeddings = iter(_embeddings(resident, np.stack(pixels)) if pixels else ())
     return [
-        found if isinstance(found, Undecodable) else Embedded(photograph, *found, next(embeddings))
+        found
+        if isinstance(found, Undecodable)
+        else Embedded(photograph, sha256=found[0], embedding=next(embeddings), pixels=found[1])
         for photograph, found in zip(chunk, decoded, strict=True)
     ]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.bundle.manifest import read_manifest
-from compress.catalogue.embedding import Embedded, Engine, embed_photographs, open_engine, require_beside
+from compress.catalogue.embedding import Engine, Row, Undecodable, embed_photographs, open_engine, require_beside
 from compress.catalogue.journal import Finished, Journal, open_journal
 from compress.catalogue.photographs import FOLDERS, Photograph, file_hashes, find_photographs
 from compress.contracts import BadInput, MissingTool
@@ -53,6 +54,7 @@ def embed(
     runtime: str | None = None,
     labels: str = FOLDERS,
     workers: int | None = None,
+    ray: str | None = None,
 ) -> Job:
     """Embed photographs with one artifact of the bundle in ``folder``.
 
@@ -64,10 +66,11 @@ def embed(
         places, labels: as ``find_photographs``.
         artifact, runtime: as ``choose_artifact``.
         workers: number of processes; by default one per core.
+        ray: address of a Ray cluster, or ``local``; None uses the processes of this machine.
 
     Raises:
         BadInput, MissingTool, ArtifactError: as ``find_photographs`` and ``choose_artifact``; ``out`` has another
-            suffix; no photograph can be decoded; pyarrow is not installed; the disk is full.
+            suffix; no photograph can be decoded; pyarrow is not installed; the disk is full; as ``embed_on_ray``.
     """
     if out.suffix not in SUFFIXES:
         raise BadInput(f"--out {out}: give a file with the suffix {' or '.join(SUFFIXES)}")
@@ -88,7 +91,7 @@ def embed(
     }
     left_out = dict(photographs.left_out)
     with open_journal(out, {"embed": about}) as journal:
-        rows, count = _embedded(engine, photographs.found, journal, left_out)
+        rows, count = _embedded(_embedder(engine, ray, workers), photographs.found, journal, left_out)
         if not rows:
             raise BadInput(f"{out}: none of {len(photographs.found):,} photographs could be decoded")
         write = _write_parquet if out.suffix == ".parquet" else _write_npy
@@ -96,8 +99,19 @@ def embed(
     return Job(out, len(rows), count, dict(sorted(left_out.items())))
 
 
+_Embedder = Callable[[Sequence[Photograph]], Generator[Sequence[Row | Undecodable], None, None]]
+
+
+def _embedder(engine: Engine, ray: str | None, workers: int | None) -> _Embedder:
+    if ray is None:
+        return lambda photographs: embed_photographs(engine, photographs)
+    from compress.catalogue.ray_workers import embed_on_ray
+
+    return lambda photographs: embed_on_ray(engine, photographs, ray, workers)
+
+
 def _embedded(
-    engine: Engine, photographs: Sequence[Photograph], journal: Journal, left_out: dict[str, str]
+    embedder: _Embedder, photographs: Sequence[Photograph], journal: Journal, left_out: dict[str, str]
 ) -> tuple[list[tuple[Photograph, bytes]], int]:
     """Embed what the journal does not hold; returns each decodable photograph's sha256, and how many are new."""
     finished = journal.known()
@@ -105,12 +119,12 @@ def _embedded(
     known = {photograph.name: sha256 for photograph, sha256 in hashes if sha256 in finished}
     todo = [each for each in photographs if each.name not in known]
     count = 0
-    with ticker("embed", len(todo), "photographs") as bar:
-        for some in embed_photographs(engine, todo):
-            done = [each for each in some if isinstance(each, Embedded)]
+    with ticker("embed", len(todo), "photographs") as bar, closing(embedder(todo)) as batches:
+        for some in batches:
+            done = [each for each in some if isinstance(each, Row)]
             journal.add(Finished(each.sha256, 0, 0, b"", each.embedding.tobytes()) for each in done)
             known.update((each.photograph.name, each.sha256) for each in done)
-            left_out.update((each.photograph.name, each.reason) for each in some if not isinstance(each, Embedded))
+            left_out.update((each.photograph.name, each.reason) for each in some if isinstance(each, Undecodable))
             count += len(done)
             bar.advance(len(some))
     return [(each, known[each.name]) for each in photographs if each.name in known], count
