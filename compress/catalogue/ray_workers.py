@@ -7,6 +7,7 @@ folder.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,9 +102,9 @@ def _cluster(address: str, workers: int | None) -> Iterator[tuple[Any, int]]:
         raise MissingTool(
             '--ray needs ray, not installed here; install it with: pip install "compress-retrieval[ray]"'
         ) from error
-    own = {"num_cpus": workers or default_workers(), "include_dashboard": False} if address == LOCAL else {}
+    own: dict[str, Any] = {"num_cpus": workers or default_workers(), "include_dashboard": False} if address == LOCAL else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(
