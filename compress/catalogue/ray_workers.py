@@ -102,7 +102,9 @@ def _cluster(address: str, workers: int | None) -> Iterator[tuple[Any, int]]:
         raise MissingTool(
             '--ray needs ray, not installed here; install it with: pip install "compress-retrieval[ray]"'
         ) from error
-    own: dict[str, Any] = {"num_cpus": workers or default_workers(), "include_dashboard": False} if address == LOCAL else {}
+    own: dict[str, Any] = (
+        {"num_cpus": workers or default_workers(), "include_dashboard": False} if address == LOCAL else {}
+    )
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -70,10 +70,11 @@ class Store:
         import optuna
 
         params, distributions = shown_to_optuna(space, values)
+        scores = (outcome.mean_ap, outcome.ms, outcome.bytes)
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState[_STATES.get(outcome.state, "FAIL")],
-                values=[outcome.mean_ap, outcome.ms, outcome.bytes] if outcome.state == "measured" else None,
+                values=[score for score in scores if score is not None] if outcome.state == "measured" else None,
                 params=params,
                 distributions=distributions,
                 user_attrs={"outcome": outcome.to_json(), "values": dict(values)},
@@ -101,7 +102,9 @@ class Store:
 
 def _opened(path: Path) -> Any:
     import optuna
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.study import StudyDirection
 
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
-    directions = ["maximize", "minimize", "minimize"]  # mAP, ms, bytes
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE, StudyDirection.MINIMIZE]  # mAP, ms, bytes
     return optuna.create_study(study_name="tune", storage=storage, directions=directions, load_if_exists=True)
