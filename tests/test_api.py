@@ -74,6 +74,7 @@ def test_a_run_that_stops_gives_no_bundle(finished: Finished, tmp_path: Path) ->
     assert run(load_recipe(finished.recipe, ["seed=4"]), tmp_path / "out", until="data") is None
 
 
+@pytest.mark.nightly
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Each code cell in order, as Jupyter would; it is stored without outputs."""
     monkeypatch.chdir(tmp_path)

@@ -115,7 +115,7 @@ def test_the_workflow_runs_on_linux_and_on_a_mac_and_keeps_the_verdict() -> None
     assert mac[mac.index("--runtime") + 1] == "coreml"
 
 
-@pytest.mark.every_change("linux")
+@pytest.mark.nightly
 @pytest.mark.parametrize("job", ["linux", "macos"])
 def test_the_workflows_commands_are_those_of_the_command_line(job: str, bundle: Path) -> None:
     for words in commands()[job]:

@@ -147,7 +147,9 @@ def test_metrics_hold_one_line_per_epoch_and_artifact_and_no_clock(finished: Fin
 
 
 @pytest.mark.every_change("two formats")
-@pytest.mark.parametrize("overrides", [["export=[torchscript, onnx]"], []], ids=["two formats", "all formats"])
+@pytest.mark.parametrize(
+    "overrides", [["export=[torchscript, torchscript_lite]"], []], ids=["two formats", "all formats"]
+)
 def test_killed_in_training_and_again_in_export_the_bundle_is_the_same(
     overrides: list[str], finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +163,8 @@ def test_killed_in_training_and_again_in_export_the_bundle_is_the_same(
     refused = compress("verify", folder)
     assert (refused.code, "bundle.json" in refused.complaint) == (2, True)
 
-    said = run_until_killed("export: tiny.fp32.onnx", *command)
+    second = "tiny.fp32.ptl\n" if overrides else "tiny.fp32.onnx"
+    said = run_until_killed(f"export: {second}", *command)
     assert "resuming after epoch" in said
     assert "epoch 1/6" not in said
     assert not (folder / "bundle.json").exists()
@@ -170,7 +173,7 @@ def test_killed_in_training_and_again_in_export_the_bundle_is_the_same(
     assert last.code == 0, last.stderr
     assert "epoch" not in last.stderr
     assert "export: tiny.fp32.pt\n" not in last.stderr
-    assert "export: tiny.fp32.onnx" in last.stderr
+    assert f"export: {second}" in last.stderr
     if not overrides:
         assert_equal_bundles(folder, finished.folder)
         return

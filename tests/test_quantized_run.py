@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from compress.model.checkpoint import load_model
 from compress.pipeline import run
 from compress.recipe.reader import load_recipe
@@ -27,6 +29,7 @@ validate:
 """
 
 
+@pytest.mark.nightly
 def test_a_recipe_with_w8a8_ends_in_a_checked_bundle(tmp_path: Path, save_photos: Callable[..., list[Path]]) -> None:
     for label in range(4):
         save_photos(tmp_path / "photos" / f"digit {label}", label, 20)

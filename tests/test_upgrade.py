@@ -60,6 +60,7 @@ def edited(bundle: Path, copy: Path, edit: Callable[[dict[str, Any]], None]) -> 
     return copy
 
 
+@pytest.mark.nightly
 def test_the_bundle_says_what_its_queries_find_in_the_old_gallery(newer: Path, finished: Finished) -> None:
     manifest = read_manifest(newer)
     upgrade, old = manifest.upgrade, read_manifest(finished.folder)
@@ -75,6 +76,7 @@ def test_the_bundle_says_what_its_queries_find_in_the_old_gallery(newer: Path, f
     assert 'id="old-galleries"' in report and f"{upgrade.old_mAP:.4f}" in report
 
 
+@pytest.mark.nightly
 def test_it_searches_the_old_gallery_by_the_first_values(newer: Path, old_gallery: Path, finished: Finished) -> None:
     manifest = read_manifest(newer)
     photograph = next((finished.folder.parent / "photos").rglob("*.jpg"))
@@ -91,6 +93,7 @@ def test_it_searches_the_old_gallery_by_the_first_values(newer: Path, old_galler
     assert any("made in the embedding space" in line for line in verify(newer, gallery=old_gallery).problems)
 
 
+@pytest.mark.nightly
 def test_first_values_are_normalised_again_for_the_cosine(old_gallery: Path) -> None:
     gallery = read_gallery(old_gallery)
     given = np.arange(160, dtype=np.float32).reshape(2, 80)
@@ -100,6 +103,7 @@ def test_first_values_are_normalised_again_for_the_cosine(old_gallery: Path) -> 
     assert np.array_equal(fitted(given[:, :64], gallery), given[:, :64])
 
 
+@pytest.mark.nightly
 def test_the_command_says_whether_galleries_must_be_rebuilt(newer: Path, finished: Finished, tmp_path: Path) -> None:
     ended = compress_here("upgrade", finished.folder, newer)
     assert ended.code == 0, ended.stderr
@@ -118,6 +122,7 @@ def test_the_command_says_whether_galleries_must_be_rebuilt(newer: Path, finishe
     assert back.rebuild and f"was not trained with train.compatible_with: {newer}" in back.reason
 
 
+@pytest.mark.nightly
 def test_a_failed_gate_fails_everything_that_relies_on_it(
     newer: Path, finished: Finished, old_gallery: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +142,7 @@ def test_a_failed_gate_fails_everything_that_relies_on_it(
     assert "the old gallery: old_gallery_gain -0.3, limit -0.2; failed when made" in verify(failed).problems
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -154,6 +160,7 @@ def test_a_changed_verdict_is_found(
 
 
 @pytest.mark.nightly
+@pytest.mark.nightly
 def test_a_model_that_was_not_trained_for_it_fails_the_gate(finished: Finished, tmp_path: Path) -> None:
     recipe = load_recipe(
         finished.recipe, [*NEWER, f"train.compatible_with={finished.folder}", "train.compatible_weight=0"]
@@ -163,6 +170,7 @@ def test_a_model_that_was_not_trained_for_it_fails_the_gate(finished: Finished, 
     assert [line.partition(" -")[0] for line in manifest.failures] == ["the old gallery: old_gallery_gain"]
 
 
+@pytest.mark.nightly
 def test_a_gate_without_an_old_model_is_refused(finished: Finished) -> None:
     with pytest.raises(BadInput, match=r"validate.gates.old_gallery_gain: there is no old model; set train.compatible"):
         load_recipe(finished.recipe, ["validate={gates: {old_gallery_gain: 0.01}}"])

@@ -54,6 +54,7 @@ def test_all_networks_are_here() -> None:
     ]
 
 
+@pytest.mark.every_change("2")
 @pytest.mark.parametrize(("count", "height", "width"), [(1, 32, 32), (3, 28, 28), (2, 33, 47)])
 def test_shapes(network: RetrievalNetwork, pictures: Pictures, count: int, height: int, width: int) -> None:
     images = pictures(count, height, width)

@@ -92,6 +92,7 @@ def test_without_an_index_the_gallery_says_so_and_older_bundles_say_nothing(fini
     assert open_bundle(finished.folder).index is None
 
 
+@pytest.mark.nightly
 def test_the_same_recipe_gives_the_same_index_and_another_recipe_removes_it(
     finished: Finished, lsh: Path, tmp_path: Path
 ) -> None:

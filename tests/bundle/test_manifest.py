@@ -137,6 +137,7 @@ def retype(part: dict[str, Any], key: str) -> None:
     part[key] = [{}]
 
 
+@pytest.mark.every_change("rename", "retype")
 @pytest.mark.parametrize(
     ("change", "accepted"),
     [(drop, OPTIONAL), (rename, set()), (add, set()), (retype, set())],

@@ -36,6 +36,7 @@ def profiled(finished: Finished, _few_runs: None) -> list[Timing]:
     return bench(finished.folder, profile=True)
 
 
+@pytest.mark.nightly
 def test_each_artifact_is_timed_on_its_runtimes(profiled: list[Timing]) -> None:
     timings = {(Path(t.path).suffix, t.runtime): t for t in profiled}
     for pair in ((".pt", "torchscript"), (".ptl", "torchscript_lite"), (".onnx", "onnxruntime"), (".tflite", "litert")):
@@ -71,6 +72,7 @@ def test_the_command_prints_a_table(finished: Finished) -> None:
     assert " ms" in ended.stdout
 
 
+@pytest.mark.nightly
 def test_a_profile_names_the_operators_of_the_file_and_accounts_for_its_time(
     finished: Finished, profiled: list[Timing]
 ) -> None:

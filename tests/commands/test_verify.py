@@ -156,6 +156,7 @@ def test_a_missing_file_is_named(bundle: Path, file: str) -> None:
     assert f"{path.relative_to(bundle)}: missing" in verify(bundle, "onnxruntime").problems
 
 
+@pytest.mark.nightly
 def test_every_damage_is_told_at_once_and_the_sound_artifact_still_runs(bundle: Path) -> None:
     (bundle / "artifacts/tiny.fp32.pt").write_bytes(b"PK")
     (bundle / "artifacts/tiny.fp32.ptl").unlink()

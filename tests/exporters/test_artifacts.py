@@ -123,7 +123,7 @@ def test_cosine_gives_unit_vectors_at_an_odd_size(
     assert got == pytest.approx(want / np.linalg.norm(want, axis=1, keepdims=True), abs=1e-5)
 
 
-@pytest.mark.every_change("alnet", "deep_hash", "delf", "timm")
+@pytest.mark.every_change("alnet", "delf")
 @pytest.mark.parametrize(("name", "suffix"), zip(list_models(), itertools.cycle([".pt", ".ptl"]), strict=False))
 def test_every_architecture_traces(
     name: str, suffix: str, tmp_path: Path, calibrate: Callable[..., nn.Module], tinted: Callable[..., np.ndarray]
@@ -136,7 +136,7 @@ def test_every_architecture_traces(
 
 # The slow converters meet what ALNet has not: residuals, hard-swish, squeeze-and-excitation, strided channel splits.
 # So many layers hold all of it; those behind them are more of the same.
-@pytest.mark.every_change(".tflite")
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "layers", "suffix"),
     [

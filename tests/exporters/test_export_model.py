@@ -155,6 +155,7 @@ def test_find_exporter() -> None:
         find_exporter(".ptx")
 
 
+@pytest.mark.every_change(".tflite")
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".mlpackage"])
 def test_converters_are_quiet(suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     export_model(network(), tmp_path / f"m{suffix}", input_size=16)

@@ -64,6 +64,7 @@ def test_every_architecture_is_the_same_without_batch_normalisation(network: nn.
     assert folding_error(network, images) <= limit(network, images)
 
 
+@pytest.mark.every_change("alnet")
 @pytest.mark.parametrize("network", ["alnet", "shufflenet_v2", "efficientnet_lite0"], indirect=True)
 def test_a_forgotten_running_mean_would_be_seen(network: nn.Module, images: torch.Tensor) -> None:
     broken = copy.deepcopy(network)

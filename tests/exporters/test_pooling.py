@@ -35,7 +35,7 @@ class _Both(nn.Module):
         return torch.cat([gem / gem.norm(dim=1, keepdim=True), fusion / fusion.norm(dim=1, keepdim=True)], 1)
 
 
-@pytest.mark.every_change(".tflite")
+@pytest.mark.nightly
 @pytest.mark.parametrize(("suffix", "precision"), [(".tflite", "fp32"), (".mlpackage", "fp16")])
 def test_files_give_what_pytorch_gives(
     suffix: str,

@@ -41,7 +41,12 @@ IOS = {"w8": 16, "p8": 16, "p6": 16, "p4": 16, "w4": 18}
 MIXED: tuple[FloatKind, ...] = ("sigmoid", "mul")
 """Kinds of operations that the mixed file keeps in float."""
 
-NIGHTLY = {(".mlpackage", "p8"), (".mlpackage", "p4"), (".tflite", "fp16"), (".tflite", "w8a32")}
+NIGHTLY = {
+    (".mlpackage", "p8"),
+    (".mlpackage", "p4"),
+    (".mlpackage", "w4"),
+    *((".tflite", p) for p in ("fp16", "w8", "w8a32")),
+}
 """The tests below read them, or others like them, in other ways on every change."""
 
 every_precision = pytest.mark.parametrize(

@@ -266,6 +266,7 @@ def test_a_metric_of_the_users_own_scores_like_ours() -> None:
     assert scores["./own.py:first"] > scores["hit@1"]
 
 
+@pytest.mark.nightly
 def test_every_kind_from_one_file_becomes_a_verified_bundle(
     own: Path, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,12 +68,13 @@ def in_the_old_gallery(asking: Model, old: Model, data: Data) -> float:
     return scores["mAP"]
 
 
+@pytest.mark.nightly
 def test_new_queries_find_more_in_the_old_gallery_than_old_ones_unless_nothing_was_done_for_it(
     data: Data, old: tuple[Model, Path], tmp_path: Path
 ) -> None:
     own = in_the_old_gallery(old[0], old[0], data)
     found = {}
-    for weight, epochs in ((1.0, 8), (0.0, 2)):
+    for weight, epochs in ((1.0, 20), (0.0, 2)):
         options = {"compatible_with": str(old[1]), "compatible_weight": weight}
         stage = with_options(Train, epochs=epochs, lr=0.1, **options, **TRAINING)
         (tmp_path / str(weight)).mkdir()

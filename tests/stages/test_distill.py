@@ -98,6 +98,7 @@ def across(gallery: Model, asking: Model, data: Data) -> float:
 # ------------------------------------------------------------------------------------------------------ learning
 
 
+@pytest.mark.nightly
 def test_a_student_ranks_as_its_teacher_unless_the_outputs_are_those_of_other_images(
     data: Data, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def double(random: np.random.Generator) -> np.ndarray:
     return random.standard_normal((1500, 96)) + 1000
 
 
-@pytest.mark.every_change("True")
+@pytest.mark.every_change("relu-l2-True", "grid-cosine-True", "copies-l2-True", "cancelling-cosine-True")
 @pytest.mark.parametrize("exclude_self", [False, True])
 @pytest.mark.parametrize("distance", ["l2", "cosine"])
 @pytest.mark.parametrize("make", [gaussian, relu, grid, copies, constant, cancelling])

@@ -123,6 +123,7 @@ class Traps(nn.Module):
         return torch.cat([each.mean((2, 3)) for each in maps], 1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("w8", marks=pytest.mark.nightly)])
 def test_what_a_gpu_computes_wrongly_is_written_in_another_way(gpu: LiteRT, precision: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
