@@ -31,14 +31,17 @@ BITS = 16
 METRICS = ["mAP", "mAP@100", "mAP@100/best", "mAP@100/worst", "mAP@100/hits"]
 
 
-def recipe(root: Path, **model: Any) -> Recipe:
+EXPORT: list[Any] = ["torchscript", "onnx", "tflite"]
+
+
+def recipe(root: Path, export: list[Any] = EXPORT, **model: Any) -> Recipe:
     return parse_recipe(
         {
             "name": "codes",
             "data": {"dataset": "image_folder", "root": str(root), "image_size": 32},
             "model": {"architecture": "deep_hash", "trunk": TRUNK, "bits": BITS, **model},
             "train": {"epochs": 6, "batch_size": 16, "lr": 0.2, "schedule": "one_cycle", "clip_norm": 1},
-            "export": ["torchscript", "torchscript_lite", "onnx", "tflite", {"coreml": {"precision": "fp16"}}],
+            "export": export,
             "validate": {"retrieval": {"metrics": METRICS}},
         },
         "codes",
@@ -129,13 +132,17 @@ def test_the_resolved_recipe_reads_as_itself(photos: Path) -> None:
 
 def test_every_format_gives_the_codes_of_pytorch(manifest: dict[str, Any]) -> None:
     assert manifest["embedding"] == {**manifest["embedding"], "dim": BITS, "kind": "binary", "distance": "hamming"}
-    assert [artifact["format"] for artifact in manifest["artifacts"]] == [
-        "torchscript",
-        "torchscript-lite",
-        "onnx",
-        "tflite",
-        "coreml",
-    ]
+    assert [artifact["format"] for artifact in manifest["artifacts"]] == ["torchscript", "onnx", "tflite"]
+    require_codes_of_pytorch(manifest)
+
+
+@pytest.mark.nightly
+def test_so_do_core_ml_and_pytorch_mobile(photos: Path, tmp_path: Path) -> None:
+    run(recipe(photos, ["torchscript_lite", {"coreml": {"precision": "fp16"}}]), tmp_path)
+    require_codes_of_pytorch(json.loads((tmp_path / "bundle.json").read_text(encoding="utf-8")))
+
+
+def require_codes_of_pytorch(manifest: dict[str, Any]) -> None:
     for artifact in manifest["artifacts"]:
         parity, gates = artifact["parity"], {gate["name"]: gate for gate in artifact["gates"]}
         assert artifact["evidence"] in ("native", "reference")

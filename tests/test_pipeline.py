@@ -231,6 +231,7 @@ def test_until_stops_and_the_plain_command_goes_on(
 # --------------------------------------------------------------------------------------------- without a training
 
 
+@pytest.mark.nightly
 def test_a_checkpoint_can_be_exported_again_without_training(finished: Finished, tmp_path: Path) -> None:
     weights = finished.folder / "checkpoints/train.safetensors"
     changes = [f"model.checkpoint={weights}", "train=null", "export=[onnx: {}]"]

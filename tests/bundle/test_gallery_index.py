@@ -205,6 +205,7 @@ def test_what_cannot_be_ranked_is_refused_before_an_index_sees_it(bundle: Path) 
             nearest(searchable.gallery, unusable, 3, index=searchable.index)
 
 
+@pytest.mark.nightly
 def test_a_process_that_searches_with_faiss_has_no_pytorch(finished: Finished, tmp_path: Path) -> None:
     """The two bring an OpenMP each; on macOS a process that loads both ends."""
     with_index(finished, tmp_path / "b", "gallery.index=flat")

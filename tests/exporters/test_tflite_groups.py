@@ -25,6 +25,7 @@ class Functional(nn.Module):
         return F.conv2d(self.stem(x), self.weight, groups=8).mean((2, 3))
 
 
+@pytest.mark.nightly
 def test_groups_that_no_rewrite_saw_are_refused_with_the_remedy(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = Functional().eval()

@@ -27,7 +27,7 @@ CASES = [
 ]
 
 
-@pytest.mark.every_change("max pool, ceil", "size-dependent")
+@pytest.mark.every_change("max pool, ceil")
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[name for name, _ in CASES])
 def test_a_dozen_networks_are_exact(number: int) -> None:
     name, suffix = CASES[number]

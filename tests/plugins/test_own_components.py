@@ -178,6 +178,7 @@ def test_its_runtime_executes_and_only_where_it_is_named(finished: Finished, mon
     assert np.allclose(run_artifact(path, images, runtime="numpy_onnx"), run_artifact(path, images), atol=1e-4)
 
 
+@pytest.mark.nightly
 def test_verify_imports_nothing_of_another_package(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

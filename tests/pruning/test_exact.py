@@ -65,7 +65,7 @@ def random_dead(
     return masked, len(dead) / found.width()
 
 
-@pytest.mark.every_change("alnet-embedding", "shufflenet_v2-0.5")
+@pytest.mark.every_change("alnet-embedding")
 @pytest.mark.parametrize(("name", "options", "prune_embedding"), CASES, ids=IDS)
 def test_without_its_dead_channels_a_network_computes_the_same(
     name: str,

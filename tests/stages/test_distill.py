@@ -67,12 +67,21 @@ def fresh(data: Data, architecture: Architecture = SMALL) -> Model:
 TRAINING: dict[str, Any] = {"batch_size": 20, "lr": 0.1, "schedule": "one_cycle", "clip_norm": 5.0}
 
 
-@pytest.fixture(scope="module")
-def teacher(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    stage = with_options(Train, epochs=16, loss=CrossEntropy(), **TRAINING)
+def taught(data: Data, folder: Path, epochs: int) -> Path:
+    stage = with_options(Train, epochs=epochs, loss=CrossEntropy(), **TRAINING)
     save_model(stage.run(fresh(data, LARGE), data, seed=0, scratch=folder), folder / "teacher.safetensors")
     return folder / "teacher.safetensors"
+
+
+@pytest.fixture(scope="module")
+def teacher(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return taught(data, tmp_path_factory.mktemp("teacher"), 16)
+
+
+@pytest.fixture(scope="module")
+def beginner(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of one epoch, where what it teaches does not matter."""
+    return taught(data, tmp_path_factory.mktemp("beginner"), 1)
 
 
 def distilling(teacher: Path, **options: Any) -> Distill:
@@ -146,9 +155,9 @@ def test_a_shared_space_is_searched_across_models(data: Data, teacher: Path, tmp
     assert Prune(ratio=0.3, prune_embedding=True, multiple_of=1).check(student).space is None
 
 
-def test_the_teacher_sees_the_students_images_in_its_own_normalisation(data: Data, teacher: Path) -> None:
+def test_the_teacher_sees_the_students_images_in_its_own_normalisation(data: Data, beginner: Path) -> None:
     other = replace(data.preprocess, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    right = load_model(teacher)
+    right = load_model(beginner)
     images = np.array(data.queries.images[:8])
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (other.mean, other.std))
     seen = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
@@ -261,7 +270,7 @@ def test_options_that_teach_nothing_are_refused(options: dict[str, Any], message
         with_options(Distill, **{"teacher": {"checkpoint": "teacher.safetensors"}, "loss": CrossEntropy(), **options})
 
 
-def test_a_teacher_that_does_not_fit_is_refused(data: Data, teacher: Path) -> None:
+def test_a_teacher_that_does_not_fit_is_refused(data: Data, beginner: Path) -> None:
     student = fresh(data)
     shared: dict[str, Any] = {"embedding": Embedding(), "space": "teacher"}
     wide = fresh(data, Projected(trunk=SMALL, dim=48))
@@ -277,16 +286,16 @@ def test_a_teacher_that_does_not_fit_is_refused(data: Data, teacher: Path) -> No
     ]
     for model, options, message in refused:
         with pytest.raises(BadInput, match=message):
-            distilling(teacher, **options).check(model)
+            distilling(beginner, **options).check(model)
     # Each of these is fine without what it was refused for.
-    assert distilling(teacher, relational=Relational()).check(strangers).space is None
-    assert distilling(teacher, embedding=Embedding()).check(student).space is None
-    assert distilling(teacher, **shared).check(wide).space == space_id(load_model(teacher))
+    assert distilling(beginner, relational=Relational()).check(strangers).space is None
+    assert distilling(beginner, embedding=Embedding()).check(student).space is None
+    assert distilling(beginner, **shared).check(wide).space == space_id(load_model(beginner))
 
 
-def test_a_teacher_that_cannot_be_read_is_refused(data: Data, teacher: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_cannot_be_read_is_refused(data: Data, beginner: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(teacher.read_bytes()[:2000])
+    damaged.write_bytes(beginner.read_bytes()[:2000])
     for path, message in [
         (tmp_path / "nowhere", "no file or folder at .*nowhere"),
         (tmp_path, "no finished run"),

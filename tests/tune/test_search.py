@@ -40,6 +40,7 @@ def results(found: search.Found) -> list[tuple[object, ...]]:
     return [(o.number, o.values, o.state, o.mean_ap, o.bytes, o.sha256) for o in found.outcomes]
 
 
+@pytest.mark.nightly
 def test_one_trial_gives_a_recipe_a_table_and_a_page(recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text(encoding="utf-8").replace("  - onnx\n", ""), encoding="utf-8")
     out = tmp_path / "search"

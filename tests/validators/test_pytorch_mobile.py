@@ -124,6 +124,7 @@ def starving(job: Mapping[str, Any], scratch: Path) -> None:
     raise MemoryError
 
 
+@pytest.mark.nightly
 def test_an_end_of_the_child_is_the_files_problem_and_a_lack_of_memory_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

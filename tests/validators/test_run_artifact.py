@@ -15,7 +15,7 @@ from validators import ArtifactError, format_of, run_artifact
 IMAGES = _linear.photos(5, 7, 5)
 
 
-@pytest.mark.every_change("torchscript", "tflite")
+@pytest.mark.every_change("tflite")
 @pytest.mark.parametrize("format", _linear.FORMATS)
 def test_the_best_runtime_of_the_suffix_embeds(format: str, linear: Artifacts) -> None:
     found = run_artifact(str(linear[7, 5][format]), IMAGES)

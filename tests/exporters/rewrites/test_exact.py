@@ -102,6 +102,7 @@ def test_random_weights(
             )
 
 
+@pytest.mark.nightly
 def test_trained_weights(trained: nn.Module, tinted: Callable[..., np.ndarray]) -> None:
     for exporter in EXPORTERS:
         check(trained, SIZE, exporter, "speed", tinted(4, *SIZE, first=1000))

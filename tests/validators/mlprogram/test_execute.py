@@ -146,6 +146,7 @@ def test_notes_reach_the_bundle_and_a_reference_has_no_latency(tmp_path: Path) -
 # ---------------------------------------------------------------------------------------------------------- errors
 
 
+@pytest.mark.nightly
 def test_unknown_operations_are_named_and_become_the_failed_check(tmp_path: Path) -> None:
     path = write(tmp_path / "net.mlpackage", lambda x: mb.relu(x=mb.relu(x=x)))
 
