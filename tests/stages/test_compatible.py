@@ -13,14 +13,12 @@ import torch
 from architectures.alnet import ALNet
 from architectures.projected import Projected
 from compress.contracts import Architecture, BadInput, Data, Distance, EmbeddingSpec, ImageSet, Model
-from compress.data.load import load_data
-from compress.datasets.digits import Digits
 from compress.losses.cross_entropy import CrossEntropy
 from compress.model.checkpoint import save_model
 from compress.model.reference import embed
 from compress.stages._compatible import Contrast, OldGallery, old_gallery
 from compress.stages.train import Train
-from tests._stages import with_options
+from tests._stages import few_digits, with_options
 from validators.metrics import evaluate_retrieval
 from validators.upgrade import widened
 
@@ -31,17 +29,7 @@ TRAINING: dict[str, Any] = {"batch_size": 20, "schedule": "one_cycle", "clip_nor
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    """400 digits to train on, 100 to validate, 200 to search."""
-    whole = load_data(Digits(), seed=0)
-
-    def few(images: ImageSet, count: int) -> ImageSet:
-        chosen = np.arange(count) * (len(images) // count)
-        return ImageSet(images.images[chosen], images.labels[chosen], tuple(images.ids[i] for i in chosen))
-
-    queries = few(whole.queries, 200)
-    return replace(
-        whole, train=few(whole.train, 400), validation=few(whole.validation, 100), queries=queries, gallery=queries
-    )
+    return few_digits()
 
 
 def fresh(data: Data, architecture: Architecture, distance: Distance = "cosine") -> Model:

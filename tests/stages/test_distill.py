@@ -17,8 +17,6 @@ from architectures.alnet import ALNet
 from architectures.efficientnet_lite0 import EfficientNetLite0
 from architectures.projected import Projected
 from compress.contracts import Architecture, BadInput, Data, EmbeddingSpec, HeldOut, ImageSet, Model, Outputs
-from compress.data.load import load_data
-from compress.datasets.digits import Digits
 from compress.distillation.embedding import Embedding
 from compress.distillation.logits import Logits
 from compress.distillation.relational import Relational
@@ -33,7 +31,7 @@ from compress.stages.distill import Distill
 from compress.stages.prune import Prune
 from compress.stages.train import Train
 from tests._command import compress_here
-from tests._stages import with_options
+from tests._stages import few_digits, with_options
 from tests.conftest import Finished
 from validators.compatibility import compatibility, sample_of
 
@@ -44,17 +42,7 @@ SMALL = ALNet(stem_stride=2, widths=(16,), strides=(2,), expansions=(1,), head_w
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    """400 digits to train on, 100 to validate, 200 to search."""
-    whole = load_data(Digits(), seed=0)
-
-    def few(images: ImageSet, count: int) -> ImageSet:
-        chosen = np.arange(count) * (len(images) // count)
-        return ImageSet(images.images[chosen], images.labels[chosen], tuple(images.ids[i] for i in chosen))
-
-    queries = few(whole.queries, 200)
-    return replace(
-        whole, train=few(whole.train, 400), validation=few(whole.validation, 100), queries=queries, gallery=queries
-    )
+    return few_digits()
 
 
 def fresh(data: Data, architecture: Architecture = SMALL) -> Model:
