@@ -27,6 +27,8 @@ NEWEST ?= .venv-newest
 # What depends on the versions of converters and runtimes.
 VERSION_TESTS ?= tests/exporters tests/validators
 BIN := $(VENV)/bin
+# The tests start hundreds of processes; each would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 AXE_VERSION := 4.14.1
 WEB_PACKAGES := onnxruntime-web@1.30.0 @litertjs/core@2.5.3 @litertjs/wasm-utils@2.5.3
 RECIPE ?= recipes/quickstart.yaml

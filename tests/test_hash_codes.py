@@ -31,7 +31,7 @@ BITS = 16
 METRICS = ["mAP", "mAP@100", "mAP@100/best", "mAP@100/worst", "mAP@100/hits"]
 
 
-EXPORT: list[Any] = ["torchscript", "onnx", "tflite"]
+EXPORT: list[Any] = ["onnx", "tflite"]
 
 
 def recipe(root: Path, export: list[Any] = EXPORT, **model: Any) -> Recipe:
@@ -132,13 +132,13 @@ def test_the_resolved_recipe_reads_as_itself(photos: Path) -> None:
 
 def test_every_format_gives_the_codes_of_pytorch(manifest: dict[str, Any]) -> None:
     assert manifest["embedding"] == {**manifest["embedding"], "dim": BITS, "kind": "binary", "distance": "hamming"}
-    assert [artifact["format"] for artifact in manifest["artifacts"]] == ["torchscript", "onnx", "tflite"]
+    assert [artifact["format"] for artifact in manifest["artifacts"]] == ["onnx", "tflite"]
     require_codes_of_pytorch(manifest)
 
 
 @pytest.mark.nightly
-def test_so_do_core_ml_and_pytorch_mobile(photos: Path, tmp_path: Path) -> None:
-    run(recipe(photos, ["torchscript_lite", {"coreml": {"precision": "fp16"}}]), tmp_path)
+def test_so_do_core_ml_and_torchscript(photos: Path, tmp_path: Path) -> None:
+    run(recipe(photos, ["torchscript", "torchscript_lite", {"coreml": {"precision": "fp16"}}]), tmp_path)
     require_codes_of_pytorch(json.loads((tmp_path / "bundle.json").read_text(encoding="utf-8")))
 
 
@@ -173,7 +173,7 @@ def test_the_reloaded_network_gives_the_golden_codes_and_the_gallerys(bundle: Pa
 
 def test_a_gallery_image_finds_itself_at_no_distance(bundle: Path, photos: Path) -> None:
     name = read_gallery(bundle / GALLERY).names[7]
-    for artifact in ("codes.fp32.onnx", "codes.fp32.tflite", "codes.fp32.pt"):
+    for artifact in ("codes.fp32.onnx", "codes.fp32.tflite"):
         answer = query(bundle, photos / name, top=60, artifact=artifact)
         assert answer.distance == "hamming"
         distances = [match.distance for match in answer.matches]

@@ -10,17 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from architectures import create_model
 from architectures.timm import Timm
 from compress.contracts import BadInput, MissingTool
 from compress.system.torchvision import import_torchvision
-
-import_torchvision()
-
-import timm  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
 
 LCNET = "lcnet_050"
 
@@ -30,6 +26,9 @@ Pictures = Callable[..., torch.Tensor]
 @pytest.fixture(scope="module")
 def original(calibrate: Callable[[nn.Module], nn.Module]) -> Any:
     """timm's network with its head; its features depend on the image."""
+    import_torchvision()
+    import timm
+
     torch.manual_seed(0)
     return calibrate(timm.create_model(LCNET, num_classes=7))
 
@@ -148,6 +147,8 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_our_file_does_not_hide_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
     assert Path(timm.__file__).name == "__init__.py"
     assert sys.modules["timm"] is timm
     assert sys.modules["architectures.timm"] is not timm

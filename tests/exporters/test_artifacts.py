@@ -51,6 +51,7 @@ def test_the_images_are_told_apart(expected: np.ndarray) -> None:
     assert all(min_cosine(expected[a : a + 1], expected[b : b + 1]) < DIFFERENT for a in range(COUNT) for b in range(a))
 
 
+@pytest.mark.every_change(".pt", ".onnx", ".tflite", "fp16")
 @every_format
 def test_it_gives_what_pytorch_gives(
     artifact: Callable[..., Path], images: np.ndarray, expected: np.ndarray, suffix: str, precision: str
@@ -63,6 +64,7 @@ def test_it_gives_what_pytorch_gives(
         assert np.abs(embeddings - expected).max() <= 5e-4 * np.abs(expected).max()
 
 
+@pytest.mark.every_change(".pt", ".onnx", ".tflite", "fp16")
 @every_format
 def test_swapped_channels_would_be_seen(
     artifact: Callable[..., Path], images: np.ndarray, expected: np.ndarray, suffix: str, precision: str
@@ -108,6 +110,7 @@ class _Small(nn.Module):
         return pooled.flatten(1)
 
 
+@pytest.mark.every_change(".onnx", ".tflite")
 @pytest.mark.parametrize("suffix", sorted({suffix for suffix, _ in FORMATS}))
 def test_cosine_gives_unit_vectors_at_an_odd_size(
     suffix: str, tmp_path: Path, tinted: Callable[..., np.ndarray]

@@ -42,6 +42,8 @@ MIXED: tuple[FloatKind, ...] = ("sigmoid", "mul")
 """Kinds of operations that the mixed file keeps in float."""
 
 NIGHTLY = {
+    (".ptl", "w8"),
+    (".mlpackage", "w8"),
     (".mlpackage", "p8"),
     (".mlpackage", "p4"),
     (".mlpackage", "w4"),
