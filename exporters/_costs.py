@@ -23,6 +23,7 @@ class Costs:
         in_place: whether overwriting a result saves time, because allocating memory takes time.
         group_multiple: channels of each group of a convolution, in and out, must be a multiple of this, or it has one
             group; a processor computes wrong values otherwise. 1 allows any, None only one group.
+        pieces: whether to move each channel once through a chain of units instead of shuffling in each unit.
         resizes: the modes of interpolation, without antialias, that the converter writes as PyTorch computes them;
             nearest neighbours by whole factors are always among them. None: all modes, antialias included.
         pad_pools: whether average pools with padding are to be written as a padding and a pool without.
@@ -38,6 +39,7 @@ class Costs:
     delegated: bool = False
     in_place: bool = False
     group_multiple: int | None = 1
+    pieces: bool = False
     pad_pools: bool = False
     resizes: frozenset[str] | None = None
 
@@ -60,6 +62,7 @@ XNNPACK = Costs(
     moved=25,
     channels_last=True,
     group_multiple=4,
+    pieces=True,
     pad_pools=True,
     resizes=frozenset({"bilinear"}),
 )

@@ -27,6 +27,7 @@ from exporters.rewrites.delegate_reductions import DelegateReductions
 from exporters.rewrites.exact_resize import ExactResize
 from exporters.rewrites.fold_normalisation import FoldNormalisation
 from exporters.rewrites.merge_groups import MergeGroups
+from exporters.rewrites.move_pieces import MovePieces
 from exporters.rewrites.pad_pool import PadPool
 from exporters.rewrites.place_shuffle import PlaceShuffle
 from exporters.rewrites.reduce_channels import ReduceChannels
@@ -170,6 +171,7 @@ def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.
     phases = (
         (ExactResize(estimates),),
         (FoldNormalisation(estimates), ShareLayer()),
+        (MovePieces(estimates),),
         (PlaceShuffle(estimates), TileConvolution(estimates)),
         # Only the groups of convolutions that no shuffle has made dense.
         (MergeGroups(estimates), ReduceChannels(estimates), DelegateReductions(estimates), PadPool(estimates)),

@@ -14,20 +14,10 @@ import torch
 from torch import fx, nn
 
 from exporters._costs import Costs
+from exporters.rewrites._channels import is_foldable, keeps_channels, permutation, table_groups, takes_any_order, values
 from exporters.rewrites._choice import Form, Place
-from exporters.rewrites._convolutions import (
-    allowed_groups,
-    is_depthwise,
-    is_pointwise,
-    with_groups,
-    with_inputs,
-    with_outputs,
-)
-from exporters.rewrites._graph import add_layer, called, is_called, is_plain, replace, shape, uses
-
-_POINTWISE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity, nn.Dropout)
-_POINTWISE_CALLS = ("relu", "relu6", "hardswish", "sigmoid", "silu")
-_MOVES = ("view", "reshape", "permute", "transpose", "flatten", "unflatten", "contiguous", "index_select")
+from exporters.rewrites._convolutions import allowed_groups, with_groups, with_inputs, with_outputs
+from exporters.rewrites._graph import add_layer, called, replace
 
 
 class Reorder(nn.Module):
@@ -40,7 +30,7 @@ class Reorder(nn.Module):
 
     def __init__(self, order: torch.Tensor, channels_last: bool) -> None:
         super().__init__()
-        self.groups = _groups(order)
+        self.groups = table_groups(order)
         self.channels_last = channels_last
         if not self.groups:
             self.register_buffer("order", order)
@@ -65,7 +55,7 @@ class PlaceShuffle:
     def places(self, network: fx.GraphModule) -> list[Place]:
         found = []
         for node in network.graph.nodes:
-            chain = _shuffle(network, node)
+            chain = permutation(network, node)
             if chain is not None:
                 found.append(_Shuffle(network, self.costs, *chain).place())
         return found
@@ -83,11 +73,11 @@ class _Shuffle:
 
     def place(self) -> Place:
         # The first of the smallest maps on the way.
-        wait = min(range(len(self.passed) + 1), key=lambda n: _values([self.end, *self.passed][n]))
-        moved = _values([self.end, *self.passed][wait])
+        wait = min(range(len(self.passed) + 1), key=lambda n: values([self.end, *self.passed][n]))
+        moved = values([self.end, *self.passed][wait])
         stays = self._cost(self.first) + self._cost(self.second)
         # XNNPACK has no index operation; a runtime then copies tensors out of XNNPACK and back.
-        rate = 1 if _groups(self.order) else 4
+        rate = 1 if table_groups(self.order) else 4
         forms = [Form("move", stays + rate * self.costs.move(moved), 0, lambda: self._move(wait))]
         for name, conv, fold in (
             ("into first", self.first, self._into_first),
@@ -102,9 +92,9 @@ class _Shuffle:
     def _before(self, node: fx.Node) -> fx.Node | None:
         """Find the pointwise convolution whose output reaches the shuffle unmixed and is read by nothing else."""
         while len(node.users) == 1:
-            if _is_foldable(self.network, node):
+            if is_foldable(self.network, node):
                 return node
-            if not _keeps_channels(self.network, node):
+            if not keeps_channels(self.network, node):
                 return None
             node = node.all_input_nodes[0]
         return None
@@ -114,9 +104,9 @@ class _Shuffle:
         passed: list[fx.Node] = []
         while len(node.users) == 1:
             (reader,) = node.users
-            if _is_foldable(self.network, reader):
+            if is_foldable(self.network, reader):
                 return passed, reader
-            if not (_keeps_channels(self.network, reader) or _is_depthwise(self.network, reader)):
+            if not (keeps_channels(self.network, reader) or takes_any_order(self.network, reader)):
                 break
             passed.append(reader)
             node = reader
@@ -127,7 +117,7 @@ class _Shuffle:
             return 0.0
         conv = called(self.network, node)
         assert isinstance(conv, nn.Conv2d)
-        pixels = _values(node) // conv.out_channels
+        pixels = values(node) // conv.out_channels
 
         def cost(count: int) -> float:
             return self.costs.convolution(pixels, count, conv.in_channels // count, conv.out_channels // count)
@@ -174,92 +164,8 @@ class _Shuffle:
     def _pass(self, nodes: list[fx.Node]) -> None:
         """Reorder depthwise convolutions past which the shuffle is moved: they now get channels in the old order."""
         for node in nodes:
-            if _is_depthwise(self.network, node):
+            if takes_any_order(self.network, node):
                 self._change(node, lambda conv: with_outputs(conv, self.order.argsort()))
-
-
-def _shuffle(network: fx.GraphModule, end: fx.Node) -> tuple[fx.Node, fx.Node, torch.Tensor] | None:
-    """Find the longest chain of moves that ends here and permutes channels: its source, its end and the order."""
-    if len(shape(end)) != 4 or not _is_move(network, end):
-        return None
-    if len(end.users) == 1 and _is_move(network, next(iter(end.users))):
-        return None  # the chain ends later
-    chain = [end]
-    source = _moved(end)
-    found = None
-    while True:
-        if shape(source) == shape(end):
-            order = _order(network, source, chain[::-1])
-            found = found if order is None else (source, end, order)
-        if not _is_move(network, source) or len(source.users) > 1:
-            return found
-        chain.append(source)
-        source = _moved(source)
-
-
-def _is_move(network: fx.GraphModule, node: fx.Node) -> bool:
-    if is_plain(called(network, node), nn.ChannelShuffle):
-        return True
-    if not any(is_called(node, name) for name in _MOVES):
-        return False
-    return all(other.op == "get_attr" for other in node.all_input_nodes[1:])
-
-
-def _moved(node: fx.Node) -> fx.Node:
-    return node.all_input_nodes[0]
-
-
-def _order(network: fx.GraphModule, source: fx.Node, chain: list[fx.Node]) -> torch.Tensor | None:
-    """The order of channels, found by moving numbers; None unless every value keeps its position and its channel."""
-    sizes = shape(source)
-    numbers = torch.arange(_values(source)).reshape(sizes)
-    interpreter = fx.Interpreter(network)
-    interpreter.env[source] = numbers
-    for node in chain:
-        for other in node.all_input_nodes[1:]:
-            interpreter.env[other] = interpreter.run_node(other)
-        interpreter.env[node] = interpreter.run_node(node)
-    moved: torch.Tensor = interpreter.env[chain[-1]]
-    order = moved[0, :, 0, 0] // (sizes[2] * sizes[3])
-    return order if torch.equal(numbers[:, order], moved) else None
-
-
-def _groups(order: torch.Tensor) -> int:
-    """g if ``order`` transposes a table of g x C/g channels; 0 for any other permutation."""
-    step = int(order[1]) if len(order) > 1 else 1
-    if step < 1 or len(order) % step:
-        return 0
-    groups = len(order) // step
-    table = torch.arange(len(order)).reshape(groups, step)
-    return groups if torch.equal(table.t().flatten(), order) else 0
-
-
-def _values(node: fx.Node) -> int:
-    return int(torch.Size(shape(node)).numel())
-
-
-def _is_foldable(network: fx.GraphModule, node: fx.Node) -> bool:
-    conv = called(network, node)
-    if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
-        return False
-    assert isinstance(conv, nn.Conv2d)
-    return is_pointwise(conv) or conv.groups == 1
-
-
-def _is_depthwise(network: fx.GraphModule, node: fx.Node) -> bool:
-    conv = called(network, node)
-    if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
-        return False
-    assert isinstance(conv, nn.Conv2d)
-    return is_depthwise(conv)
-
-
-def _keeps_channels(network: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether an operation treats all channels alike and independently."""
-    layer = called(network, node)
-    if layer is not None:
-        return any(is_plain(layer, kind) for kind in _POINTWISE)
-    return any(is_called(node, name) for name in _POINTWISE_CALLS)
 
 
 def _added(network: fx.GraphModule, node: fx.Node) -> int:

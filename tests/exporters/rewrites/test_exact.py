@@ -91,7 +91,10 @@ def test_random_weights(
         for optimize in ("speed", "size"):
             chosen = check(network, size, exporter, optimize, images)  # type: ignore[arg-type]
             assert "normalisation:" in chosen
-            assert ("shuffle:" in chosen) == options.get("channel_shuffle", not name.startswith("mobilenet"))
+            shuffled = options.get("channel_shuffle", not name.startswith("mobilenet"))
+            pieces = name == "shufflenet_v2" and exporter is TFLite
+            assert ("pieces:" in chosen) == pieces
+            assert ("shuffle:" in chosen) == (shuffled and not pieces)
             attention = name == "alnet" and options.get("cbam", True)
             assert ("sum:" in chosen) == attention
             assert ("tiles:" in chosen) == (attention and optimize == "speed" and exporter is not CoreML)
