@@ -21,7 +21,7 @@ from exporters._fold_batchnorm import fold_batchnorm
 from exporters._learned_ranges import learned_ranges
 from exporters._merge_branches import merge_branches
 from exporters.rewrites import Choose, rewrite
-from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged
+from exporters.rewrites._choice import Cheapest, Form, Recorded, unchanged, weight_bytes
 from exporters.rewrites.activate_in_place import ActivateInPlace
 from exporters.rewrites.delegate_reductions import DelegateReductions
 from exporters.rewrites.exact_resize import ExactResize
@@ -160,9 +160,17 @@ def optimized(graph: DeployGraph, exporter: FileExporter) -> DeployGraph:
     elif exporter.optimize == "measured" or exporter.max_bytes is not None:
         raise BadInput("plan: missing; 'optimize: measured' and max_bytes need one, which exporters.planned makes")
     else:
-        network, chosen = rewritten(graph, exporter.costs, Cheapest(0 if exporter.optimize == "size" else None))
+        network, chosen = rewritten(graph, exporter.costs, Cheapest(_growth(graph, exporter)))
     text = ", ".join(f"{place}={form.name}" for place, form in chosen.items() if form.apply is not unchanged)
     return replace(graph, module=network, metadata={**graph.metadata, "rewrites": text})
+
+
+def _growth(graph: DeployGraph, exporter: FileExporter) -> int | None:
+    """Bytes by which rewrites may make the weights larger; None if there is no limit."""
+    if exporter.optimize == "size":
+        return 0
+    share = exporter.costs.growth
+    return None if share is None else int(share * weight_bytes(graph.module))
 
 
 def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.GraphModule, dict[str, Form]]:

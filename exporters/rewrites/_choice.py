@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import fx
+from torch import fx, nn
 
 from compress.contracts import BadInput
 
@@ -57,7 +57,7 @@ def unchanged() -> None:
     """Do nothing: applies the variant that a location already has."""
 
 
-def weight_bytes(network: fx.GraphModule) -> int:
+def weight_bytes(network: nn.Module) -> int:
     """The bytes of all parameters and buffers, each counted once."""
     return sum(value.numel() * value.element_size() for value in network.state_dict(keep_vars=True).values())
 

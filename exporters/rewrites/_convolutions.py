@@ -44,6 +44,15 @@ def with_groups(conv: nn.Conv2d, groups: int) -> nn.Conv2d:
     return _like(conv, weight.reshape(conv.out_channels, merged * inputs, *kernel), conv.bias, groups)
 
 
+def part_of(conv: nn.Conv2d, number: int, parts: int) -> nn.Conv2d:
+    """One of ``parts`` convolutions of one group that together compute ``conv``, whose groups they divide."""
+    merged = with_groups(conv, parts)
+    outputs = conv.out_channels // parts
+    mine = slice(number * outputs, (number + 1) * outputs)
+    bias = None if merged.bias is None else merged.bias[mine]
+    return _like(merged, merged.weight[mine], bias, 1)
+
+
 def with_outputs(conv: nn.Conv2d, order: torch.Tensor) -> nn.Conv2d:
     """Reorder the outputs: channel i becomes ``conv``'s ``order[i]``; for a depthwise convolution the inputs, too."""
     return _like(conv, conv.weight[order], conv.bias[order] if conv.bias is not None else None, conv.groups)
@@ -56,8 +65,8 @@ def with_inputs(conv: nn.Conv2d, order: torch.Tensor) -> nn.Conv2d:
 
 def _like(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> nn.Conv2d:
     other = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
+        weight.shape[1] * groups,
+        weight.shape[0],
         conv.kernel_size,  # type: ignore[arg-type]
         conv.stride,  # type: ignore[arg-type]
         conv.padding,  # type: ignore[arg-type]

@@ -14,8 +14,11 @@ from torch import fx, nn
 
 from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place, unchanged
-from exporters.rewrites._convolutions import allowed_groups, is_depthwise, is_pointwise, with_groups
+from exporters.rewrites._convolutions import allowed_groups, is_depthwise, is_pointwise, part_of, with_groups
 from exporters.rewrites._graph import called, is_plain, shape, uses
+
+_MOST_PARTS = 8
+"""More of them are slower than zeros."""
 
 
 class BatchedGroups(nn.Module):
@@ -41,6 +44,22 @@ class BatchedGroups(nn.Module):
         if self.bias is not None:
             product = product.add_(self.bias)  # in place, to save memory for a map
         return product.reshape(-1, self.groups * self.weight.shape[1], height, width)
+
+
+class Parts(nn.Module):
+    """Computes a grouped convolution as several smaller ones of one group, on parts of the channels.
+
+    forward(x [N, C, H, W]) -> [N, C', H', W']
+    """
+
+    def __init__(self, conv: nn.Conv2d, parts: int) -> None:
+        super().__init__()
+        self.inputs = conv.in_channels // parts
+        self.convs = nn.ModuleList(part_of(conv, number, parts) for number in range(parts))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        starts = range(0, x.shape[1], self.inputs)
+        return torch.cat([conv(x[:, at : at + self.inputs]) for at, conv in zip(starts, self.convs, strict=True)], 1)
 
 
 class MergeGroups:
@@ -72,7 +91,22 @@ class MergeGroups:
                 network.set_submodule(name, with_groups(conv, groups))
 
             forms.append(Form(f"{groups} groups", cost, added, merge if groups < conv.groups else unchanged))
+        if self.costs.group_multiple is None:
+            forms += [self._parts(network, name, conv, pixels, count) for count in _divisors(conv.groups)]
         if self.costs.batched is not None:
             batched = functools.partial(network.set_submodule, name, BatchedGroups(conv))
             forms.append(Form("batched", self.costs.batched * forms[-1].cost, 0, batched))
         return Place(f"groups:{name}", tuple(forms), (node,))
+
+    def _parts(self, network: fx.GraphModule, name: str, conv: nn.Conv2d, pixels: int, count: int) -> Form:
+        inputs, outputs = conv.in_channels // count, conv.out_channels // count
+        kernel = conv.kernel_size[0] * conv.kernel_size[1]
+        computed = count * self.costs.convolution(pixels, 1, inputs * kernel, outputs)
+        moved = self.costs.move(pixels * (conv.in_channels + conv.out_channels))
+        added = conv.weight.numel() * conv.weight.element_size() * (conv.groups // count - 1)
+        split = functools.partial(network.set_submodule, name, Parts(conv, count))
+        return Form(f"{count} parts", computed + moved, added, split)
+
+
+def _divisors(groups: int) -> list[int]:
+    return [count for count in range(2, min(groups, _MOST_PARTS) + 1) if groups % count == 0]

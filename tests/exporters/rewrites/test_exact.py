@@ -128,3 +128,12 @@ def test_the_same_network_gets_the_same_forms(trained: nn.Module) -> None:
     first, second = (optimized(graph, TFLite()) for _ in range(2))
     assert first.metadata == second.metadata
     assert all(torch.equal(a, b) for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True))
+
+
+def test_int8_files_stay_small_without_groups(trained: nn.Module) -> None:
+    graph = DeployGraph(Deployed(trained, Preprocess(SIZE), "l2"), SIZE, {})
+    stored = weight_bytes(graph.module)
+    for optimize, least, most in (("size", 0.9, 1.0), ("speed", 1.0, 1.1)):
+        written = optimized(graph, TFLite(precision="w8", optimize=optimize)).module  # type: ignore[arg-type]
+        assert all(conv.groups in (1, conv.in_channels) for conv in _convolutions(written))
+        assert least * stored < weight_bytes(written) <= most * stored + 4 * 3 * SIZE[1]

@@ -41,6 +41,32 @@ def test_a_product_of_matrices_for_each_group(bias: bool) -> None:
     assert difference(network, changed, x) > 0.01
 
 
+@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(16, 24, 1, groups=8),
+        nn.Conv2d(16, 32, 3, 2, 1, groups=16, bias=False),
+        nn.Conv2d(24, 16, 3, groups=8, padding=1, padding_mode="reflect"),
+    ],
+)
+def test_parts_of_the_channels(conv: nn.Conv2d, parts: int) -> None:
+    network, x = nn.Sequential(conv), torch.randn(2, conv.in_channels, 6, 5)
+    only = Only(MergeGroups(replace(CHEAP_MOVES, group_multiple=None)), f"{parts} parts")
+    changed = rewritten(network, x, [only])
+    if conv.in_channels == conv.groups:
+        assert only.count == 0  # a group of one channel is computed in another way
+        return
+    assert only.count == 1
+    convs = [layer for layer in changed.modules() if isinstance(layer, nn.Conv2d)]
+    assert [each.groups for each in convs] == [1] * parts
+    assert difference(network, changed, x) < TOLERANCE
+    first = convs[0].weight.clone()
+    convs[0].weight.copy_(convs[1].weight)
+    convs[1].weight.copy_(first)
+    assert difference(network, changed, x) > 0.01
+
+
 def test_a_plain_reshape_of_the_weights_would_be_seen() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(24, 36, 1, groups=12))
