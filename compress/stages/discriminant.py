@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge, Le
 
 from compress.contracts import BadInput, Data, Division, Model, Stage
+from compress.stages._directions import directions_of
 from compress.stages._linear_end import inputs_of, linear_end
 from compress.system.progress import say
 
@@ -60,35 +61,26 @@ class Discriminant(Stage):
         Raises:
             BadInput: the images of every class give the same features, or fewer classes train than ``check`` counted.
         """
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
         model = replace(model, network=copy.deepcopy(model.network))
         layer, bias, classifier = linear_end(model, _REMEDY)
         features = inputs_of(model, layer, data.train.images)
-        analysis = LinearDiscriminantAnalysis(
-            solver="eigen", shrinkage="auto" if self.shrink == "ledoit_wolf" else self.shrink
-        )
-        try:
-            analysis.fit(features, data.train.labels)
-        except (ValueError, np.linalg.LinAlgError) as error:
-            reason = " ".join(str(error).split())
-            raise BadInput(f"discriminant: cannot be fitted to these features ({reason}); train the network") from error
-        directions = analysis.scalings_[:, : layer.out_channels]
+        found = directions_of(features, data.train.labels, self.shrink)
+        directions = found.directions[:, : layer.out_channels]
         if directions.shape[1] < layer.out_channels:
             raise BadInput(
                 f"discriminant: the training images differ in {directions.shape[1]} directions, the embedding has "
                 f"{layer.out_channels} values; set model.dim={directions.shape[1]} or less"
             )
         center = features.mean(axis=0)
-        means = (analysis.means_ - center) @ directions
+        means = (found.means - center) @ directions
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(directions.T).reshape(layer.weight.shape))
             bias.copy_(torch.from_numpy(-center @ directions))
             # Within classes the embedding has unit covariance, so the nearest mean is the likeliest class.
             weight = torch.zeros(classifier.weight.shape, dtype=torch.float64)
             offset = torch.full(classifier.bias.shape, -1e9, dtype=torch.float64)  # of classes that do not train
-            weight[analysis.classes_] = torch.from_numpy(means)
-            offset[analysis.classes_] = torch.from_numpy(np.log(analysis.priors_) - np.square(means).sum(axis=1) / 2)
+            weight[found.classes] = torch.from_numpy(means)
+            offset[found.classes] = torch.from_numpy(np.log(found.priors) - np.square(means).sum(axis=1) / 2)
             classifier.weight.copy_(weight)
             classifier.bias.copy_(offset)
         say(f"discriminant: {layer.out_channels} directions from {len(features):,} training images")
