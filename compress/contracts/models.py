@@ -73,10 +73,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Outputs:
-    """A network's outputs for a batch: embeddings float32 [N, D] as retrieval compares them, logits [N, classes]."""
+    """A network's outputs for a batch: embeddings float32 [N, D] as retrieval compares them, logits [N, classes].
+
+    Attributes:
+        features: float32 [N, F]: of a student what enters its last linear layer, of teachers their embeddings before
+            they are reduced; None if no objective needs them.
+    """
 
     embeddings: torch.Tensor
     logits: torch.Tensor
+    features: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,9 @@ class Architecture(Component):
 
     def has_weights(self) -> bool:
         """Whether ``build`` starts from trained weights, so that the network can be used without training."""
-        return self.bare() != self
+        trunks = self._trunks()
+        unloaded = dataclasses.replace(self, **{name: trunk.bare() for name, trunk in trunks.items()})
+        return self.bare() != unloaded or any(trunk.has_weights() for trunk in trunks.values())
 
     def normalisation(self) -> Normalisation | None:
         """The normalisation with which its pretrained weights were trained; None if all weights are fresh."""
@@ -139,9 +147,14 @@ class Loss(Component):
 class Objective(Component):
     """A training objective that makes a student similar to its teacher.
 
+    Class attributes:
+        of: what it compares: the embeddings, or the features of ``Outputs``, which its module then gets as embeddings.
+
     Attributes:
         weight: factor of this term in the sum that training minimises.
     """
+
+    of: ClassVar[Literal["embedding", "features"]] = "embedding"
 
     weight: Annotated[float, Ge(0)] = 1.0
 

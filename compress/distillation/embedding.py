@@ -5,25 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from compress.contracts import BadInput, Model, Objective, Outputs
-
-
-class _Imitation(nn.Module):
-    def __init__(self, distance: str, projection: nn.Module) -> None:
-        super().__init__()
-        self.distance = distance
-        self.projection = projection
-
-    def forward(self, student: Outputs, teacher: Outputs) -> Tensor:
-        own: Tensor = self.projection(student.embeddings).float()
-        right = teacher.embeddings.float()
-        if self.distance == "cosine":
-            return 1 - F.cosine_similarity(own, right).mean()
-        return (own - right).square().sum() / right.square().sum().clamp(min=torch.finfo(right.dtype).tiny)
+from compress.contracts import BadInput, Model, Objective
+from compress.distillation._imitation import Imitation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,4 +48,4 @@ class Embedding(Objective):
 
     def build(self, student_dim: int, teacher_dim: int) -> nn.Module:
         same = student_dim == teacher_dim
-        return _Imitation(self.distance, nn.Identity() if same else nn.Linear(student_dim, teacher_dim))
+        return Imitation(self.distance, nn.Identity() if same else nn.Linear(student_dim, teacher_dim))

@@ -130,8 +130,10 @@ class CompatibleGraph(TrainingGraph):
         logits: torch.Tensor,
         labels: torch.Tensor,
         mixed: Mixed | None = None,
+        rows: torch.Tensor | None = None,
+        epoch: int = 0,
     ) -> torch.Tensor:
-        total = super().objective(normalised, embeddings, logits, labels, mixed)
+        total = super().objective(normalised, embeddings, logits, labels, mixed, rows, epoch)
         term: torch.Tensor = self.contrast(embeddings, labels)
         if mixed is not None:
             term = mixed.loss(term, self.contrast(embeddings, labels[mixed.partners]))

@@ -18,12 +18,12 @@ from torch import nn
 from compress.contracts import BadInput, Data, EmbeddingSpec, ImageSet, Model
 from compress.contracts.networks import RetrievalNetwork
 from compress.data.batches import batches
-from compress.data.unlabelled import with_unlabelled
 from compress.stages._augment import step_generator
 from compress.stages._average import Average
 from compress.stages._batchnorm_momentum import keeping_up
 from compress.stages._compatible import CompatibleGraph, OldGallery
 from compress.stages._graph import TrainingGraph, layout
+from compress.stages._lessons import Lesson
 from compress.stages._optimizers import make_optimizer
 from compress.stages._order import epoch_order
 from compress.stages._schedules import learning_rate
@@ -61,7 +61,7 @@ def fit(
     seed: int,
     scratch: Path,
     teaching: Teaching | None = None,
-    teacher: Model | Callable[[], Model] | None = None,
+    teacher: Model | Lesson | Callable[[], Model] | None = None,
     by_loss: bool = False,
     wrap: Callable[[RetrievalNetwork], RetrievalNetwork] | None = None,
     parallel: bool = True,
@@ -74,8 +74,8 @@ def fit(
         name: name of the stage, for messages and the history.
         scratch: folder that keeps the progress: a killed training resumes from it and ends with the same weights.
         teaching: what to learn from ``teacher`` in addition to the labels; give both or neither.
-        teacher: the teacher, or a function that makes it. The function is called after the seed is set, because
-            building a network draws random numbers.
+        teacher: the teacher, its outputs for every view, or a function that makes the teacher. The function is called
+            after the seed is set, because building a network draws random numbers.
         by_loss: the best weights are those of the epoch with the lowest loss.
         wrap: builds, from the copied network, a network that shares its layers; the built network is trained.
         parallel: every process that torchrun started takes part; otherwise the first process trains alone.
@@ -89,8 +89,8 @@ def fit(
     from lightning_fabric import Fabric
 
     training.check_data(data.division)
-    if data.unlabelled is not None and teaching is not None and teaching.objectives():
-        data = replace(data, train=with_unlabelled(data.train, data.unlabelled))
+    if teaching is not None:
+        data = teaching.seen(data)
     team = all_processes() if parallel else Team()
     if training.batch(data) % team.count:
         raise BadInput(
@@ -169,7 +169,11 @@ def fit(
 
 
 def _graph(
-    training: Training, model: Model, teaching: Teaching | None, teacher: Model | None, old: OldGallery | None
+    training: Training,
+    model: Model,
+    teaching: Teaching | None,
+    teacher: Model | Lesson | None,
+    old: OldGallery | None,
 ) -> TrainingGraph:
     augmentation, loss, ways = training.augmentation(), training.loss, (training.mixing(), training.policy())
     if old is not None:
@@ -230,7 +234,8 @@ def _epoch(
             group["lr"] = rate
         first = number - number % training.accumulate
         together = min(training.accumulate, steps - first)
-        loss, _ = graph(*_to_device(images, labels, fabric.device), step_generator(seed, step))
+        rows = torch.from_numpy(order[number * batch_size : (number + 1) * batch_size])
+        loss, _ = graph(*_to_device(images, labels, fabric.device), step_generator(seed, step), rows, epoch)
         if number == first:
             optimizer.zero_grad(set_to_none=True)
         loss_sum += loss.detach()

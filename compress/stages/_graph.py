@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.contracts import ImageSet, Loss, Model
+from compress.contracts import ImageSet, Loss, Model, Preprocess
 from compress.stages._augment import Augmentation
 from compress.stages._mixing import Mixed, Mixing
 from compress.stages._policies import AutoAugment
@@ -81,28 +81,46 @@ class TrainingGraph(nn.Module):
         return self
 
     def forward(
-        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator | None = None,
+        rows: torch.Tensor | None = None,
+        epoch: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if generator is not None and self.policy is not None:
-            images = self.policy(images, generator)
-        normalised = self._normalised(images)
-        if generator is not None and self.augmentation:
-            normalised = self.augmentation(normalised, generator)
+        """As the class says.
+
+        Args:
+            generator: of the random changes; None changes nothing.
+            rows: int64 [N], which training images these are, on the CPU; given in training.
+            epoch: number of the epoch, from 0.
+        """
+        shown = self._normalised(images) if generator is None else self.changed(images, generator, rows, epoch)
         mixed = None
         if generator is not None and self.mixing:
-            normalised, mixed = self.mixing(normalised, generator)
+            shown, mixed = self.mixing(shown, generator)
         if self.training:
-            normalised = self.team.share(normalised)
-        embeddings = self.network.embed(normalised) if self._compiled is None else self._compiled(normalised)
+            shown = self.team.share(shown)
+        embeddings = self.network.embed(shown) if self._compiled is None else self._compiled(shown)
         logits = self.network.logits(embeddings)
         if self.training:
             embeddings, logits = self.team.gathered(embeddings), self.team.gathered(logits)
         right = (logits.argmax(dim=1) == labels).sum()
-        return self.objective(normalised, embeddings, logits, labels, mixed) if self.training else embeddings, right
+        if not self.training:
+            return embeddings, right
+        return self.objective(shown, embeddings, logits, labels, mixed, rows, epoch), right
+
+    def changed(
+        self, images: torch.Tensor, generator: torch.Generator, rows: torch.Tensor | None, epoch: int
+    ) -> torch.Tensor:
+        """The images, changed at random and normalised; arguments as of ``forward``."""
+        if self.policy is not None:
+            images = self.policy(images, generator)
+        shown = self._normalised(images)
+        return self.augmentation(shown, generator) if self.augmentation else shown
 
     def _normalised(self, images: torch.Tensor) -> torch.Tensor:
-        # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
-        return (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        return normalised(images, self.mean, self.std)
 
     def objective(
         self,
@@ -111,13 +129,21 @@ class TrainingGraph(nn.Module):
         logits: torch.Tensor,
         labels: torch.Tensor,
         mixed: Mixed | None = None,
+        rows: torch.Tensor | None = None,
+        epoch: int = 0,
     ) -> torch.Tensor:
         """The value that a step minimises.
 
-        It gets this process's images as the network saw them, and the outputs and labels of the whole batch.
+        It gets this process's images as the network saw them, and the outputs, labels and rows of the whole batch.
         """
         loss: torch.Tensor = self.loss(embeddings, logits, labels)
         return loss if mixed is None else mixed.loss(loss, self.loss(embeddings, logits, labels[mixed.partners]))
+
+
+def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """uint8 [N, H, W, 3] as float32 [N, 3, H, W], normalised by mean and std [1, 3, 1, 1]."""
+    # The permuted view of an NHWC batch is already channels-last, the fast layout for convolutions.
+    return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
 def layout(module: M, memory_format: torch.memory_format) -> M:
@@ -127,3 +153,9 @@ def layout(module: M, memory_format: torch.memory_format) -> M:
 def per_channel(values: tuple[float, ...]) -> torch.Tensor:
     """One value per RGB channel as float32 [1, 3, 1, 1]."""
     return torch.tensor(values).reshape(1, 3, 1, 1)
+
+
+def renormalisation(given: Preprocess, wanted: Preprocess) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift, float32 [1, 3, 1, 1], from images normalised as ``given`` to images normalised as ``wanted``."""
+    std = per_channel(wanted.std)
+    return per_channel(given.std) / std, (per_channel(given.mean) - per_channel(wanted.mean)) / std

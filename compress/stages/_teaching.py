@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
 from torch import nn
-from torch.nn import functional as F
 
-from compress.contracts import (
-    BadInput,
-    Component,
-    EmbeddingSpec,
-    Loss,
-    Model,
-    Objective,
-    Outputs,
-    Preprocess,
-    only_field,
-)
+from compress.contracts import BadInput, Component, Data, Loss, Model, Objective, Outputs, only_field
+from compress.data.unlabelled import with_unlabelled
 from compress.stages._augment import Augmentation
-from compress.stages._graph import TrainingGraph, layout, per_channel
+from compress.stages._graph import TrainingGraph
+from compress.stages._lessons import Lesson
 from compress.stages._mixing import Mixed, Mixing
 from compress.stages._policies import AutoAugment
+from compress.stages._teacher import Teacher, compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +27,32 @@ class Teaching(Component):
 
     Attributes:
         hard_weight: factor of ``loss``, which is computed on the labels.
-        logits, embedding, relational: the objectives; see ``compress/distillation``.
+        logits, embedding, features, relational: the objectives; see ``compress/distillation``.
     """
 
     hard_weight: Annotated[float, Ge(0)] = 1.0
     logits: Objective | None = only_field(Objective, "logits")
     embedding: Objective | None = only_field(Objective, "embedding")
+    features: Objective | None = only_field(Objective, "features")
     relational: Objective | None = only_field(Objective, "relational")
 
     def objectives(self) -> list[Objective]:
         """The objectives with a weight above 0."""
-        given = (self.logits, self.embedding, self.relational)
+        given = (self.logits, self.embedding, self.features, self.relational)
         return [objective for objective in given if objective is not None and objective.weight > 0]
+
+    def seen(self, data: Data) -> Data:
+        """The data with the images that teach as training images: with an objective also those without labels."""
+        if data.unlabelled is None or not self.objectives():
+            return data
+        return replace(data, train=with_unlabelled(data.train, data.unlabelled))
 
     def need_something(self) -> None:
         """Raises BadInput if neither the labels nor a teacher would teach."""
         if not self.hard_weight and not self.objectives():
-            raise BadInput("hard_weight: 0 leaves nothing to learn from; give logits, embedding or relational a weight")
+            raise BadInput(
+                "hard_weight: 0 leaves nothing to learn from; give logits, embedding, features or relational a weight"
+            )
 
     def check(self, model: Model, teacher: Model, *, shared_space: bool = False) -> None:
         """Raises BadInput if an objective cannot compare the teacher's outputs with the model's."""
@@ -66,7 +66,10 @@ class Teaching(Component):
 
 
 class TaughtGraph(TrainingGraph):
-    """Adds the objectives to the loss on the labels; their learnt parameters are trained and saved with the graph."""
+    """Adds the objectives to the loss on the labels; their learnt parameters are trained and saved with the graph.
+
+    ``teacher`` sees the images that the student sees; a lesson decides what both see.
+    """
 
     def __init__(
         self,
@@ -74,17 +77,47 @@ class TaughtGraph(TrainingGraph):
         augmentation: Augmentation,
         loss: Loss,
         teaching: Teaching,
-        teacher: Model,
+        teacher: Model | Lesson,
         mixing: Mixing | None = None,
         policy: AutoAugment | None = None,
     ) -> None:
         super().__init__(model, augmentation, loss, mixing, policy)
-        objectives = teaching.objectives()
         self.hard_weight = teaching.hard_weight
         self.spec = model.embedding
-        self.teacher = _Teacher(teacher, model.preprocess) if objectives else None
-        self.weights = [objective.weight for objective in objectives]
-        self.objectives = nn.ModuleList(o.build(model.embedding.dim, teacher.embedding.dim) for o in objectives)
+        self.taught = teaching.objectives()
+        self.lesson = teacher if isinstance(teacher, Lesson) else None
+        self.teacher = Teacher(teacher, model.preprocess) if self.taught and isinstance(teacher, Model) else None
+        source = self.lesson or self.teacher
+        end = model.network.linear_end()
+        hinted = any(objective.of == "features" for objective in self.taught)
+        # In a tuple, so that the layer is not a part of this module a second time.
+        self.hinted = (end,) if end is not None and hinted else ()
+        self._entered: torch.Tensor | None = None
+        own = {"embedding": model.embedding.dim, "features": 0 if end is None else end.in_channels}
+        right = source.dims() if source else {}
+        self.objectives = nn.ModuleList(each.build(own[each.of], right[each.of]) for each in self.taught)
+
+    def forward(self, *arguments: Any, **keywords: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.hinted or not self.training:
+            return super().forward(*arguments, **keywords)
+
+        def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            self._entered = inputs[0].flatten(1)
+
+        handle = self.hinted[0].register_forward_pre_hook(keep)
+        try:
+            return super().forward(*arguments, **keywords)
+        finally:
+            handle.remove()
+            self._entered = None
+
+    def changed(
+        self, images: torch.Tensor, generator: torch.Generator, rows: torch.Tensor | None, epoch: int
+    ) -> torch.Tensor:
+        if self.lesson is None:
+            return super().changed(images, generator, rows, epoch)
+        assert rows is not None
+        return self.lesson.shown(images, rows, epoch, generator, self.mean, self.std)
 
     def objective(
         self,
@@ -93,16 +126,29 @@ class TaughtGraph(TrainingGraph):
         logits: torch.Tensor,
         labels: torch.Tensor,
         mixed: Mixed | None = None,
+        rows: torch.Tensor | None = None,
+        epoch: int = 0,
     ) -> torch.Tensor:
         total = self.hard_weight * self._on_labels(normalised, embeddings, logits, labels, mixed)
-        if self.teacher is None:
+        if not self.taught:
             return total
-        own = Outputs(_compared(embeddings, self.spec), logits)
-        taught = self.teacher(normalised)
-        right = Outputs(self.team.gathered(taught.embeddings), self.team.gathered(taught.logits))
-        for weight, objective in zip(self.weights, self.objectives, strict=True):
-            total = total + weight * objective(own, right)
+        right = self._right(normalised, rows, epoch)
+        entered = None if self._entered is None else self.team.gathered(self._entered)
+        own = Outputs(compared(embeddings, self.spec), logits, entered)
+        for each, objective in zip(self.taught, self.objectives, strict=True):
+            pair = (_features(own), _features(right)) if each.of == "features" else (own, right)
+            total = total + each.weight * objective(*pair)
         return total
+
+    def _right(self, normalised: torch.Tensor, rows: torch.Tensor | None, epoch: int) -> Outputs:
+        """The teacher's outputs for the whole batch."""
+        if self.lesson is not None:
+            assert rows is not None
+            return self.lesson.outputs(rows, epoch, normalised.device)
+        assert self.teacher is not None
+        taught = self.teacher(normalised)
+        assert taught.features is not None
+        return Outputs(*map(self.team.gathered, (taught.embeddings, taught.logits, taught.features)))
 
     def _on_labels(
         self,
@@ -125,25 +171,7 @@ class TaughtGraph(TrainingGraph):
         return loss if mixed is None else mixed.loss(loss, self.loss(features, scores, labels[mixed.partners][known]))
 
 
-class _Teacher:
-    """The teacher's network, kept outside the graph's modules: its weights are not trained, penalised or saved."""
-
-    def __init__(self, model: Model, student: Preprocess) -> None:
-        network = copy.deepcopy(model.network).eval().requires_grad_(False)  # the student may start from it
-        self.network = layout(network, torch.channels_last)
-        self.spec = model.embedding
-        std = per_channel(model.preprocess.std)
-        self.scale = per_channel(student.std) / std
-        self.shift = (per_channel(student.mean) - per_channel(model.preprocess.mean)) / std
-
-    @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> Outputs:
-        """The outputs for float32 [N, 3, H, W], normalised as the student's images are."""
-        self.network.to(images.device)
-        embeddings = self.network.embed(images * self.scale.to(images.device) + self.shift.to(images.device))
-        return Outputs(_compared(embeddings, self.spec), self.network.logits(embeddings))
-
-
-def _compared(embeddings: torch.Tensor, spec: EmbeddingSpec) -> torch.Tensor:
-    """The embeddings as artifacts give them."""
-    return F.normalize(embeddings) if spec.distance == "cosine" else embeddings
+def _features(outputs: Outputs) -> Outputs:
+    """The features in the place of the embeddings."""
+    assert outputs.features is not None
+    return Outputs(outputs.features, outputs.logits)

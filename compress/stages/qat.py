@@ -47,6 +47,8 @@ class Qat(Stage):
 
     def __post_init__(self) -> None:
         self.teaching.need_something()
+        if self.teaching.features is not None:
+            raise BadInput("features: needs a last layer that computes in float; take embedding")
         if self.training.precision != "32-true":
             raise BadInput(f"precision: {self.training.precision} rounds more than a w8a8 file does; qat needs 32-true")
 

@@ -104,13 +104,13 @@ def test_a_student_ranks_as_its_teacher_unless_the_outputs_are_those_of_other_im
     (tmp_path / "misled").mkdir()
     taught = stage.run(fresh(data), data, seed=0, scratch=tmp_path / "taught")
 
-    answer = _teaching._Teacher.__call__
+    answer = _teaching.Teacher.__call__
 
     def of_the_next_image(self: Any, images: torch.Tensor) -> Outputs:
         right = answer(self, images)
         return Outputs(right.embeddings.roll(1, 0), right.logits.roll(1, 0))
 
-    monkeypatch.setattr(_teaching._Teacher, "__call__", of_the_next_image)
+    monkeypatch.setattr(_teaching.Teacher, "__call__", of_the_next_image)
     misled = stage.run(fresh(data), data, seed=0, scratch=tmp_path / "misled")
     right = load_model(teacher)
     values = [agreement(student, right, data) for student in (fresh(data), taught, misled)]
@@ -150,8 +150,8 @@ def test_the_teacher_sees_the_students_images_in_its_own_normalisation(data: Dat
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (other.mean, other.std))
     seen = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
     expected = embed(right, images)
-    assert _teaching._Teacher(right, other)(seen).embeddings.numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
-    unaware = _teaching._Teacher(right, data.preprocess)(seen).embeddings.numpy()
+    assert _teaching.Teacher(right, other)(seen).embeddings.numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    unaware = _teaching.Teacher(right, data.preprocess)(seen).embeddings.numpy()
     assert unaware != pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
@@ -177,7 +177,7 @@ def test_an_imagenet_network_teaches_students_of_other_classes_in_its_own_normal
     network = EfficientNetLite0(pretrained=True).build().eval()
     with torch.no_grad():
         expected, unaware = (network(shown).numpy() for shown in ((images - 127) / 128, (images / 255 - 0.1) / 0.3))
-    found = _teaching._Teacher(right, grey)((images / 255 - 0.1) / 0.3).embeddings.numpy()
+    found = _teaching.Teacher(right, grey)((images / 255 - 0.1) / 0.3).embeddings.numpy()
     assert found == pytest.approx(expected, abs=1e-3)
     assert found != pytest.approx(unaware, abs=1e-2)
     (line,) = stage.run(student, small, seed=0, scratch=tmp_path).history
@@ -245,7 +245,7 @@ def test_killed_between_epochs_it_ends_with_the_same_weights(
         ({"logits": Logits(), "teacher": {"architecture": LITE}}, "logits: a pretrained .* knows none of the data"),
         (
             {"embedding": Embedding(), "space": "teacher", "teacher": {"architecture": LITE}},
-            r"space: teacher needs a teacher\.checkpoint",
+            r"space: teacher needs one teacher\.checkpoint",
         ),
         (
             {"embedding": Embedding(), "teacher": {"architecture": "efficientnet_lite1"}},

@@ -86,7 +86,7 @@ def test_the_labels_alone_teach_as_train_does(data: Data, tmp_path: Path, monkey
     def made(*_: Any) -> None:
         raise AssertionError("a teacher")
 
-    monkeypatch.setattr(_teaching._Teacher, "__init__", made)
+    monkeypatch.setattr(_teaching.Teacher, "__init__", made)
     with pytest.raises(AssertionError, match="a teacher"):
         run(with_options(Finetune, **TAUGHT), fresh(data), data, tmp_path / "taught")
     on = run(with_options(Train, **OPTIONS), fresh(data), data, tmp_path / "train")
@@ -98,13 +98,13 @@ def test_the_network_with_all_channels_teaches_the_pruned_one_in_every_step(
     data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teachers = []
-    made = _teaching._Teacher.__init__
+    made = _teaching.Teacher.__init__
 
     def remembered(self: Any, model: Model, *arguments: Any) -> None:
         made(self, model, *arguments)
         teachers.append(sum(p.numel() for p in self.network.parameters()))
 
-    monkeypatch.setattr(_teaching._Teacher, "__init__", remembered)
+    monkeypatch.setattr(_teaching.Teacher, "__init__", remembered)
     pruning: dict[str, Any] = {"ratio": 0.4, "multiple_of": 1, "scope": "layer", "steps": 2}
     taught = run(Prune(**pruning, finetune=with_options(Finetune, **TAUGHT)), trained, data, tmp_path / "taught")
     assert teachers == [sum(p.numel() for p in trained.network.parameters())] * 2
@@ -125,14 +125,14 @@ def test_the_float_network_teaches_the_rounded_one(data: Data, trained: Model, t
 def test_a_teacher_of_other_images_does_not_do(
     data: Data, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = _teaching._Teacher.__call__
+    answer = _teaching.Teacher.__call__
 
     def of_the_next_image(self: Any, images: torch.Tensor) -> Outputs:
         right = answer(self, images)
         return Outputs(right.embeddings.roll(1, 0), right.logits.roll(1, 0))
 
     kept = run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "kept")
-    monkeypatch.setattr(_teaching._Teacher, "__call__", of_the_next_image)
+    monkeypatch.setattr(_teaching.Teacher, "__call__", of_the_next_image)
     misled = run(with_options(Finetune, **TAUGHT), trained, data, tmp_path / "misled")
     assert apart(misled, trained, data) > 2 * apart(kept, trained, data)
 
