@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from compress.contracts import BadInput
 from compress.system.tracing import copied, trace
+from exporters.rewrites._graph import called, is_plain, uses
 
 
 def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModule:
@@ -28,23 +29,22 @@ def fold_batchnorm(network: nn.Module, method: str = "forward") -> fx.GraphModul
     """
     traced = _traced(copied(network).cpu().float().eval(), method)
     for node in list(traced.graph.nodes):
-        norm = _called(traced, node)
-        if norm is None or not _is_plain(norm, nn.BatchNorm2d) or norm.running_mean is None:
+        norm = called(traced, node)
+        if not is_plain(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
         if not node.all_input_nodes:  # erased together with another call
             continue
         source = node.all_input_nodes[0]
-        conv = _called(traced, source)
-        if conv is None or not _is_plain(conv, nn.Conv2d):
+        conv = called(traced, source)
+        if not is_plain(conv, nn.Conv2d):
             continue
         sources = [each for each in traced.graph.nodes if each.op == "call_module" and each.target == source.target]
         readers = [reader for each in sources for reader in each.users]
         # Several calls, e.g. for the scales of an image pyramid, are folded together; only this node reads each.
-        if len(sources) != _uses(traced, source.target) or any(
+        if len(sources) != uses(traced, source.target) or any(
             len(each.users) != 1 or next(iter(each.users)).target != node.target for each in sources
         ):
             continue
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         parent, _, name = str(source.target).rpartition(".")
         setattr(traced.get_submodule(parent), name, _folded(conv, norm))
         for reader, each in zip(readers, sources, strict=True):
@@ -65,24 +65,6 @@ def _traced(network: nn.Module, method: str) -> fx.GraphModule:
             "remove control flow that depends on tensor values"
         ) from error
     return fx.GraphModule(root, graph, type(network).__name__)
-
-
-def _called(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module in its current state: a folded convolution may be followed by another normalisation."""
-    return traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
-def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
-
-
-def _uses(traced: fx.GraphModule, target: object) -> int:
-    """Count how often the graph calls a module or reads its parameters."""
-    readers = ("call_module", "get_attr")
-    return sum(
-        node.op in readers and (node.target == target or str(node.target).startswith(f"{target}."))
-        for node in traced.graph.nodes
-    )
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:

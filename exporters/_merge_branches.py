@@ -153,7 +153,6 @@ def _layer(network: fx.GraphModule, node: fx.Node, layer: nn.Module) -> _Linear 
     if any(is_plain(layer, kind) for kind in _PASSED):
         return _linear(network, node.args[0])
     if is_plain(layer, nn.BatchNorm2d):
-        assert isinstance(layer, nn.BatchNorm2d)
         if layer.running_mean is None or layer.running_var is None:
             return None
         scale = (layer.running_var.double() + layer.eps).rsqrt() * (layer.weight.double() if layer.affine else 1.0)
@@ -163,7 +162,6 @@ def _layer(network: fx.GraphModule, node: fx.Node, layer: nn.Module) -> _Linear 
     source = node.args[0]
     if not is_plain(layer, nn.Conv2d) or uses(network, node.target) != 1 or not isinstance(source, fx.Node):
         return None
-    assert isinstance(layer, nn.Conv2d)
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return None
     bias = torch.zeros(layer.out_channels, dtype=torch.float64) if layer.bias is None else layer.bias.detach().double()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import fx, nn
 
 from exporters.rewrites._convolutions import is_depthwise, is_pointwise
-from exporters.rewrites._graph import called, is_called, is_plain, shape, uses
+from exporters.rewrites._graph import called, convolution, is_called, is_plain, shape, uses
 
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity, nn.Dropout)
 _POINTWISE_CALLS = ("relu", "relu6", "hardswish", "sigmoid", "silu")
@@ -77,7 +79,6 @@ def is_foldable(network: fx.GraphModule, node: fx.Node) -> bool:
     conv = called(network, node)
     if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
         return False
-    assert isinstance(conv, nn.Conv2d)
     return is_pointwise(conv) or conv.groups == 1
 
 
@@ -85,8 +86,12 @@ def takes_any_order(network: fx.GraphModule, node: fx.Node) -> bool:
     conv = called(network, node)
     if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
         return False
-    assert isinstance(conv, nn.Conv2d)
     return is_depthwise(conv)
+
+
+def change_convolution(network: fx.GraphModule, node: fx.Node, change: Callable[[nn.Conv2d], nn.Conv2d]) -> None:
+    """Put ``change(convolution)`` in the place of the convolution that a node calls."""
+    network.set_submodule(str(node.target), change(convolution(network, node)))
 
 
 def keeps_channels(network: fx.GraphModule, node: fx.Node) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import fx, nn
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def called(network: fx.GraphModule, node: object) -> nn.Module | None:
@@ -17,9 +19,17 @@ def called(network: fx.GraphModule, node: object) -> nn.Module | None:
     return network.get_submodule(str(node.target))
 
 
-def is_plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
+def is_plain(module: nn.Module | None, kind: type[Layer]) -> TypeGuard[Layer]:
     """Whether a module is exactly of this class and without hooks; otherwise it may compute something else."""
-    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+    return module is not None and type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def convolution(network: fx.GraphModule, node: fx.Node) -> nn.Conv2d:
+    """The convolution that a node is known to call; TypeError for any other node."""
+    layer = called(network, node)
+    if not isinstance(layer, nn.Conv2d):
+        raise TypeError(f"{node.format_node()} calls no convolution")
+    return layer
 
 
 def is_called(node: object, name: str) -> bool:

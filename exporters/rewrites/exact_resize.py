@@ -83,7 +83,6 @@ def _options(network: fx.GraphModule, node: fx.Node) -> dict[str, Any] | None:
     """The arguments of ``F.interpolate`` that a node passes, its input apart; None if it resizes nothing."""
     layer = called(network, node)
     if is_plain(layer, nn.Upsample):
-        assert isinstance(layer, nn.Upsample)
         own = {name: getattr(layer, name) for name in _NAMES[1:-1]}
         return {**own, "antialias": False}
     if node.op != "call_function" or node.target is not F.interpolate:

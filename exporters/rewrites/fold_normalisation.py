@@ -33,7 +33,6 @@ class FoldNormalisation:
             conv = called(network, node)
             if not is_plain(conv, nn.Conv2d) or uses(network, node.target) > 1:
                 continue
-            assert isinstance(conv, nn.Conv2d)
             shifted = node.all_input_nodes[0]
             scaled, shift = self._operands(network, shifted, "add")
             source, scale = self._operands(network, scaled, "mul")

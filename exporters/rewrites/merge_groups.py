@@ -72,7 +72,6 @@ class MergeGroups:
             conv = called(network, node)
             if not is_plain(conv, nn.Conv2d) or str(node.target) in found:
                 continue
-            assert isinstance(conv, nn.Conv2d)
             faster = is_pointwise(conv) and not is_depthwise(conv) and uses(network, node.target) == 1
             if conv.groups > 1 and (faster or conv.groups not in allowed_groups(conv, self.costs.group_multiple)):
                 _, _, height, width = shape(node)

@@ -11,14 +11,22 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 
 from exporters._costs import Costs
-from exporters.rewrites._channels import is_foldable, keeps_channels, permutation, table_groups, takes_any_order, values
+from exporters.rewrites._channels import (
+    change_convolution,
+    is_foldable,
+    keeps_channels,
+    permutation,
+    table_groups,
+    takes_any_order,
+    values,
+)
 from exporters.rewrites._choice import Form, Place, unchanged
 from exporters.rewrites._convolutions import with_inputs, with_outputs
 from exporters.rewrites._graph import argument, called, is_called, shape
@@ -170,7 +178,9 @@ class _Pieces:
 
     def _apply(self) -> None:
         for source, conv in self.first.items():
-            self._change(conv, functools.partial(with_outputs, order=torch.tensor(self.order[source])))
+            change_convolution(
+                self.network, conv, functools.partial(with_outputs, order=torch.tensor(self.order[source]))
+            )
         slices = {source: self._sliced(source) for source in self.runs}
         replaced = {}
         for move in self.ends:
@@ -188,8 +198,8 @@ class _Pieces:
             reader.reader.replace_input_with(reader.node, node)
             for passed in reader.passed:
                 if takes_any_order(self.network, passed):
-                    self._change(passed, functools.partial(with_outputs, order=order))
-            self._change(reader.conv, functools.partial(with_inputs, order=order))
+                    change_convolution(self.network, passed, functools.partial(with_outputs, order=order))
+            change_convolution(self.network, reader.conv, functools.partial(with_inputs, order=order))
         self.network.graph.eliminate_dead_code()
 
     def _sliced(self, source: fx.Node) -> list[fx.Node]:
@@ -205,11 +215,6 @@ class _Pieces:
             found.append(last)
             start += len(run.channels)
         return found
-
-    def _change(self, node: fx.Node, change: Callable[[nn.Conv2d], nn.Conv2d]) -> None:
-        conv = called(self.network, node)
-        assert isinstance(conv, nn.Conv2d)
-        self.network.set_submodule(str(node.target), change(conv))
 
 
 def _readers(move: _Move, moves: dict[fx.Node, _Move]) -> list[fx.Node]:
@@ -254,14 +259,12 @@ def _slice(node: fx.Node) -> range | None:
     if not is_called(node, "getitem") or len(node.all_input_nodes) != 1 or not isinstance(node.args[1], tuple):
         return None
     (source,) = node.all_input_nodes
-    index = node.args[1]
-    if len(shape(source)) != 4 or not all(isinstance(each, slice) for each in index) or len(index) < 2:
+    index = [each for each in node.args[1] if isinstance(each, slice)]
+    if len(shape(source)) != 4 or len(index) < len(node.args[1]) or len(index) < 2:
         return None
     if any(each != slice(None) for number, each in enumerate(index) if number != 1):
         return None
-    taken = index[1]
-    assert isinstance(taken, slice)
-    return range(shape(source)[1])[taken]
+    return range(shape(source)[1])[index[1]]
 
 
 def _chains(moves: Sequence[_Move]) -> list[list[_Move]]:

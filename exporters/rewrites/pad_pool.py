@@ -42,9 +42,8 @@ class PadPool:
         found: dict[str, Place] = {}
         for node in network.graph.nodes:
             pool = called(network, node)
-            if not is_plain(pool, nn.AvgPool2d) or _pair(pool.padding) == (0, 0):  # type: ignore[union-attr, arg-type]
+            if not is_plain(pool, nn.AvgPool2d) or _pair(pool.padding) == (0, 0):
                 continue
-            assert isinstance(pool, nn.AvgPool2d)
             if pool.count_include_pad and not pool.ceil_mode and pool.divisor_override is None:
                 name = str(node.target)
                 padded = functools.partial(network.set_submodule, name, PaddedPool(pool))

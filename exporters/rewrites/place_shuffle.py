@@ -8,16 +8,22 @@ is smaller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import fx, nn
 
 from exporters._costs import Costs
-from exporters.rewrites._channels import is_foldable, keeps_channels, permutation, table_groups, takes_any_order, values
+from exporters.rewrites._channels import (
+    change_convolution,
+    is_foldable,
+    keeps_channels,
+    permutation,
+    table_groups,
+    takes_any_order,
+    values,
+)
 from exporters.rewrites._choice import Form, Place
 from exporters.rewrites._convolutions import allowed_groups, with_groups, with_inputs, with_outputs
-from exporters.rewrites._graph import add_layer, called, replace
+from exporters.rewrites._graph import add_layer, convolution, replace
 
 
 class Reorder(nn.Module):
@@ -115,8 +121,7 @@ class _Shuffle:
     def _cost(self, node: fx.Node | None, groups: int | None = None) -> float:
         if node is None:
             return 0.0
-        conv = called(self.network, node)
-        assert isinstance(conv, nn.Conv2d)
+        conv = convolution(self.network, node)
         pixels = values(node) // conv.out_channels
 
         def cost(count: int) -> float:
@@ -131,20 +136,17 @@ class _Shuffle:
         self.end.replace_all_uses_with(self.source)
         self.network.graph.eliminate_dead_code()
 
-    def _change(self, node: fx.Node, change: Callable[[nn.Conv2d], nn.Conv2d]) -> None:
-        conv = called(self.network, node)
-        assert isinstance(conv, nn.Conv2d)
-        self.network.set_submodule(str(node.target), change(conv))
-
     def _into_first(self) -> None:
         assert self.first is not None
-        self._change(self.first, lambda conv: with_outputs(with_groups(conv, 1), self.order))
+        change_convolution(self.network, self.first, lambda conv: with_outputs(with_groups(conv, 1), self.order))
         self._remove()
 
     def _into_second(self) -> None:
         assert self.second is not None
         self._pass(self.passed)
-        self._change(self.second, lambda conv: with_inputs(with_groups(conv, 1), self.order.argsort()))
+        change_convolution(
+            self.network, self.second, lambda conv: with_inputs(with_groups(conv, 1), self.order.argsort())
+        )
         self._remove()
 
     def _move(self, wait: int) -> None:
@@ -165,10 +167,9 @@ class _Shuffle:
         """Reorder depthwise convolutions past which the shuffle is moved: they now get channels in the old order."""
         for node in nodes:
             if takes_any_order(self.network, node):
-                self._change(node, lambda conv: with_outputs(conv, self.order.argsort()))
+                change_convolution(self.network, node, lambda conv: with_outputs(conv, self.order.argsort()))
 
 
 def _added(network: fx.GraphModule, node: fx.Node) -> int:
-    conv = called(network, node)
-    assert isinstance(conv, nn.Conv2d)
+    conv = convolution(network, node)
     return conv.weight.numel() * conv.weight.element_size() * (conv.groups - 1)

@@ -28,7 +28,6 @@ class ShareLayer:
             layer = called(network, first)
             if not (is_plain(layer, nn.Conv2d) or is_plain(layer, nn.Linear)):
                 continue
-            assert isinstance(layer, nn.Conv2d | nn.Linear)
             if called(network, second) is not layer or first is second:
                 continue
             if layer.__dict__.get("padding_mode", "zeros") != "zeros":
