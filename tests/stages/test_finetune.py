@@ -139,7 +139,9 @@ def test_a_teacher_of_other_images_does_not_do(
 
 def test_nothing_to_learn_from_is_refused() -> None:
     for nothing in ({}, {"logits": Logits(weight=0.0)}):
-        with pytest.raises(BadInput, match="hard_weight: 0 leaves nothing to learn from; give logits, embedding or"):
+        with pytest.raises(
+            BadInput, match="hard_weight: 0 leaves nothing to learn from; give logits, embedding, features or"
+        ):
             with_options(Finetune, **OPTIONS, hard_weight=0.0, **nothing)
     document = {"name": "r", "data": {"dataset": "digits"}, "model": "alnet"}
     with pytest.raises(BadInput, match=r"compress\.0\.finetune\.embedding\.distance: 'l1' is wrong"):
