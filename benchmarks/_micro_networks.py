@@ -127,6 +127,7 @@ MICRO: Mapping[str, Callable[[], Micro]] = {
     "LSTM": lambda: Micro(OnTokens(nn.Sequential(nn.Linear(8, 8), _First(nn.LSTM(8, 8, batch_first=True))))),
     "branches": lambda: Micro(Branches()),
     "size-dependent": lambda: Micro(SizeDependent()),
+    "slice of everything": lambda: Micro(lambda x: x[:, :8, :, :]),
     "pixel shuffle": lambda: Micro(nn.PixelShuffle(2), 2),
     "pixel unshuffle": lambda: Micro(nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.PixelUnshuffle(2)), 32),
     "channel shuffle": lambda: Micro(nn.ChannelShuffle(2)),

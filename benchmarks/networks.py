@@ -48,6 +48,11 @@ TIMM = (
     *("inception_next_atto", "hgnetv2_b0", "dla46_c", "ese_vovnet19b_dw", "xcit_nano_12_p16_224", "levit_128s"),
     *("poolformer_s12", "cs3darknet_focus_s", "gernet_s", "resmlp_12_224", "mixer_s32_224"),
 )
+FIXED = {
+    **dict.fromkeys(("vit_tiny_patch16_224", "deit_tiny_patch16_224", "swin_tiny_patch4_window7_224"), ((224, 224),)),
+    **dict.fromkeys(("mixer_s32_224", "resmlp_12_224", "levit_128s", "efficientvit_m0"), ((224, 224),)),
+}
+"""Networks that take images of one size."""
 _PRUNED = "pruned"
 
 
@@ -111,7 +116,7 @@ def cases(names: Sequence[str]) -> Iterator[tuple[str, Callable[[], nn.Module], 
     for name, make in networks():
         if names and name not in names:
             continue
-        for size in SIZES:
+        for size in FIXED.get(name, SIZES):
             for what in (*SUFFIXES, _PRUNED):
                 yield name, make, size, what
 
@@ -133,8 +138,9 @@ def measured(make: Callable[[], nn.Module], size: tuple[int, int], what: str) ->
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: one row per network, one column per format; sizes are only named where they differ."""
+    """Markdown: one row for all networks with the same outcomes, one column per format; sizes if they differ."""
     lines = [f"| network | {' | '.join((*SUFFIXES, _PRUNED))} |", f"|---{'|---' * (len(SUFFIXES) + 1)}|"]
+    alike: dict[tuple[str, ...], list[str]] = {}
     for name in dict.fromkeys(result["network"] for result in results):
         cells = []
         for what in (*SUFFIXES, _PRUNED):
@@ -142,7 +148,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             words = [result["outcome"].partition(":")[0] for result in own]
             differing = ", ".join(f"{r['size'][0]}x{r['size'][1]} {word}" for r, word in zip(own, words, strict=True))
             cells.append(words[0] if len(set(words)) == 1 else differing)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        alike.setdefault(tuple(cells), []).append(name)
+    lines += [f"| {', '.join(names)} | {' | '.join(cells)} |" for cells, names in alike.items()]
     return "\n".join(lines)
 
 

@@ -128,6 +128,7 @@ class CoreML(FileExporter):
         height, width = graph.input_size
         # Conversion from torch.jit.trace fails with numpy 2.4 (coremltools#2633).
         program = torch.export.export(graph.module, (torch.zeros(1, 3, height, width),)).run_decompositions({})
+        _remove_aliases(program)
         passes = ct.PassPipeline()
         # This pass turns a multiplication and an addition into a batch normalisation with epsilon 1e-5: not exact.
         passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
@@ -149,3 +150,15 @@ class CoreML(FileExporter):
             skip_model_load=True,
         )
         return model, exempt
+
+
+def _remove_aliases(program: Any) -> None:
+    """Remove ``aten.alias``, of which coremltools knows nothing: torch.export makes it of a slice of everything."""
+    import torch
+
+    for node in list(program.graph.nodes):
+        # The program's signature names what the output takes, so that must stay.
+        if node.target is torch.ops.aten.alias.default and all(user.op != "output" for user in node.users):
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    program.graph_module.recompile()

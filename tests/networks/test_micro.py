@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import networks
 from benchmarks._micro_networks import MICRO
-from benchmarks.networks import SIZES, SUFFIXES, TIMM, cases, main, measured, table
+from benchmarks.networks import FIXED, SIZES, SUFFIXES, TIMM, cases, main, measured, table
 
 CASES = [
     ("conv transposed", ".onnx"),
@@ -24,6 +24,7 @@ CASES = [
     ("size-dependent", ".onnx"),
     ("GELU, tanh", ".pt"),
     ("replication pad", ".mlpackage"),
+    ("slice of everything", ".mlpackage"),
 ]
 
 
@@ -48,7 +49,9 @@ def test_all_cases_are_there() -> None:
     assert len(TIMM) >= 60
     assert len(set(TIMM)) == len(TIMM)
     assert len(MICRO) >= 50
-    assert len(list(cases(()))) == (len(TIMM) + len(MICRO)) * len(SIZES) * (len(SUFFIXES) + 1)
+    assert set(FIXED) <= set(TIMM)
+    several = len(TIMM) + len(MICRO) - len(FIXED)
+    assert len(list(cases(()))) == (several * len(SIZES) + len(FIXED)) * (len(SUFFIXES) + 1)
 
 
 def test_it_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
@@ -67,3 +70,5 @@ def test_it_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(seen) == 3 * 5 + 1 and len(set(seen)) == 15
     found = table([json.loads(line) for line in path.read_text().splitlines()])
     assert "| lcnet_050 | 64x64 exact, 65x65 refused, 64x96 exact |" in found
+    results = [json.loads(line) for line in path.read_text().splitlines()]
+    assert "| lcnet_050, twin | 64x64" in table([*results, *({**each, "network": "twin"} for each in results)])
