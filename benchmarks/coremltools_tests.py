@@ -1,0 +1,238 @@
+"""coremltools' own tests of MIL operations on the reference executor: ``python -m benchmarks.coremltools_tests``.
+
+coremltools' tests hold an expected NumPy value for each operation, but compare it only on macOS, with Core ML. Here its
+``run_compare_builder`` is replaced: the program gets the test's inputs as constants, is stored as a package, and the
+executor of ``validators.mlprogram`` gives its outputs. A test has passed if all its values agree, differs if one does
+not, and is not supported if the executor refuses the program. Prints the table of ``docs/checks.md`` and every test
+that differs. Of each test's many parameters the first, the middle and the last are taken. Arguments go to pytest:
+``-k TestPad``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from validators.mlprogram.light_import import load_coremltools
+
+load_coremltools()
+import coremltools as ct  # noqa: E402
+from coremltools.converters.mil import Builder as mb  # noqa: E402, N813
+from coremltools.converters.mil.mil import types  # noqa: E402
+
+from validators.mlprogram.execute import Executor  # noqa: E402
+from validators.mlprogram.program import load  # noqa: E402
+
+PASSED, DIFFERS, UNSUPPORTED, OTHER = "passed", "differs", "not supported", "no program"
+_TOOL = "coremltools.converters.mil.mil.ops.tests"
+_SIDE = 8
+
+
+class Differs(AssertionError):
+    """The executor gives another value than coremltools' test expects."""
+
+
+class Unsupported(Exception):
+    """The executor refuses the program."""
+
+
+class NoProgram(Exception):
+    """The test's program cannot be stored with its inputs as constants, or has no expected values."""
+
+
+def executed(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any) -> list[np.ndarray]:
+    """The values that the executor gives for a test's program; each is a package of its own.
+
+    Raises:
+        Unsupported: the executor refuses the program.
+        NoProgram: coremltools cannot make one of constants.
+    """
+    return [_value(build, inputs, target, number) for number in range(_count(build, inputs, target))]
+
+
+def _outputs(build: Callable[..., Any], inputs: Mapping[str, np.ndarray]) -> list[Any]:
+    found = build(**{name: mb.const(val=value) for name, value in inputs.items()})
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def _count(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any) -> int:
+    counts: list[int] = []
+
+    def count(image: Any) -> Any:
+        counts.append(len(_outputs(build, inputs)))
+        return mb.identity(x=image)
+
+    try:
+        _program(count, target)
+    except Exception as error:  # whatever the test's builder raises
+        raise NoProgram(_first_line(error)) from error
+    return counts[0]
+
+
+def _program(body: Callable[[Any], Any], target: Any) -> Any:
+    return mb.program(input_specs=[mb.TensorSpec(shape=(1, 3, _SIDE, _SIDE))], opset_version=target)(body)
+
+
+def _value(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any, number: int) -> np.ndarray:
+    shapes: list[tuple[int, ...]] = []
+
+    def body(image: Any) -> Any:
+        found = _outputs(build, inputs)[number]
+        shapes.append(tuple(found.shape))
+        if found.dtype != types.fp32:
+            found = mb.cast(x=found, dtype="fp32")
+        return mb.reshape(x=found, shape=[1, -1], name="embedding")
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "op.mlpackage"
+        try:
+            ct.convert(
+                _program(body, target),
+                convert_to="mlprogram",
+                inputs=[ct.ImageType(name="image", shape=(1, 3, _SIDE, _SIDE), color_layout=ct.colorlayout.RGB)],
+                outputs=[ct.TensorType(name="embedding", dtype=np.float32)],
+                minimum_deployment_target=target,
+                compute_precision=ct.precision.FLOAT32,
+                pass_pipeline=ct.PassPipeline.EMPTY,
+                skip_model_load=True,
+            ).save(str(path))
+        except Exception as error:  # converters raise all kinds
+            raise NoProgram(_first_line(error)) from error
+        try:
+            flat = Executor(load(path))(np.zeros((1, _SIDE, _SIDE, 3), np.uint8))
+        except Exception as error:  # a refusal has many types: an operation, its arguments, a type
+            raise Unsupported(_first_line(error)) from error
+    return flat.reshape(shapes[0])
+
+
+def require_same(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], atol: float, rtol: float) -> None:
+    """Raises Differs if a value or a shape is another."""
+    for one, right in zip(found, expected, strict=True):
+        right = np.asarray(right)
+        if one.size != right.size or (right.ndim and one.shape != right.shape):
+            raise Differs(f"shape {one.shape}, expected {right.shape}")
+        if not np.allclose(one, right.astype(np.float32).reshape(one.shape), atol=atol, rtol=rtol, equal_nan=True):
+            error = float(np.nanmax(np.abs(one - right.astype(np.float32).reshape(one.shape))))
+            raise Differs(f"differs by {error:.3g}")
+
+
+def run_compare_builder(
+    build: Callable[..., Any],
+    input_placeholders: object,
+    input_values: Mapping[str, np.ndarray] | None = None,
+    expected_output_types: object = None,
+    expected_outputs: Any = None,
+    *,
+    backend: Any = None,
+    atol: float = 1e-4,
+    rtol: float = 1e-5,
+    **options: object,
+) -> None:
+    """What coremltools' tests call, with the reference executor instead of Core ML."""
+    if options.get("frontend_only") or expected_outputs is None or options.get("pred_iters") is not None:
+        raise NoProgram("no expected values")
+    if not all(isinstance(value, np.ndarray) for value in (input_values or {}).values()):
+        raise NoProgram("an image")
+    narrow = {name: _narrow(value) for name, value in (input_values or {}).items()}
+    found = executed(build, narrow, max(backend.opset_version, ct.target.iOS15))
+    right = expected_outputs if isinstance(expected_outputs, list) else [expected_outputs]
+    require_same(found, right, atol, max(rtol, 1e-4))
+
+
+def _narrow(value: np.ndarray) -> np.ndarray:
+    """Core ML's inputs are float32 and int32."""
+    if np.issubdtype(value.dtype, np.floating):
+        return value.astype(np.float32)
+    return value.astype(np.int32) if value.dtype == np.int64 else value
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"
+
+
+class Outcomes:
+    """A plugin of pytest that counts what became of every test.
+
+    Attributes:
+        found: test class, such as ``TestPad`` -> outcome -> number of tests.
+        reasons: (test class, outcome) -> one reason for it.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, Counter[str]] = defaultdict(Counter)
+        self.reasons: dict[tuple[str, str], str] = {}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Keep a few cases of each test of ML Programs in single precision: half precision rounds NumPy's values."""
+        cases: dict[str, list[Any]] = defaultdict(list)
+        for item in items:
+            if _single(item):
+                cases[item.nodeid.partition("[")[0]].append(item)
+        items[:] = [of[i] for of in cases.values() for i in sorted({0, len(of) // 2, len(of) - 1})]
+
+    def pytest_runtest_call(self, item: Any) -> None:
+        np.random.seed(0)  # the tests draw from it
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
+        report = yield
+        if call.when == "call":
+            error = call.excinfo.value if call.excinfo else None
+            outcome = next(
+                (word for kind, word in ((Differs, DIFFERS), (Unsupported, UNSUPPORTED)) if isinstance(error, kind)),
+                PASSED if error is None else OTHER,
+            )
+            name = item.cls.__name__ if item.cls else item.name.partition("[")[0]
+            self.found[name][outcome] += 1
+            if error is not None:
+                self.reasons.setdefault((name, outcome), f"{item.nodeid.rpartition('::')[2]}: {_first_line(error)}")
+        return report
+
+
+def _single(item: Any) -> bool:
+    values = getattr(getattr(item, "callspec", None), "params", {})
+    backend = values.get("backend")
+    return (getattr(backend, "backend", None), getattr(backend, "precision", None)) == ("mlprogram", "fp32")
+
+
+def table(found: Mapping[str, Counter[str]]) -> str:
+    """Markdown: the totals, then the operations that did not all pass."""
+    total: Counter[str] = Counter()
+    for counts in found.values():
+        total.update(counts)
+    words = (PASSED, UNSUPPORTED, DIFFERS, OTHER)
+    lines = [f"| tests of | {' | '.join(words)} |", "|---|---|---|---|---|"]
+    lines += [f"| all {len(found)} operations | {' | '.join(str(total[word]) for word in words)} |"]
+    for name, counts in sorted(found.items()):
+        if set(counts) - {PASSED}:
+            lines.append(f"| {name.removeprefix('Test')} | {' | '.join(str(counts[word]) for word in words)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> Outcomes:
+    """Run the tests that are installed with coremltools."""
+    import importlib
+
+    os.environ |= {"INCLUDE_MIL_FP32_UNIT_TESTS": "1", "PYMIL_TEST_TARGETS": "mlprogram"}
+    tool: Any = importlib.import_module(f"{_TOOL}.testing_utils")
+    tool.run_compare_builder = run_compare_builder  # before a test imports it
+    outcomes = Outcomes()
+    options = ["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-c", "/dev/null", "--pyargs"]
+    folders = [f"{_TOOL}.{each}" for each in ("iOS14", "iOS15", "iOS16", "iOS17", "iOS18")]
+    pytest.main([*options, *arguments, *folders], plugins=[outcomes])
+    return outcomes
+
+
+if __name__ == "__main__":
+    outcomes = main(sys.argv[1:])
+    print(table(outcomes.found))
+    for (name, outcome), reason in sorted(outcomes.reasons.items()):
+        print(f"{name} {outcome}: {reason}")
