@@ -21,7 +21,9 @@ def compiled(target: Path, *sources: Path) -> subprocess.CompletedProcess[str]:
     """Compile Kotlin; a warning is an error."""
     assert shutil.which("java"), "no Java: apt-get install openjdk-17-jre-headless"
     assert all(jar.exists() for jar in JARS), f"no compiler or libraries in {FOLDER}: 'make kotlin' fetches them"
-    command = ["java", "-Xmx1g", "-cp", f"{COMPILER}/lib/*", "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"]
+    # The compiler runs for seconds only: what the JVM would spend on optimizing it does not pay.
+    command = ["java", "-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{COMPILER}/lib/*"]
+    command.append("org.jetbrains.kotlin.cli.jvm.K2JVMCompiler")
     options = ["-kotlin-home", COMPILER, "-no-reflect", "-Werror", "-cp", JARS[0], "-d", target]
     return subprocess.run([*command, *map(str, (*options, *sources))], capture_output=True, text=True, check=False)
 

@@ -25,6 +25,7 @@ import pytest
 from PIL import Image
 
 from compress.bundle.golden import read_golden
+from compress.bundle.golden_photos import write_golden_photos
 from compress.bundle.manifest import read_manifest
 from compress.commands.index import index
 from compress.commands.search import query
@@ -289,7 +290,7 @@ def camera(tmp_path: Path) -> dict[str, Path]:
     return files | {name: tmp_path / name for name in others}
 
 
-@pytest.mark.parametrize("crop", ["none", "center"])
+@pytest.mark.parametrize("crop", ["none", "center", "pad"])
 def test_photographs_are_upright_and_resized_as_in_training(app: App, camera: dict[str, Path], crop: str) -> None:
     change_preprocess(app.bundle, crop=crop, resize=[48, 64])
     preprocess = read_manifest(app.bundle).preprocess.value
@@ -304,6 +305,17 @@ def test_photographs_are_upright_and_resized_as_in_training(app: App, camera: di
     # The control: what an app gives that ignores the turn.
     for turn in range(2, 9):
         assert np.abs(found[f"png {turn}"] - expected["png 1"]).max() > 50
+
+
+def test_golden_photographs_are_read_as_the_bundle_says(app: App, tmp_path: Path) -> None:
+    manifest, images = read_manifest(app.bundle), read_golden(app.bundle / "golden").images
+    photos = write_golden_photos(tmp_path / "golden", images, manifest.preprocess.value, longest=640)
+    # Java decodes no CMYK, which Android and Apple's systems do.
+    chosen = {file: pixels for file, pixels in zip(photos.files, photos.pixels, strict=True) if "cmyk" not in file}
+    assert len(chosen) == 10
+    found = app.pixels(*(tmp_path / "golden" / file for file in chosen))
+    for pixels, expected in zip(found, chosen.values(), strict=True):
+        assert np.abs(pixels - expected.astype(int)).max() <= 1
 
 
 def test_a_resize_without_antialiasing_is_found_out(app: App, camera: dict[str, Path]) -> None:
@@ -385,6 +397,17 @@ def test_galleries_that_do_not_fit_are_refused(
     assert "the gallery's space_id is" in app.refusal() and "0123456789abcdef" in app.refusal()
     with pytest.raises(BadInput, match="made in the embedding space"):
         query(app.bundle, file, top=1, gallery=app.gallery)
+
+
+def test_thresholds_are_the_artifacts_own(app: App) -> None:
+    manifest = json.loads((app.bundle / "bundle.json").read_text(encoding="utf-8"))
+    for number, entry in enumerate(manifest["artifacts"]):
+        entry["thresholds"] = {"at": [{"false_accept_rate": 0.01, "distance": number + 0.5}]}
+        entry["thresholds"]["at"].append({"false_accept_rate": 0.001, "distance": None})
+    (app.bundle / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    number = [entry["path"] for entry in manifest["artifacts"]].index(app.artifact)
+    found = app(*(("threshold", rate) for rate in (0.01, 0.001, 0.5)))
+    assert [each["distance"] for each in found] == [number + 0.5, None, None]
 
 
 @pytest.mark.parametrize("distance", ["hamming", "cosine", "l2"])

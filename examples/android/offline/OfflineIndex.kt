@@ -22,6 +22,8 @@ class Artifact(bundle: File, path: String, runtime: String) {
     val embedding: Embedding
     val preprocess: Preprocess
 
+    private val thresholds: Map<Double, Double>
+
     /** The values of the gallery's table `meta` that say what made the features. */
     val origin: Map<String, Any>
 
@@ -31,6 +33,7 @@ class Artifact(bundle: File, path: String, runtime: String) {
             ?: throw OfflineIndexException("bundle.json: there is no artifact $path")
         val sha256 = hex(sha256(file.readBytes()))
         if (sha256 != entry.getString("sha256")) throw OfflineIndexException("$path: is not the file of bundle.json")
+        thresholds = measured(entry)
         val about = manifest.getJSONObject("embedding")
         val spaceId = about.getString("space_id")
         embedding = Embedding(about.getInt("dim"), about.getString("kind"), about.getString("distance"), spaceId)
@@ -42,7 +45,21 @@ class Artifact(bundle: File, path: String, runtime: String) {
             "artifact" to file.name, "artifact_sha256" to sha256, "runtime" to runtime
         )
     }
+
+    /**
+     * The distance up to which two images show the same thing, measured when the bundle was made; null if the bundle has
+     * none for this rate.
+     *
+     * @param falseAcceptRate share of different things that are taken for the same, such as 0.001
+     */
+    fun threshold(falseAcceptRate: Double): Double? = thresholds[falseAcceptRate]
 }
+
+/** Of an artifact in bundle.json, the distance of a match by false-accept rate; older bundles have none. */
+private fun measured(entry: JSONObject): Map<Double, Double> =
+    entry.optJSONObject("thresholds")?.optJSONArray("at")?.objects().orEmpty()
+        .filter { !it.isNull("distance") }
+        .associate { it.getDouble("false_accept_rate") to it.getDouble("distance") }
 
 /**
  * A photograph to add.
@@ -69,6 +86,9 @@ class OfflineIndex(
     private val gallery = GalleryFile(database, artifact.origin)
     private var images = gallery.images()
     private var features = Features(artifact.embedding, images.map { it.feature })
+
+    /** As [Artifact.threshold]. */
+    fun threshold(falseAcceptRate: Double): Double? = artifact.threshold(falseAcceptRate)
 
     val size: Int get() = images.size
     val names: List<String> get() = images.map { it.name }

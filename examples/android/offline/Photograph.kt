@@ -30,10 +30,13 @@ interface Pictures {
 /**
  * The key `preprocess` of bundle.json.
  *
- * @param center cut out the centre instead of squashing the picture
+ * @param crop `none` squashes the picture, `center` cuts out its centre, `pad` puts all of it on [background]
  * @param antialias let the filter grow with the scale; without it, pixels between the samples are skipped
+ * @param background RGB
  */
-class Preprocess(val height: Int, val width: Int, val center: Boolean, val antialias: Boolean) {
+class Preprocess(
+    val height: Int, val width: Int, val crop: String, val antialias: Boolean, val background: List<Int>
+) {
     companion object {
         fun of(preprocess: JSONObject): Preprocess {
             fun only(key: String, vararg known: String): String = preprocess.getString(key).also {
@@ -42,8 +45,11 @@ class Preprocess(val height: Int, val width: Int, val center: Boolean, val antia
             only("color", "RGB")
             only("interpolation", "bilinear")
             val size = preprocess.getJSONArray("resize")
-            val center = only("crop", "none", "center") == "center"
-            return Preprocess(size.getInt(0), size.getInt(1), center, preprocess.getBoolean("antialias"))
+            val mean = preprocess.getJSONArray("mean")
+            return Preprocess(
+                size.getInt(0), size.getInt(1), only("crop", "none", "center", "pad"), preprocess.getBoolean("antialias"),
+                List(3) { Math.rint(255 * mean.getDouble(it)).toInt() }
+            )
         }
     }
 }
@@ -51,26 +57,47 @@ class Preprocess(val height: Int, val width: Int, val center: Boolean, val antia
 /** The artifact's input: RGB bytes, H x W x 3. [orientation] is the EXIF tag, 1 to 8. */
 fun prepare(picture: Raster, orientation: Int, preprocess: Preprocess): ByteArray {
     val upright = Upright(picture, orientation)
-    val (left, top, right, bottom) = sourceBox(upright.width, upright.height, preprocess)
-    val across = Filter(upright.width, left, right, preprocess.width, preprocess.antialias)
-    val down = Filter(upright.height, top, bottom, preprocess.height, preprocess.antialias)
+    val (height, width) = preprocess.height to preprocess.width
+    if (preprocess.crop != "pad") {
+        val box = sourceBox(upright.width, upright.height, preprocess)
+        return resized(upright, box, width, height, preprocess.antialias)
+    }
+    val scale = min(width / upright.width.toDouble(), height / upright.height.toDouble())
+    val wide = min(width, max(1, Math.rint(upright.width * scale).toInt()))
+    val high = min(height, max(1, Math.rint(upright.height * scale).toInt()))
+    val whole = Box(0f, 0f, upright.width.toFloat(), upright.height.toFloat())
+    val fitting = resized(upright, whole, wide, high, preprocess.antialias)
+    val out = ByteArray(height * width * 3) { preprocess.background[it % 3].toByte() }
+    for (y in 0 until high) {
+        val to = ((y + (height - high) / 2) * width + (width - wide) / 2) * 3
+        fitting.copyInto(out, to, y * wide * 3, (y + 1) * wide * 3)
+    }
+    return out
+}
+
+/** A part of a picture in another size: RGB bytes. */
+private fun resized(upright: Upright, box: Box, width: Int, height: Int, antialias: Boolean): ByteArray {
+    val across = Filter(upright.width, box.left, box.right, width, antialias)
+    val down = Filter(upright.height, box.top, box.bottom, height, antialias)
     val used = down.first.first() until down.first.last() + down.weights.last().size
 
     val line = IntArray(upright.width)
-    val narrow = ByteArray(used.count() * preprocess.width * 3)
+    val narrow = ByteArray(used.count() * width * 3)
     for (y in used) {
         upright.row(y, line)
         for (x in line.indices) line[x] = onWhite(line[x])
-        across.row(line, narrow, (y - used.first) * preprocess.width * 3)
+        across.row(line, narrow, (y - used.first) * width * 3)
     }
-    val out = ByteArray(preprocess.height * preprocess.width * 3)
-    down.columns(narrow, used.first, preprocess.width * 3, out)
+    val out = ByteArray(height * width * 3)
+    down.columns(narrow, used.first, width * 3, out)
     return out
 }
 
 /** RGB bytes in another size, for thumbnails. */
-fun resize(rgb: ByteArray, width: Int, height: Int, newWidth: Int, newHeight: Int): ByteArray =
-    prepare(RgbRaster(rgb, width, height), 1, Preprocess(newHeight, newWidth, center = false, antialias = true))
+fun resize(rgb: ByteArray, width: Int, height: Int, newWidth: Int, newHeight: Int): ByteArray {
+    val whole = Box(0f, 0f, width.toFloat(), height.toFloat())
+    return resized(Upright(RgbRaster(rgb, width, height), 1), whole, newWidth, newHeight, antialias = true)
+}
 
 private class RgbRaster(private val rgb: ByteArray, override val width: Int, override val height: Int) : Raster {
     override fun read(x: Int, y: Int, width: Int, height: Int, into: IntArray) {
@@ -183,11 +210,11 @@ private fun onWhite(argb: Int): Int {
 
 // ---------------------------------------------------------------------------------------------------------- resize
 
-private data class Box(val left: Float, val top: Float, val right: Float, val bottom: Float)
+private class Box(val left: Float, val top: Float, val right: Float, val bottom: Float)
 
 /** The part of the picture that is used. */
 private fun sourceBox(width: Int, height: Int, preprocess: Preprocess): Box {
-    if (!preprocess.center) return Box(0f, 0f, width.toFloat(), height.toFloat())
+    if (preprocess.crop == "none") return Box(0f, 0f, width.toFloat(), height.toFloat())
     // As if the shorter side were resized and the centre cut out of the result.
     val scale = max(preprocess.width / width.toDouble(), preprocess.height / height.toDouble())
     val wide = max(preprocess.width, Math.rint(width * scale).toInt())

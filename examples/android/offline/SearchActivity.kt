@@ -22,8 +22,8 @@ import java.util.concurrent.Executors
 /** The bundle is in the app's assets, in the folder `bundle`: bundle.json and this file. */
 const val ARTIFACT = "artifacts/quickstart.fp32.tflite"
 
-/** The distance up to which two photographs show the same thing, measured on photographs of your own. */
-const val WITHIN = Double.POSITIVE_INFINITY
+/** Of this share of different things, the screen may say that they match. */
+const val FALSE_ACCEPTS = 0.01
 
 class SearchActivity : Activity() {
     private val worker = Executors.newSingleThreadExecutor()
@@ -102,7 +102,8 @@ class SearchActivity : Activity() {
 
     private fun search(photo: Uri) {
         val start = System.nanoTime()
-        val matches = index.search(read(photo), top = 10, within = WITHIN)
+        val within = index.threshold(FALSE_ACCEPTS) ?: Double.POSITIVE_INFINITY
+        val matches = index.search(read(photo), top = 10, within = within)
         val milliseconds = (System.nanoTime() - start) / 1_000_000
         val thumbnails = matches.map { index.thumbnail(it.name) ?: ByteArray(0) }
         val found = if (matches.isEmpty()) "no match among" else "nearest of"

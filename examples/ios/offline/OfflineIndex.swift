@@ -17,7 +17,9 @@ protocol Embedder {
 /// What an app needs of a bundle: bundle.json and one artifact.
 struct Artifact {
     private struct Manifest: Decodable {
-        struct Entry: Decodable { let path: String; let sha256: String }
+        struct Threshold: Decodable { let false_accept_rate: Double; let distance: Double? }
+        struct Thresholds: Decodable { let at: [Threshold]? }
+        struct Entry: Decodable { let path: String; let sha256: String; let thresholds: Thresholds? }
         let name: String
         let embedding: Embedding
         let preprocess: Preprocess
@@ -29,6 +31,7 @@ struct Artifact {
     let preprocess: Preprocess
     /// The values of the gallery's table `meta` that say what made the features.
     let origin: [String: Value]
+    private let thresholds: [Manifest.Threshold]
 
     init(bundle: URL, path: String, runtime: String) throws {
         let text = try Data(contentsOf: bundle.appendingPathComponent("bundle.json"))
@@ -38,6 +41,7 @@ struct Artifact {
         }
         file = bundle.appendingPathComponent(path)
         (embedding, preprocess) = (manifest.embedding, manifest.preprocess)
+        thresholds = entry.thresholds?.at ?? [] // older bundles have none
         try embedding.check()
         try preprocess.check()
         origin = [
@@ -46,6 +50,14 @@ struct Artifact {
             "dtype": .text(embedding.binary ? "bits, most significant first" : "float32 little-endian"),
             "artifact": .text(file.lastPathComponent), "artifact_sha256": .text(entry.sha256), "runtime": .text(runtime),
         ]
+    }
+
+    /// The distance up to which two images show the same thing, measured when the bundle was made; nil if the bundle has
+    /// none for this rate.
+    ///
+    /// - Parameter rate: share of different things that are taken for the same, such as 0.001.
+    func threshold(falseAcceptRate rate: Double) -> Double? {
+        thresholds.first { $0.false_accept_rate == rate }?.distance
     }
 }
 
@@ -91,6 +103,9 @@ final class OfflineIndex {
         images = try gallery.images()
         features = try Features(artifact.embedding, images.map(\.feature))
     }
+
+    /// As `Artifact.threshold`.
+    func threshold(falseAcceptRate rate: Double) -> Double? { artifact.threshold(falseAcceptRate: rate) }
 
     var count: Int { images.count }
     var names: [String] { images.map(\.name) }

@@ -29,13 +29,14 @@ struct Preprocess: Decodable {
     let crop: String
     let interpolation: String
     let antialias: Bool
+    let mean: [Double]
 
     var height: Int { resize[0] }
     var width: Int { resize[1] }
 
     func check() throws {
         for (key, value, known) in [
-            ("color", color, ["RGB"]), ("interpolation", interpolation, ["bilinear"]), ("crop", crop, ["none", "center"]),
+            ("color", color, ["RGB"]), ("interpolation", interpolation, ["bilinear"]), ("crop", crop, ["none", "center", "pad"]),
         ] where !known.contains(value) {
             throw OfflineIndexError("bundle.json: preprocess.\(key) is \(value); update OfflineIndex")
         }
@@ -45,13 +46,34 @@ struct Preprocess: Decodable {
 /// The artifact's input: RGB bytes, H x W x 3.
 func prepare(_ picture: Raster, _ preprocess: Preprocess) -> [UInt8] {
     let upright = Upright(picture)
-    let box = sourceBox(upright.width, upright.height, preprocess)
-    let across = Filter(upright.width, box.left, box.right, preprocess.width, preprocess.antialias)
-    let down = Filter(upright.height, box.top, box.bottom, preprocess.height, preprocess.antialias)
-    let top = down.first[0]
-    let bottom = down.first[preprocess.height - 1] + down.weights[preprocess.height - 1].count
+    let (width, height) = (preprocess.width, preprocess.height)
+    guard preprocess.crop == "pad" else {
+        let box = sourceBox(upright.width, upright.height, preprocess)
+        return resized(upright, box, width: width, height: height, antialias: preprocess.antialias)
+    }
+    let (w, h) = (Double(upright.width), Double(upright.height))
+    let scale = min(Double(width) / w, Double(height) / h)
+    let wide = min(width, max(1, Int((w * scale).rounded(.toNearestOrEven))))
+    let high = min(height, max(1, Int((h * scale).rounded(.toNearestOrEven))))
+    let whole = Box(left: 0, top: 0, right: Float(w), bottom: Float(h))
+    let fitting = resized(upright, whole, width: wide, height: high, antialias: preprocess.antialias)
+    let background = preprocess.mean.map { UInt8((255 * $0).rounded(.toNearestOrEven)) }
+    var out = (0..<height * width * 3).map { background[$0 % 3] }
+    for y in 0..<high {
+        let to = ((y + (height - high) / 2) * width + (width - wide) / 2) * 3
+        out.replaceSubrange(to..<to + wide * 3, with: fitting[y * wide * 3..<(y + 1) * wide * 3])
+    }
+    return out
+}
 
-    let length = preprocess.width * 3
+/// A part of a picture in another size: RGB bytes.
+private func resized(_ upright: Upright, _ box: Box, width: Int, height: Int, antialias: Bool) -> [UInt8] {
+    let across = Filter(upright.width, box.left, box.right, width, antialias)
+    let down = Filter(upright.height, box.top, box.bottom, height, antialias)
+    let top = down.first[0]
+    let bottom = down.first[height - 1] + down.weights[height - 1].count
+
+    let length = width * 3
     var line = [UInt8](repeating: 0, count: upright.width * 3)
     var narrow = [UInt8](repeating: 0, count: (bottom - top) * length)
     for y in top..<bottom {
@@ -67,10 +89,9 @@ func resized(_ rgb: [UInt8], width: Int, height: Int, toWidth: Int, toHeight: In
     for i in 0..<width * height {
         for channel in 0..<3 { rgba[4 * i + channel] = rgb[3 * i + channel] }
     }
-    let squashed = Preprocess(
-        color: "RGB", resize: [toHeight, toWidth], crop: "none", interpolation: "bilinear", antialias: true
-    )
-    return prepare(Raster(width: width, height: height, rgba: rgba), squashed)
+    let upright = Upright(Raster(width: width, height: height, rgba: rgba))
+    let whole = Box(left: 0, top: 0, right: Float(width), bottom: Float(height))
+    return resized(upright, whole, width: toWidth, height: toHeight, antialias: true)
 }
 
 /// A picture as EXIF says that it is to be shown, in front of white.
@@ -120,7 +141,7 @@ private struct Box {
 
 /// The part of the picture that is used.
 private func sourceBox(_ width: Int, _ height: Int, _ preprocess: Preprocess) -> Box {
-    guard preprocess.crop == "center" else {
+    if preprocess.crop == "none" {
         return Box(left: 0, top: 0, right: Float(width), bottom: Float(height))
     }
     // As if the shorter side were resized and the centre cut out of the result.

@@ -9,8 +9,8 @@ import UIKit
 /// The folder `bundle` of the app has bundle.json and this file.
 let artifactPath = "artifacts/quickstart.fp16.mlpackage"
 
-/// The distance up to which two photographs show the same thing, measured on photographs of your own.
-let matchWithin = Double.infinity
+/// Of this share of different things, the screen may say that they match.
+let falseAccepts = 0.01
 
 /// An image that was found.
 struct Found: Identifiable, Sendable {
@@ -45,7 +45,8 @@ actor Album {
 
     func search(_ photo: Data) async throws -> [Found] {
         let index = try await index()
-        return try index.search(photo, top: 10, within: matchWithin).map { match in
+        let within = index.threshold(falseAcceptRate: falseAccepts) ?? .infinity
+        return try index.search(photo, top: 10, within: within).map { match in
             let words = "\(match.name) \(match.label) \(String(format: "%.3f", match.distance))"
             return Found(id: match.name, words: words, thumbnail: try index.thumbnail(match.name) ?? Data())
         }

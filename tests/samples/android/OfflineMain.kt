@@ -36,6 +36,7 @@ object Offline {
             JSONObject().put("embedded", added.embedded).put("unchanged", added.unchanged)
                 .put("undecodable", JSONArray(added.undecodable)).put("size", index.size)
         }
+        "threshold" -> JSONObject().put("distance", index.threshold(words[0].toDouble()) ?: JSONObject.NULL)
         "remove" -> JSONObject().put("removed", index.remove(words)).put("size", index.size)
         "search" -> { // FILE TOP WITHIN
             val matches = index.search(File(words[0]).readBytes(), words[1].toInt(), words[2].toDouble())

@@ -86,6 +86,8 @@ func answer(_ index: OfflineIndex, _ command: String, _ words: [String]) throws 
         return [
             "embedded": added.embedded, "unchanged": added.unchanged, "undecodable": added.undecodable, "size": index.count,
         ]
+    case "threshold":
+        return ["distance": index.threshold(falseAcceptRate: Double(words[0])!) ?? NSNull()]
     case "remove":
         return ["removed": try index.remove(words), "size": index.count]
     case "search": // FILE TOP WITHIN
