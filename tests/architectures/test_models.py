@@ -87,7 +87,7 @@ def test_headless_is_the_same_network_without_its_classifier(
     assert torch.equal(network.classifier(headless(images)), network(images))
 
 
-@pytest.mark.every_change("alnet", "shufflenet_v2", "timm")
+@pytest.mark.every_change("alnet", "shufflenet_v2")
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
 def test_graphs_give_the_same_output_at_another_batch_size(network: RetrievalNetwork, pictures: Pictures) -> None:
     images = pictures(3)

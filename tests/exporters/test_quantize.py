@@ -41,19 +41,8 @@ IOS = {"w8": 16, "p8": 16, "p6": 16, "p4": 16, "w4": 18}
 MIXED: tuple[FloatKind, ...] = ("sigmoid", "mul")
 """Kinds of operations that the mixed file keeps in float."""
 
-NIGHTLY = {
-    (".ptl", "w8"),
-    (".mlpackage", "w8"),
-    (".mlpackage", "p8"),
-    (".mlpackage", "p4"),
-    (".mlpackage", "w4"),
-    *((".tflite", p) for p in ("fp16", "w8", "w8a32")),
-}
-"""The tests below read them, or others like them, in other ways on every change."""
-
 every_precision = pytest.mark.parametrize(
-    ("suffix", "precision"),
-    [pytest.param(*pair, id="-".join(pair), marks=[pytest.mark.nightly] * (pair in NIGHTLY)) for pair in QUANTIZED],
+    ("suffix", "precision"), QUANTIZED, ids=["-".join(pair) for pair in QUANTIZED]
 )
 every_tflite = pytest.mark.parametrize("precision", [p for s, p in QUANTIZED if s == ".tflite"])
 
@@ -103,6 +92,7 @@ def w8a8(content: bytes, calibration: np.ndarray, **options: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------- every precision
 
 
+@pytest.mark.every_change("w8a8")
 @every_precision
 def test_the_file_holds_what_its_name_says_and_gives_what_pytorch_gives(
     suffix: str,
