@@ -15,21 +15,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from exporters._costs import Costs
 from exporters.rewrites._channels import (
     change_convolution,
     is_foldable,
     keeps_channels,
+    move_rate,
     permutation,
-    table_groups,
     takes_any_order,
     values,
 )
 from exporters.rewrites._choice import Form, Place, unchanged
 from exporters.rewrites._convolutions import with_inputs, with_outputs
-from exporters.rewrites._graph import argument, called, is_called, shape
+from exporters.rewrites._graph import argument, convolution, is_called, shape
 
 Channel = tuple[fx.Node, int]
 """A channel of a node's output, by its number."""
@@ -153,8 +153,7 @@ class _Pieces:
             yield _Reader(move.node, reader, tuple(passed), node)
 
     def _is_free(self, node: fx.Node) -> bool:
-        conv = called(self.network, node)
-        return is_foldable(self.network, node) and isinstance(conv, nn.Conv2d) and conv.groups == 1
+        return is_foldable(self.network, node) and convolution(self.network, node).groups == 1
 
     def _runs(self, source: fx.Node, taken: dict[Channel, tuple[int, ...]]) -> list[_Run]:
         """The runs of ``source`` in their new order."""
@@ -241,9 +240,7 @@ def _moves(network: fx.GraphModule) -> list[_Move]:
         chain = permutation(network, node)
         if chain is not None:
             source, _, order = chain
-            # As in place_shuffle: XNNPACK has no index operation.
-            rate = 1 if table_groups(order) else 4
-            found.append(_Move(node, (source,), tuple((source, int(number)) for number in order), rate))
+            found.append(_Move(node, (source,), tuple((source, int(number)) for number in order), move_rate(order)))
         elif is_called(node, "cat") and argument(node, 1, "dim", 0) in (1, -3):
             sources = tuple(node.args[0])
             channels = [(source, number) for source in sources for number in range(shape(source)[1])]

@@ -16,6 +16,7 @@ from exporters.rewrites._channels import (
     change_convolution,
     is_foldable,
     keeps_channels,
+    move_rate,
     permutation,
     table_groups,
     takes_any_order,
@@ -82,9 +83,7 @@ class _Shuffle:
         wait = min(range(len(self.passed) + 1), key=lambda n: values([self.end, *self.passed][n]))
         moved = values([self.end, *self.passed][wait])
         stays = self._cost(self.first) + self._cost(self.second)
-        # XNNPACK has no index operation; a runtime then copies tensors out of XNNPACK and back.
-        rate = 1 if table_groups(self.order) else 4
-        forms = [Form("move", stays + rate * self.costs.move(moved), 0, lambda: self._move(wait))]
+        forms = [Form("move", stays + move_rate(self.order) * self.costs.move(moved), 0, lambda: self._move(wait))]
         for name, conv, fold in (
             ("into first", self.first, self._into_first),
             ("into second", self.second, self._into_second),
