@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import init
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 from compress.contracts import Architecture, BadInput
 
@@ -26,8 +29,27 @@ class _TooLarge(Exception):
     """The network exceeds a limit; the message says which."""
 
 
+class _Unfilled(TorchFunctionMode):
+    """Draws no first weights: without memory there is nothing to fill, and PyTorch would load its compiler to try."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the tensor that ``func`` would fill as it is; call any other ``func``."""
+        if func in _FILL:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+_FILL = {
+    *(function for name, function in vars(init).items() if name.endswith("_") and callable(function)),
+    *(torch.Tensor.normal_, torch.Tensor.uniform_),
+}
+
+
 def require_sane_size(architecture: Architecture, num_classes: int, input_size: tuple[int, int] | None = None) -> None:
-    """Build the network without memory, on PyTorch's device ``meta``, and pass an image of shapes through it.
+    """Build the network without memory, on PyTorch's device ``meta``, and pass an image through it.
+
+    Where weights and widest layer are small, the image passes through a network in memory: shapes alone would load
+    PyTorch's compiler, a second and a half of every command.
 
     The state of PyTorch's random generator is not changed.
 
@@ -39,10 +61,13 @@ def require_sane_size(architecture: Architecture, num_classes: int, input_size: 
     """
     name = architecture.component_name()
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            network = _built(architecture, num_classes)
+        with torch.random.fork_rng(devices=[]):
+            with torch.device("meta"), _Unfilled():
+                network = _built(architecture, num_classes)
             if input_size is not None:
-                _pass_through(network, input_size)
+                place = torch.device("cpu" if _is_small(network, input_size) else "meta")
+                with place, _Unfilled():
+                    _pass_through(architecture.bare().build(num_classes), input_size)
     except _TooLarge as error:
         raise BadInput(f"model.{name}: {error}; make its widths or data.image_size smaller") from error
     except NotImplementedError:  # an operation without a shapes-only variant
@@ -78,6 +103,8 @@ def _built(architecture: Architecture, num_classes: int) -> nn.Module:
 
 
 def _pass_through(network: nn.Module, input_size: tuple[int, int]) -> None:
+    """Pass an image of zeros through ``network``, on PyTorch's present device."""
+
     def look(module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.numel() > MAX_ACTIVATION:
             raise _TooLarge(
@@ -87,4 +114,14 @@ def _pass_through(network: nn.Module, input_size: tuple[int, int]) -> None:
     for layer in network.modules():
         layer.register_forward_hook(look)
     with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.zero_()
         network.eval()(torch.zeros(1, 3, *input_size))
+
+
+def _is_small(network: nn.Module, input_size: tuple[int, int]) -> bool:
+    """Whether the weights, and the widest layer at the size of the image, are a quarter of what is allowed at most."""
+    weights = list(network.state_dict().values())
+    widest = max((max(tensor.shape, default=1) for tensor in weights), default=1)
+    values = sum(tensor.numel() for tensor in weights)
+    return 4 * values <= MAX_PARAMETERS and 4 * widest * math.prod(input_size) <= MAX_ACTIVATION

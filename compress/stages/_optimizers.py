@@ -49,10 +49,12 @@ def check_optimizer(name: str, options: Mapping[str, Any] | None, momentum: floa
             raise BadInput(
                 f"optimizer_options.{key}: unknown key{did_you_mean(str(key), own)} (there are: {', '.join(own)})"
             )
+    if not options:  # making one loads PyTorch's compiler
+        return
     try:
         _made(name, [{"params": [nn.Parameter(torch.zeros(2))]}], 0.1, momentum, 0.0, options)
     except Exception as error:  # whatever torch refuses
-        raise BadInput(f"optimizer_options: {name} cannot be made with {dict(options or {})}: {error}") from error
+        raise BadInput(f"optimizer_options: {name} cannot be made with {dict(options)}: {error}") from error
 
 
 def check_rates(lr: Rates, network: nn.Module) -> None:
