@@ -16,6 +16,9 @@ from architectures import create_model
 from exporters import export_model
 from tests._once import shared
 from tests.exporters._runners import normalised
+from validators.mlprogram.light_import import load_coremltools
+
+load_coremltools()  # before a test imports it whole
 
 TINTS = np.array([(255, 180, 50), (25, 255, 150), (130, 50, 255), (255, 255, 255)])
 

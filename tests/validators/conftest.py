@@ -8,6 +8,9 @@ from exporters.coreai import CoreAI
 from exporters.executorch import ExecuTorch
 from tests._once import shared
 from tests.validators import _linear
+from validators.mlprogram.light_import import load_coremltools
+
+load_coremltools()  # before a test imports it whole
 
 
 class Formats(dict[str, Path]):
