@@ -15,6 +15,7 @@ from architectures._weights import read_weights
 from compress.contracts import Architecture, BadInput, MissingTool, Normalisation
 from compress.contracts.networks import RetrievalNetwork
 from compress.plugins import did_you_mean
+from compress.system.import_without import import_without
 from compress.system.torchvision import import_torchvision
 from compress.system.tracing import has_whole_modules, require_no_choices, trace
 
@@ -80,7 +81,7 @@ def _timm(name: str) -> Any:
     """Import timm and check that it has this network."""
     import_torchvision()
     try:
-        import timm
+        timm: Any = import_without("timm", "wandb")  # to write a log that is not ours
     except ModuleNotFoundError as error:
         raise MissingTool(
             'timm: not installed; install it with: pip install "compress-retrieval[backbones]"'
