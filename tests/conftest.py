@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from compress.datasets.digits import Digits
-from tests._command import REPOSITORY, Ended, compress
+from tests._command import REPOSITORY, Ended, compress_here
 from tests._once import shared
 
 # Where 'make legacy', 'make arm', 'make coreai' and so on make them; the Makefile exports the same.
@@ -25,6 +26,9 @@ if (REPOSITORY / ".gpu/gpu.stamp").exists():  # where 'make gpu' makes it
 os.environ.setdefault("COMPRESS_WEB", str(REPOSITORY / ".web"))
 os.environ.setdefault("COMPRESS_COREAI_PYTHON", str(REPOSITORY / ".venv-coreai/bin/python"))
 os.environ.setdefault("COMPRESS_EXECUTORCH_PYTHON", str(REPOSITORY / ".venv-executorch/bin/python"))
+
+# A worker holds half a million objects of the libraries; by default Python walks through them hundreds of times.
+gc.set_threshold(50_000, 20, 100)
 
 TINY = """
 name: tiny
@@ -162,5 +166,5 @@ def finished(tmp_path_factory: pytest.TempPathFactory, save_photos: Callable[...
             for label in range(10):
                 save_photos(common / "photos" / f"digit {label}", label, 30)
             recipe.write_text(TINY.format(root=common / "photos"), encoding="utf-8")
-            ended.write_text(json.dumps(asdict(compress("run", recipe, "--out", folder))), encoding="utf-8")
+            ended.write_text(json.dumps(asdict(compress_here("run", recipe, "--out", folder))), encoding="utf-8")
     return Finished(recipe, folder, Ended(**json.loads(ended.read_text(encoding="utf-8"))))

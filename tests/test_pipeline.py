@@ -20,7 +20,7 @@ from compress.data.images import read_image
 from compress.pipeline import run
 from compress.recipe.reader import load_recipe
 from compress.system.files import artifact_sha256
-from tests._command import REPOSITORY, compress, compress_here, start
+from tests._command import REPOSITORY, compress_here, start
 from tests.conftest import Finished
 
 FORMATS = {".pt", ".ptl", ".onnx", ".tflite", ".mlpackage"}
@@ -160,7 +160,7 @@ def test_killed_in_training_and_again_in_export_the_bundle_is_the_same(
     # The state of an epoch is on disk before the next epoch ends.
     run_until_killed("epoch 3/6", *command)
     assert not (folder / "bundle.json").exists()
-    refused = compress("verify", folder)
+    refused = compress_here("verify", folder)
     assert (refused.code, "bundle.json" in refused.complaint) == (2, True)
 
     second = "tiny.fp32.ptl\n" if overrides else "tiny.fp32.onnx"
@@ -169,7 +169,7 @@ def test_killed_in_training_and_again_in_export_the_bundle_is_the_same(
     assert "epoch 1/6" not in said
     assert not (folder / "bundle.json").exists()
 
-    last = compress(*command)
+    last = compress_here(*command)
     assert last.code == 0, last.stderr
     assert "epoch" not in last.stderr
     assert "export: tiny.fp32.pt\n" not in last.stderr

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from compress.contracts import BadInput
 from compress.system.bounded_reading import require_plain_values
 
-_CHARACTERS, _VALUES = 50_000, 10_000
-"""The longest recipe of the package has 2,000 characters; reading 50,000 takes up to 6 seconds."""
+_CHARACTERS, _VALUES, _OPEN = 50_000, 10_000, 100
+"""The longest recipe of the package has 2,000 characters; reading 50,000 takes up to 6 seconds, and 2,000 open brackets
+as long."""
 
 
 def yaml_reader() -> Any:
@@ -30,6 +32,9 @@ def parse_yaml(text: str) -> Any:
     """
     if len(text) > _CHARACTERS:
         raise ValueError(f"{len(text):,} characters, at most {_CHARACTERS:,} are read")
+    steps = ((character in "[{") - (character in "]}") for character in text)
+    if max(itertools.accumulate(steps), default=0) > _OPEN:
+        raise ValueError("nested too deep")
     try:
         value = yaml_reader().load(text)
     except RecursionError as error:

@@ -24,7 +24,7 @@ from compress.gallery.store import GALLERY
 from compress.model.checkpoint import load_model
 from compress.system.files import artifact_bytes, artifact_sha256
 from exporters import deploy
-from exporters.onnx import Onnx
+from exporters.torchscript import TorchScript
 from tests._command import compress, compress_here
 from tests.conftest import Finished
 from validators.mlprogram.program import load
@@ -278,11 +278,11 @@ def test_the_export_of_another_model_fails_even_with_its_own_hash(bundle: Path) 
     model = load_model(bundle / "checkpoints/train.safetensors")
     for weight in model.network.parameters():
         weight.data += 0.05 * weight.data.std() if weight.numel() > 1 else 0
-    Onnx().write(deploy(model, name="tiny", license="CC0-1.0"), bundle / "artifacts/tiny.fp32.onnx")
+    TorchScript().write(deploy(model, name="tiny", license="CC0-1.0"), bundle / "artifacts/tiny.fp32.pt")
     forge_hashes(bundle)
-    problems = verify(bundle, "onnxruntime").problems
+    problems = verify(bundle, "torchscript").problems
     assert problems
-    assert all(line.startswith("artifacts/tiny.fp32.onnx on onnxruntime: ") for line in problems)
+    assert all(line.startswith("artifacts/tiny.fp32.pt on torchscript: ") for line in problems)
     assert [line for line in problems if "min_cosine" in line]
 
 
@@ -332,9 +332,9 @@ def tflite_constant_with_the_largest_weight(file: Path) -> np.ndarray:
 def test_the_control_for_the_forgery_passes(bundle: Path) -> None:
     """The same steps with the same model change nothing, so it was the model that was found out."""
     model = load_model(bundle / "checkpoints/train.safetensors")
-    Onnx().write(deploy(model, name="tiny", license="CC0-1.0"), bundle / "artifacts/tiny.fp32.onnx")
+    TorchScript().write(deploy(model, name="tiny", license="CC0-1.0"), bundle / "artifacts/tiny.fp32.pt")
     forge_hashes(bundle)
-    assert not verify(bundle, "onnxruntime").problems
+    assert not verify(bundle, "torchscript").problems
 
 
 def test_a_gate_that_was_removed_from_the_manifest_is_applied_all_the_same(bundle: Path) -> None:
