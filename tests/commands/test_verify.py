@@ -454,6 +454,7 @@ def test_what_failed_when_the_bundle_was_made_fails_again(bundle: Path) -> None:
     assert len([line for line in problems if line.startswith("control ") and line.endswith("failed when made")]) == 10
 
 
+@pytest.mark.nightly
 def test_a_run_that_failed_a_gate_has_a_bundle_that_fails(finished: Finished, tmp_path: Path) -> None:
     folder = tmp_path / "failed"
     shutil.copytree(finished.folder, folder)

@@ -110,7 +110,7 @@ class _Small(nn.Module):
         return pooled.flatten(1)
 
 
-@pytest.mark.every_change(".onnx", ".tflite")
+@pytest.mark.every_change(".pt", ".tflite")
 @pytest.mark.parametrize("suffix", sorted({suffix for suffix, _ in FORMATS}))
 def test_cosine_gives_unit_vectors_at_an_odd_size(
     suffix: str, tmp_path: Path, tinted: Callable[..., np.ndarray]
@@ -126,7 +126,7 @@ def test_cosine_gives_unit_vectors_at_an_odd_size(
     assert got == pytest.approx(want / np.linalg.norm(want, axis=1, keepdims=True), abs=1e-5)
 
 
-@pytest.mark.every_change("alnet", "delf")
+@pytest.mark.every_change("delf")
 @pytest.mark.parametrize(("name", "suffix"), zip(list_models(), itertools.cycle([".pt", ".ptl"]), strict=False))
 def test_every_architecture_traces(
     name: str, suffix: str, tmp_path: Path, calibrate: Callable[..., nn.Module], tinted: Callable[..., np.ndarray]

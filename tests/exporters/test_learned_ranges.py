@@ -99,7 +99,7 @@ def onnx_steps(path: Path) -> np.ndarray:
     return np.array([(scale, -zero * scale) for scale, zero in pairs])
 
 
-@pytest.mark.every_change(".tflite")
+@pytest.mark.nightly
 @pytest.mark.parametrize(("suffix", "steps"), [(".tflite", tflite_steps), (".onnx", onnx_steps)])
 def test_each_range_is_the_files_or_is_listed_as_unused(
     suffix: str,

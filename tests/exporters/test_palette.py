@@ -66,6 +66,7 @@ def grouped(calibrate: Callable[..., nn.Module]) -> nn.Module:
     return calibrate(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 32, 32)
 
 
+@pytest.mark.nightly
 def test_zeros_between_groups_bring_no_layer_under_a_palette(
     grouped: nn.Module, tinted: Callable[..., np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def graph(network: nn.Module) -> DeployGraph:
     return DeployGraph(Deployed(network, Preprocess(SIZE), "l2"), SIZE, metadata)
 
 
+@pytest.mark.nightly
 def test_the_form_that_measures_fastest_is_kept(graph: DeployGraph) -> None:
     met: dict[str, Place] = {}
 

@@ -124,6 +124,7 @@ class Difference(nn.Module):
         return (1e6 * (self.one(x) - self.other(x))).mean((2, 3))
 
 
+@pytest.mark.nightly
 def test_a_network_that_amplifies_rounding_is_exported(tmp_path: Path) -> None:
     """PyTorch's own rounding changes its embeddings by more than the limit."""
     for suffix, precision in FORMATS[:4]:

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 # In a process of its own, because malloc raises its thresholds with what a process has freed before.
 SCRIPT = """
 import ctypes, json, resource, torch
@@ -29,6 +31,7 @@ print(json.dumps([hasattr(ctypes.CDLL(None), "mallopt"), outside, inside, kept, 
 """
 
 
+@pytest.mark.nightly
 def test_large_tensors_are_mapped_once_within_the_block_and_unmapped_behind_it() -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     glibc, outside, inside, kept, after = json.loads(ended.stdout)

@@ -42,7 +42,7 @@ def fake_folder(folder: Path, command: str) -> Path:
     return folder
 
 
-@pytest.mark.every_change("onnxruntime-arm")
+@pytest.mark.nightly  # CI runs the quickstart's files on Arm
 @with_folder
 @pytest.mark.parametrize("runtime", EVERY, ids=ArmRuntime.title)
 def test_the_arm_build_embeds_exactly_and_confined(runtime: ArmRuntime, linear: Artifacts) -> None:

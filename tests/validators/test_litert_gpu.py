@@ -98,7 +98,7 @@ def test_groups_of_four_channels_pass_and_of_two_fail_though_all_is_accelerated(
     assert judged(grouped(16, 8), tmp_path / "two.tflite", LiteRT()).failed == ()  # the control: the file is right
 
 
-@pytest.mark.every_change("speed")
+@pytest.mark.nightly  # CI runs the quickstart's files on it
 @pytest.mark.parametrize("optimize", ["speed", "size"])
 def test_every_export_but_the_straight_one_is_right_on_a_gpu(gpu: LiteRT, optimize: Optimize, tmp_path: Path) -> None:
     found = judged(grouped(24, 8), tmp_path / "three.tflite", gpu, optimize)

@@ -21,6 +21,7 @@ class _Net(nn.Module):
         return self.conv(x).mean((2, 3))
 
 
+@pytest.mark.nightly
 def test_every_file_of_every_group_and_a_broken_one(tmp_path: Path) -> None:
     files = [
         export_model(_Net(width).eval(), tmp_path / f"{width}.pt", input_size=(9, 12), optimize="none")

@@ -58,7 +58,7 @@ def test_every_resize_computes_the_same(
         torch.testing.assert_close(changed(x), network(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.every_change(".tflite-options1")
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("suffix", "options"),
     [
