@@ -54,8 +54,8 @@ def export_model(
 
     Args:
         model: takes normalised float32 [N, 3, H, W]; its forward, or its method ``embed``, gives [N, D].
-        path: .pt, .ptl, .onnx, .tflite, .mlpackage, .pte or .aimodel; missing folders are created, an older artifact
-            is replaced.
+        path: .pt, .ptl, .onnx, .tflite, .mlpackage, .pte, .coreml.pte or .aimodel; missing folders are created, an
+            older artifact is replaced.
         input_size: height and width in pixels, or one number for both.
         precision: one of the format's precisions.
         mean, std: per RGB channel, for values in [0, 1]; the normalisation becomes part of the artifact.
@@ -156,8 +156,10 @@ def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None = None) 
 
 
 def _exporter(path: Path, precision: str, **options: Any) -> Exporter:
+    from validators import suffix_of  # validators load NumPy
+
     try:
-        exporter = find_exporter(path.suffix)
+        exporter = find_exporter(suffix_of(path))
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
     if (optimize := options["optimize"]) not in get_args(Optimize):

@@ -21,12 +21,12 @@ def lower(job: Mapping[str, Any], scratch: Path) -> None:
 
     Args:
         job: ``metadata``, the text that the method of this name returns; ``integers``, whether to quantize with the
-            images of ``CALIBRATION``, uint8 [N, 3, H, W].
+            images of ``CALIBRATION``, uint8 [N, 3, H, W]; ``coreml``, the precision in which Core ML computes, or None
+            for XNNPACK.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     program = torch.export.load(scratch / PROGRAM)
@@ -34,12 +34,23 @@ def lower(job: Mapping[str, Any], scratch: Path) -> None:
         program = _integers(program, scratch)
     edge = to_edge_transform_and_lower(
         program,
-        partitioner=[XnnpackPartitioner()],
+        partitioner=[_partitioner(job["coreml"])],
         constant_methods={METADATA: job["metadata"]},
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     )
     with (scratch / LOWERED).open("wb") as file:
         edge.to_executorch().write_to_file(file)
+
+
+def _partitioner(coreml: str | None) -> Any:
+    """What finds the parts of the program for the delegate, and writes them."""
+    if coreml is not None:
+        from exporters._executorch_coreml import partitioner
+
+        return partitioner(coreml)
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    return XnnpackPartitioner()
 
 
 def _integers(program: Any, scratch: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,6 @@ from compress.contracts import DeployGraph
 from exporters._costs import EXECUTORCH
 from exporters._file_exporter import FileExporter, Inspected
 from exporters._stored import Kind
-
-_TIMEOUT_S = 1800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,38 +45,18 @@ class ExecuTorch(FileExporter):
         return EXECUTORCH_PYTHON.unavailable()
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
-        import numpy as np
-        import torch
-
-        from compress.system.child import ChildFailed, child
-        from exporters._executorch_lower import CALIBRATION, LOWERED, PROGRAM, lower
-        from validators.executorch_environment import EXECUTORCH_PYTHON
+        from exporters._executorch import write_lowered
 
         metadata = dict(graph.metadata)
         if graph.learned:  # executorch's quantizer takes no ranges from elsewhere
             metadata["quantization"] = {"learned_ranges": {"used": 0, "unused": [each.name for each in graph.learned]}}
-        job = {"metadata": json.dumps(metadata, sort_keys=True), "integers": self.precision == "w8a8"}
-        interpreter = EXECUTORCH_PYTHON.interpreter()
-        assert interpreter is not None  # require_converter has tried it out
-        program = torch.export.export(graph.module, (torch.zeros(1, 3, *graph.input_size, dtype=torch.uint8),))
-        try:
-            with child(lower, job, interpreter=interpreter) as started:
-                torch.export.save(program, started.scratch / PROGRAM)
-                if self.precision == "w8a8":
-                    assert graph.calibration is not None
-                    images = np.ascontiguousarray(graph.calibration.transpose(0, 3, 1, 2))
-                    np.save(started.scratch / CALIBRATION, images)
-                started.result(_TIMEOUT_S)
-                path.write_bytes((started.scratch / LOWERED).read_bytes())
-        except ChildFailed as failed:
-            raise failed.error(f"{path.name}: the ExecuTorch converter") from failed
+        write_lowered(graph, path, metadata, integers=self.precision == "w8a8", coreml=None)
         return ()
 
     def inspect(self, path: Path) -> Inspected:
-        from exporters._executorch_lower import METADATA
+        from exporters._executorch import described
         from exporters._executorch_stored import stored
-        from validators.pte_file import returned_text
 
         content = path.read_bytes()
-        metadata = json.loads(returned_text(content, METADATA))
+        metadata = described(content)
         return Inspected(stored(content), {key: metadata[key] for key in ("quantization",) if key in metadata})

@@ -5,7 +5,7 @@ It can be imported without PyTorch and without any runtime: only NumPy is needed
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, get_args
 
 import numpy as np
@@ -25,6 +25,7 @@ FORMATS = {
     ".tflite": "tflite",
     ".mlpackage": "coreml",
     ".pte": "executorch",
+    ".coreml.pte": "executorch-coreml",
     ".aimodel": "coreai",
 }
 EVIDENCE_ORDER = get_args(Evidence)
@@ -43,13 +44,19 @@ def failure_of(line: str, lacking: Lacking | None) -> ArtifactError:
     return ArtifactError(line) if lacking is None else MachineFailed(line)
 
 
+def suffix_of(path: PurePath | str) -> str:
+    """The suffix that says an artifact's format, such as ``.coreml.pte``; of other files, what follows the last dot."""
+    name = PurePath(path).name
+    return max((suffix for suffix in FORMATS if name.endswith(suffix)), key=len, default=PurePath(name).suffix)
+
+
 def format_of(path: Path | str) -> str:
     """The format of a file by its suffix, e.g. ``tflite``.
 
     Raises:
         BadInput: no artifact has this suffix.
     """
-    suffix = Path(path).suffix
+    suffix = suffix_of(path)
     if suffix not in FORMATS:
         raise BadInput(f"{path}: '{suffix}' is not the suffix of an artifact (there are: {', '.join(FORMATS)})")
     return FORMATS[suffix]
@@ -117,7 +124,7 @@ def run_artifact(path: Path | str, images: np.ndarray, *, runtime: str | None = 
     """Embed images with an exported artifact, in a child process.
 
     Args:
-        path: a .pt, .ptl, .onnx, .tflite or .pte file, or a .mlpackage or .aimodel folder.
+        path: a .pt, .ptl, .onnx, .tflite, .pte or .coreml.pte file, or a .mlpackage or .aimodel folder.
         images: uint8 [N, H, W, 3], RGB, values 0-255, at the artifact's input size; N may be 0.
         runtime: a name that ``compress list runtimes`` shows; by default the best one installed here.
 

@@ -159,5 +159,6 @@ _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "onnx": _onnx,
     "coreml": _coreml,
     "executorch": _executorch,
+    "executorch-coreml": _executorch,
     "coreai": _coreai,
 }

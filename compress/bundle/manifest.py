@@ -8,7 +8,7 @@ since ``verify`` answers for the whole file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError
@@ -17,6 +17,7 @@ from compress.contracts import BadInput, Distance, EmbeddingKind, EmbeddingSpec,
 from compress.system.bounded_reading import JSON_BYTES, parse_json, read_text
 from compress.system.files import artifact_sha256
 from compress.system.path_containment import relative, require_plain
+from validators import suffix_of
 from validators.results import Execution, Gate, Measured, Part, SourceScores, Upgrade
 
 SCHEMA = 1
@@ -203,7 +204,7 @@ class FileEntry(Part):
     @property
     def suffix(self) -> str:
         """The file's suffix with its dot, such as ``.tflite``."""
-        return PurePosixPath(self.path).suffix
+        return suffix_of(self.path)
 
 
 class Entry(Execution, FileEntry):

@@ -1,5 +1,6 @@
 // The network in a .pte file, for apps with ExecuTorch, say those that come from PyTorch Mobile and its .ptl.
-// Link the package's products executorch, backend_xnnpack and kernels_optimized (swiftpm-1.5.1).
+// Link the package's products executorch, backend_xnnpack and kernels_optimized (swiftpm-1.5.1), and for a .coreml.pte file
+// backend_coreml.
 
 import ExecuTorch
 

@@ -32,7 +32,10 @@ QUANTIZED = [
 ]
 """Every suffix with every other precision it has."""
 
-ELSEWHERE = [(".pte", "fp32"), (".pte", "w8a8"), (".aimodel", "fp32"), (".aimodel", "fp16")]
+ELSEWHERE = [
+    *((".pte", precision) for precision in ("fp32", "w8a8")),
+    *((suffix, precision) for suffix in (".coreml.pte", ".aimodel") for precision in ("fp32", "fp16")),
+]
 """The formats whose converter is in an environment of its own; they have a test of their own, which converts little."""
 
 

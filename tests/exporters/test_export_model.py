@@ -47,7 +47,8 @@ class _Branching(nn.Module):
         (
             "m.pth",
             {},
-            r"'\.pth' is not the suffix of a format \(\.aimodel, \.mlpackage, \.onnx, \.pt, \.pte, \.ptl, \.tflite\)",
+            r"'\.pth' is not the suffix of a format \(\.aimodel, \.coreml\.pte, \.mlpackage, \.onnx, \.pt, "
+            r"\.pte, \.ptl, \.tflite\)",
         ),
         ("m", {}, r"m: '' is not the suffix"),
         ("m.pt", {"precision": "fp16"}, r"precision: 'fp16' is not supported by torchscript \(fp32, w8\)"),

@@ -6,6 +6,7 @@ import pytest
 
 from exporters.coreai import CoreAI
 from exporters.executorch import ExecuTorch
+from exporters.executorch_coreml import ExecuTorchCoreML
 from tests._once import shared
 from tests.validators import _linear
 from validators.mlprogram.light_import import load_coremltools
@@ -21,7 +22,8 @@ class Formats(dict[str, Path]):
         self._factory, self._size = factory, size
 
     def __missing__(self, format: str) -> Path:
-        exporter = {"executorch": ExecuTorch(optimize="none"), "coreai": CoreAI(optimize="none")}[format]
+        slow = (ExecuTorch(optimize="none"), ExecuTorchCoreML(optimize="none"), CoreAI(optimize="none"))
+        (exporter,) = (each for each in slow if each.format == format)
         with shared(self._factory, f"linear-{format}") as folder:
             self[format] = _linear.write_slowly(exporter, folder, *self._size)
         return self[format]

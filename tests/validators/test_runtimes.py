@@ -37,8 +37,15 @@ CANNOT_RUN_HERE = {"tensorflow_lite": "the Python package 'tensorflow' is not in
 """Every runtime of the folder that need not run in the test environment, and why."""
 if sys.platform != "darwin":
     CANNOT_RUN_HERE["coreml"] = "Core ML executes only on macOS"
-SEPARATE = {"coreai": "COMPRESS_COREAI_PYTHON", "executorch": "COMPRESS_EXECUTORCH_PYTHON"}
-"""Runtimes in an environment of their own -> the variable that names its interpreter; skipped without it."""
+    CANNOT_RUN_HERE["executorch_coreml"] = "ExecuTorch's Core ML delegate executes only on macOS"
+SEPARATE = {
+    "coreai": ("COMPRESS_COREAI_PYTHON", "coreai"),
+    "executorch": ("COMPRESS_EXECUTORCH_PYTHON", "executorch"),
+    "executorch_coreml": ("COMPRESS_EXECUTORCH_PYTHON", "executorch"),
+    "executorch_coreml_reference": ("COMPRESS_EXECUTORCH_PYTHON", "executorch"),
+}
+"""Runtimes whose files are written in an environment of their own -> the variable that names its interpreter, and the
+command that makes it; skipped without it."""
 
 
 def found() -> list[Runtime]:
@@ -55,12 +62,12 @@ def parametrized(runtimes: list[Runtime]) -> pytest.MarkDecorator:
 def _marks(runtime: Runtime) -> list[pytest.MarkDecorator]:
     if runtime.processor() == "browser":
         return [pytest.mark.e2e]
-    variable = SEPARATE.get(runtime.component_name())
-    if variable is None:
+    if runtime.component_name() not in SEPARATE or runtime.component_name() in CANNOT_RUN_HERE:
         return []
+    variable, target = SEPARATE[runtime.component_name()]
     # Their converters are slow; every change executes them on the quickstart (.ci/run).
     missing = not Path(os.environ[variable]).exists()
-    reason = f"{variable}: 'make {runtime.component_name()}' makes the environment"
+    reason = f"{variable}: 'make {target}' makes the environment"
     return [pytest.mark.nightly, pytest.mark.skipif(missing, reason=reason)]
 
 
@@ -113,7 +120,7 @@ def test_every_runtime_of_the_folder_embeds_exactly(runtime: Runtime, size: tupl
 
 def test_every_format_is_executed_here() -> None:
     assert len(found()) >= 10
-    assert len(RUNTIMES) >= len(found()) - 2
+    assert len(RUNTIMES) >= len(found()) - 3
     assert set().union(*(runtime.formats for runtime in RUNTIMES)) == set(FORMATS.values())
 
 

@@ -63,11 +63,14 @@ class Program:
     constants: Mapping[str, Constant]
 
 
-def load(package: Path) -> Program:
+def load(package: Path, *, pixels: Literal["image", "array"] = "image") -> Program:
     """Read the function that a prediction runs.
 
+    Args:
+        pixels: what the program must take: an image, or, inside other files, float32 [1, 3, H, W] with values 0-255.
+
     Raises:
-        ValueError: not an ML Program, or one that does not map one image to one float32 array.
+        ValueError: not an ML Program, or one that does not map this input to one float32 array.
     """
     load_coremltools()
     from coremltools.models.utils import load_spec
@@ -83,7 +86,8 @@ def load(package: Path) -> Program:
     block = function.block_specializations[function.opset]
     reader = _Reader(package / "Data" / "com.apple.CoreML")
     operations = tuple(found for each in block.operations if (found := reader.operation(each)) is not None)
-    return Program(_image(spec, function), _output(spec), operations, reader.constants)
+    taken = _image(spec, function) if pixels == "image" else _array(spec, function)
+    return Program(taken, _output(spec), operations, reader.constants)
 
 
 def _image(spec: Any, function: Any) -> ImageInput:
@@ -96,6 +100,19 @@ def _image(spec: Any, function: Any) -> ImageInput:
     if layout not in ("RGB", "BGR"):
         raise ValueError(f"expected an RGB or BGR image, found the layout {layout}")
     return ImageInput(_value(function.inputs[0]), kind.height, kind.width, layout)
+
+
+def _array(spec: Any, function: Any) -> ImageInput:
+    kinds = [feature.type.WhichOneof("Type") for feature in _description(spec).input]
+    values = [_value(each) for each in function.inputs]
+    sizes = values[0].shape if values else ()
+    if kinds != ["multiArrayType"] or values[0].dtype.name != "fp32" or len(sizes) != 4 or sizes[:2] != (1, 3):
+        found = ", ".join(f"{each.dtype.name} {list(each.shape)}" for each in values) or "none"
+        raise ValueError(f"expected one input, an array fp32 [1, 3, H, W], found: {found}")
+    _, _, height, width = sizes
+    if height is None or width is None:
+        raise ValueError("the program fixes no size of its input")
+    return ImageInput(values[0], height, width, "RGB")
 
 
 def _output(spec: Any) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from compress.contracts import Embedder, Evidence, Runtime
 from validators.runtimes._installed import missing, version_of
+
+if TYPE_CHECKING:
+    from validators.mlprogram.program import Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,16 @@ class CoreMLReference(Runtime):
         import torch
 
         from validators.mlprogram.execute import Executor
-        from validators.mlprogram.program import load
 
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
-        return Executor(load(path))
+        return Executor(self.program(path))
+
+    def program(self, path: Path) -> Program:
+        """Read the program of a file."""
+        from validators.mlprogram.program import load
+
+        return load(path)
 
     def notes(self, embed: Embedder) -> tuple[str, ...]:
         from validators.mlprogram.execute import Executor
