@@ -21,6 +21,9 @@ _SUMS = frozenset({"Method::execute", "DELEGATE_CALL", "OPERATOR_CALL"})
 """Events whose time is also that of the events inside them."""
 _UINT8 = 0
 _NUMBER = re.compile(r" #\d+$")
+_OWN = "native_call_"
+ITSELF = "ExecuTorch itself: "
+"""Begins the name, in a profile, of an operation that no delegate computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,8 @@ class ExecuTorch(Runtime):
         uses: Counter[str] = Counter()
         for event in (event for block in blocks if block.name == "Execute" for event in block.events):
             if event.perf_data is not None and event.name not in _SUMS:
-                name = _NUMBER.sub("", event.name).removeprefix("native_call_")
+                name = _NUMBER.sub("", event.name)
+                name = f"{ITSELF}{name.removeprefix(_OWN)}" if name.startswith(_OWN) else name
                 uses[name] += 1
                 found[name] += event.perf_data.raw[WARM_UP:]
         return [OperatorTime(name, uses[name], sum(times) / runs) for name, times in found.items()]
