@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.contracts import BadInput, MissingTool
 from compress.system.files import remove
+
+_SECONDS = 1.0
+"""Time between two commits. Each waits for the disk, which a commit for every chunk would do many times a second."""
 
 _TABLES = """
 CREATE TABLE key (value TEXT NOT NULL);
@@ -38,12 +42,15 @@ class Journal:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._committed = time.monotonic()
 
     def add(self, finished: Iterable[Finished]) -> None:
-        """Store them; from here on they outlive a kill."""
+        """Store them; a kill loses those of the last second, any other end of the command none."""
         rows = [(each.sha256, each.width, each.height, each.thumbnail, each.feature) for each in finished]
-        with self._database:
-            self._database.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?)", rows)
+        self._database.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?)", rows)
+        if time.monotonic() - self._committed >= _SECONDS:
+            self._database.commit()
+            self._committed = time.monotonic()
 
     def known(self) -> set[bytes]:
         """The sha256 of every finished file."""
@@ -78,6 +85,8 @@ def open_journal(beside: Path, key: Mapping[str, Any]) -> Iterator[Journal]:
     except sqlite3.OperationalError as error:
         raise _one_line(beside, error) from error
     finally:
+        with suppress(sqlite3.Error):  # of a full disk; what was committed before is kept
+            database.commit()
         database.close()
     remove(path)
 
