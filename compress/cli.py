@@ -53,6 +53,7 @@ OnRuntime = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="execute on this runtime", autocompletion=_runtimes, callback=_trusted),
 ]
+_PHOTOS = "folders, files, tables of paths (.csv, .parquet), addresses (s3://bucket/folder)"
 Labels = Annotated[str, typer.Option(metavar="SOURCE", help="folders, none, or a CSV file with path,label")]
 Workers = Annotated[int | None, typer.Option(help="processes [default: one per core]")]
 OwnGallery = Annotated[
@@ -262,7 +263,7 @@ def search(
 @app.command()
 def index(
     folder: Bundle,
-    photographs: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTOS]...", help="folders and files")] = None,
+    photographs: Annotated[list[str] | None, typer.Argument(metavar="[PHOTOS]...", help=_PHOTOS)] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="the gallery [default: BUNDLE.gallery.sqlite beside it]")
     ] = None,
@@ -316,7 +317,7 @@ def index(
 @app.command()
 def embed(
     folder: Bundle,
-    photographs: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="folders and files")],
+    photographs: Annotated[list[str], typer.Argument(metavar="PHOTOS...", help=_PHOTOS)],
     out: Annotated[Path, typer.Option(metavar="FILE", help="a .parquet or .npy file")],
     artifact: Annotated[
         str | None, typer.Option(metavar="NAME", help="the file that embeds [default: the first that runs here]")

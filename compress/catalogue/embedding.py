@@ -151,7 +151,7 @@ def _decoded(photograph: Photograph, preprocess: Preprocess) -> tuple[bytes, np.
     """The sha256 and the pixels of the same bytes, also if the file is replaced meanwhile."""
     try:
         content = photograph.path.read_bytes()
-        pixels = read_image(io.BytesIO(content), preprocess, formats=formats_of(photograph.path))
+        pixels = read_image(io.BytesIO(content), preprocess, formats=formats_of(Path(photograph.name)))
     except UndecodableImageError as error:
         return Undecodable(photograph, str(error))
     except OSError as error:
@@ -190,9 +190,3 @@ def open_engine(
     if artifact_sha256(path) != entry.sha256:
         raise BadInput(f"{path}: its sha256 differs from the manifest's, so it is not executed; make the bundle again")
     return Engine(chosen, path, manifest.preprocess.value, workers or default_workers())
-
-
-def require_beside(folder: Path, out: Path) -> None:
-    """Raises BadInput if ``out`` lies inside the bundle in ``folder``."""
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise BadInput(f"--out {out}: lies inside the bundle, whose files are fixed; choose a place beside it")

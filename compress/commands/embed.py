@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.bundle.manifest import read_manifest
-from compress.catalogue.embedding import Engine, Row, Undecodable, embed_photographs, open_engine, require_beside
+from compress.catalogue.embedding import Engine, Row, Undecodable, embed_photographs, open_engine
 from compress.catalogue.journal import Finished, Journal, open_journal
+from compress.catalogue.outside import require_outside
 from compress.catalogue.photographs import FOLDERS, Photograph, file_hashes, find_photographs
 from compress.contracts import BadInput, MissingTool
 from compress.system.files import artifact_sha256, atomic, write_text
@@ -47,7 +48,7 @@ class Job:
 
 def embed(
     folder: Path,
-    places: Sequence[Path],
+    places: Sequence[Path | str],
     out: Path,
     *,
     artifact: str | None = None,
@@ -77,7 +78,7 @@ def embed(
     if out.suffix == ".parquet":
         _require_pyarrow()
     manifest = read_manifest(folder)
-    require_beside(folder, out)
+    require_outside(folder, out, places)
     photographs = find_photographs(places, labels)
     engine = open_engine(folder, manifest, artifact, runtime, workers)
     about = {

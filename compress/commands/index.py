@@ -11,10 +11,11 @@ from typing import Any
 from compress.bundle.artifact_choice import artifacts_by_name
 from compress.bundle.manifest import Manifest, read_manifest
 from compress.bundle.thresholds import match_distance
-from compress.catalogue.embedding import open_engine, require_beside
+from compress.catalogue.embedding import open_engine
 from compress.catalogue.living_gallery import Origin, Update, update_gallery
 from compress.catalogue.living_index import IndexUpdate, check_index, index_beside, update_index
 from compress.catalogue.near_duplicates import similar_groups
+from compress.catalogue.outside import require_outside
 from compress.catalogue.photographs import FOLDERS, Photographs, find_photographs
 from compress.contracts import BadInput
 from compress.gallery.store import GALLERY, read_gallery
@@ -48,7 +49,7 @@ def default_file(folder: Path) -> Path:
 
 def index(
     folder: Path,
-    places: Sequence[Path],
+    places: Sequence[Path | str],
     out: Path | None = None,
     *,
     artifact: str | None = None,
@@ -65,7 +66,7 @@ def index(
     An index beside the gallery is brought up to date, too.
 
     Args:
-        places: folders and files; may be empty if ``without`` is not.
+        places: as ``find_photographs``; may be empty if ``without`` is not.
         out: the gallery file; by default ``default_file``.
         artifact, runtime: as ``choose_artifact``; by default those that made the file.
         labels: as ``find_photographs``.
@@ -79,11 +80,11 @@ def index(
 
     Raises:
         BadInput, MissingTool, ArtifactError: as ``find_photographs``, ``choose_artifact`` and ``update_gallery``; or
-            the file lies inside the bundle.
+            the file, or a place, lies inside the bundle.
     """
     manifest = read_manifest(folder)
     file = out or default_file(folder)
-    require_beside(folder, file)
+    require_outside(folder, file, places)
     if sync and not places:
         raise BadInput("--sync: give the folders that the gallery is to hold; nothing would be left")
     if not places and not without and follow is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -11,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from compress.contracts import BadInput, Dataset, GroundTruth, MissingTool, PublishedImage, Samples, Splits, TestShare
+from compress.contracts import BadInput, Dataset, GroundTruth, PublishedImage, Samples, Splits, TestShare
 from compress.data.splits import stratified_split
 from compress.datasets._files import not_found, stable_id
+from compress.datasets._table import SUFFIXES, read_table
 from compress.plugins import did_you_mean
-from compress.system.bounded_reading import read_text
 
-_MOST_BYTES = 2**30
 _COLUMNS = ("path", "label", "split", "box")
 _SPLITS = {
     **dict.fromkeys(("train", "validation", "valid", "val"), "train"),
@@ -58,7 +55,7 @@ class ImageTable(Dataset):
     test_share: TestShare = 0.2
 
     def __post_init__(self) -> None:
-        if Path(self.table).suffix not in (".csv", ".parquet"):
+        if Path(self.table).suffix not in SUFFIXES:
             raise BadInput(f"table: '{self.table}' must be a .csv or a .parquet file")
         if not self.separator:
             raise BadInput("separator: must not be empty")
@@ -96,8 +93,7 @@ class ImageTable(Dataset):
         return replace(found, gallery=gallery or found.test, ground_truths={"labels": truth})
 
     def _rows(self, file: Path) -> Iterator[_Row]:
-        table = _parquet(file) if file.suffix == ".parquet" else _csv(file)
-        for where, cells in table:
+        for where, cells in read_table(file, _COLUMNS):
             path = str(cells["path"] or "").strip()
             name = PurePosixPath(path)
             if not path or name.is_absolute() or ".." in name.parts or "\0" in path:
@@ -111,44 +107,6 @@ class ImageTable(Dataset):
                 raise BadInput(f"{where}: split {given!r} must be one of {', '.join(_SPLITS)}{near}")
             split = "" if given is None else _SPLITS[given]
             yield _Row(where, name.as_posix(), labels, split, _box(where, cells.get("box")))
-
-
-def _csv(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each line is, and its cells by column."""
-    text = read_text(file, _MOST_BYTES).removeprefix("\ufeff")
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, restkey="", strict=True)
-        _need_path(file, [name or "" for name in reader.fieldnames or ()])
-        for cells in reader:
-            if cells.get(""):
-                raise BadInput(f"{file}:{reader.line_num}: has more cells than the first line has columns")
-            yield f"{file}:{reader.line_num}", {key: value for key, value in cells.items() if key in _COLUMNS}
-    except (ValueError, csv.Error) as error:
-        raise BadInput(f"{file}: cannot be read ({error})") from error
-
-
-def _parquet(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ModuleNotFoundError as error:
-        raise MissingTool(
-            f"{file}: reading it needs pyarrow, not installed here; install it with: "
-            'pip install "compress-retrieval[parquet]"'
-        ) from error
-    try:
-        columns = parquet.read_schema(file).names
-        _need_path(file, columns)
-        found = parquet.read_table(file, columns=[name for name in _COLUMNS if name in columns]).to_pylist()
-    except (ArrowException, OSError, ValueError) as error:
-        raise BadInput(f"{file}: cannot be read ({' '.join(str(error).split())[:300]})") from error
-    for number, cells in enumerate(found, start=1):
-        yield f"{file}: row {number}", cells
-
-
-def _need_path(file: Path, columns: Sequence[str]) -> None:
-    if "path" not in columns:
-        near = did_you_mean("path", list(columns))
-        raise BadInput(f"{file}: has no column 'path'{near} (it has {', '.join(columns) or 'none'})")
 
 
 def _labels(cell: Any, separator: str) -> tuple[str, ...]:

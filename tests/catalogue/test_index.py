@@ -252,6 +252,11 @@ def test_a_gallery_of_another_model_is_refused_everywhere(bundle: Path, photos: 
         ({"labels": "nothing.csv"}, "--labels nothing.csv: give folders, none"),
         ({"out": "bundle"}, "lies inside the bundle"),
         ({"out": "run"}, "is the gallery of a run"),
+        ({"out": "later"}, "later.sqlite: schema 2 is newer than 1; upgrade Compress"),
+        ({"places": ["unreadable"]}, "own.sqlite: no image would be left"),
+        ({"places": ["bundle/golden"]}, "bundle/golden: lies inside the bundle, whose pictures are the run's"),
+        ({"places": ["."]}, ".: holds the bundle bundle, whose pictures"),
+        ({"places": ["list.csv"]}, "list.csv: has no column 'path' (it has file)"),
     ],
     ids=str,
 )
@@ -260,9 +265,15 @@ def test_bad_input_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    shutil.copy(bundle / GALLERY, tmp_path / "run.sqlite")
+    (tmp_path / "unreadable").mkdir()
+    (tmp_path / "unreadable/photo.jpg").write_bytes(b"\xff\xd8\xff none")
+    (tmp_path / "list.csv").write_text("file\na.jpg\n", encoding="utf-8")
+    (tmp_path / "bundle").symlink_to(bundle)
+    for name in ("run", "later"):
+        shutil.copy(bundle / GALLERY, tmp_path / f"{name}.sqlite")
+    edit_meta(tmp_path / "later.sqlite", schema=2)
     places = [Path(each) for each in options.pop("places", [photos])]
-    outs = {"bundle": bundle / "own.sqlite", "run": tmp_path / "run.sqlite"}
+    outs = {"bundle": bundle / "own.sqlite", **{name: tmp_path / f"{name}.sqlite" for name in ("run", "later")}}
     out = outs.get(options.pop("out", ""), tmp_path / "own.sqlite")
     with pytest.raises(BadInput) as caught:
         index(bundle, places, out, **options)
