@@ -71,7 +71,7 @@ def run(recipe: Recipe, folder: Path, *, until: str | None = None, fresh: bool =
             gallery.describe(context, recipe.gallery.index, index, recipe.seed),
             controls(context, artifacts, golden),
             pairs,
-            judge_upgrade(context, pairs, old),
+            judge_upgrade(context, checked, pairs, old),
         )
         write_rankings(context, checked, index, recipe.gallery.thumbnail)
         done = recipe.measured(stages, [exporter for _, exporter in exported])

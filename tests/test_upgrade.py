@@ -71,6 +71,8 @@ def test_the_bundle_says_what_its_queries_find_in_the_old_gallery(newer: Path, f
     assert row["pytorch"] == upgrade.after(0).mAP and row["old"] == upgrade.old_mAP
     assert upgrade.after(1).mAP == manifest.source.mAP
     assert upgrade.passed and not manifest.failures
+    assert upgrade.gain_low < upgrade.gain < upgrade.gain_high  # type: ignore[operator]
+    assert upgrade.gates[0].value == upgrade.gain_low
     assert manifest.embedding.space_id != old.embedding.space_id
     report = (newer / REPORT).read_text(encoding="utf-8")
     assert 'id="old-galleries"' in report and f"{upgrade.old_mAP:.4f}" in report
@@ -127,7 +129,7 @@ def test_a_failed_gate_fails_everything_that_relies_on_it(
     newer: Path, finished: Finished, old_gallery: Path, tmp_path: Path
 ) -> None:
     def worse(content: dict[str, Any]) -> None:
-        content["upgrade"]["gain"] = -0.3
+        content["upgrade"] |= {"gain": -0.3, "gain_low": -0.3}
         content["upgrade"]["gates"][0] |= {"value": -0.3, "passed": False}
 
     failed = edited(newer, tmp_path / "failed", worse)
@@ -147,6 +149,7 @@ def test_a_failed_gate_fails_everything_that_relies_on_it(
     ("edit", "words"),
     [
         (lambda content: content["upgrade"].update(gain=0.9), "upgrade.gain 0.9 contradicts compatibility"),
+        (lambda content: content["upgrade"].update(gain_low=0.9), "gate old_gallery_gain "),
         (lambda content: content["upgrade"]["gates"][0].update(limit=-1.0), "upgrade.gates [-1.0] contradicts recipe"),
         (lambda content: content["upgrade"].update(gates=[]), "upgrade.gates [] contradicts recipe.yaml"),
         (lambda content: content.pop("upgrade"), "compatibility ['old'] contradicts the executed artifacts"),

@@ -11,7 +11,7 @@ import numpy as np
 from compress.contracts import EmbeddingSpec, HeldOut, ImageArray, Observation
 from validators._sampling import affordable, evenly
 from validators.held_out_part import HeldOutPart, sampled
-from validators.metrics import evaluate_retrieval, retrieve_listed
+from validators.metrics import RetrievalResult, retrieve, retrieve_listed
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,37 @@ def sample_of(embedder: Callable[[ImageArray], np.ndarray], held_out: HeldOut) -
     return Sample(asking, asking if held_out.leave_one_out else embedder(held_out.gallery.images[whole.gallery]))
 
 
+class Compared:
+    """Models that make galleries and queries, compared on the images that all of them embedded."""
+
+    def __init__(self, samples: Mapping[str, Sample], held_out: HeldOut, embedding: EmbeddingSpec) -> None:
+        whole = sampled(held_out)
+        queries, gallery = whole.queries, whole.gallery
+        for each in samples.values():
+            if (part := each.part) is not None:
+                queries, gallery = np.intersect1d(queries, part.queries), np.intersect1d(gallery, part.gallery)
+        queries = queries[evenly(len(queries), affordable(len(queries), embedding))]
+        gallery = queries if held_out.leave_one_out else gallery
+        self._truth = held_out.ground_truth and held_out.ground_truth.among(queries, gallery)
+        self._labels = held_out.queries.labels[queries], held_out.gallery.labels[gallery]
+        self._scored: dict[str, Any] = {"distance": embedding.distance, "metrics": ("mAP",)}
+        self._leave_one_out = held_out.leave_one_out
+        self._own = {}
+        for name, each in samples.items():
+            part = each.part or whole
+            self._own[name] = (
+                each.queries[part.queries.searchsorted(queries)],
+                each.gallery[part.gallery.searchsorted(gallery)],
+            )
+
+    def retrieved(self, asking: str, indexed: str) -> RetrievalResult:
+        """Search the gallery of one model with the queries of another, for mAP."""
+        queries, gallery = self._own[asking][0], self._own[indexed][1]
+        if self._truth is not None:
+            return retrieve_listed(queries, gallery, self._truth, **self._scored)
+        return retrieve(queries, gallery, *self._labels, **self._scored, exclude_self=self._leave_one_out)
+
+
 def compatibility(
     samples: Mapping[str, Sample], held_out: HeldOut, embedding: EmbeddingSpec
 ) -> dict[str, dict[str, float]]:
@@ -61,27 +92,8 @@ def compatibility(
 
     Every pair is compared with the images that all artifacts embedded.
     """
-    whole = sampled(held_out)
-    queries, gallery = whole.queries, whole.gallery
-    for each in samples.values():
-        if each.part is not None:
-            queries, gallery = np.intersect1d(queries, each.part.queries), np.intersect1d(gallery, each.part.gallery)
-    queries = queries[evenly(len(queries), affordable(len(queries), embedding))]
-    gallery = queries if held_out.leave_one_out else gallery
-    truth = held_out.ground_truth and held_out.ground_truth.among(queries, gallery)
-    scored: dict[str, Any] = {"distance": embedding.distance, "metrics": ("mAP",)}
-
-    def mean_ap(asking: np.ndarray, indexed: np.ndarray) -> float:
-        if truth is not None:
-            return retrieve_listed(asking, indexed, truth, **scored).scores["mAP"]
-        labels = held_out.queries.labels[queries], held_out.gallery.labels[gallery]
-        return evaluate_retrieval(asking, indexed, *labels, **scored, exclude_self=held_out.leave_one_out)["mAP"]
-
-    own = {}
-    for name, each in samples.items():
-        part = each.part or whole
-        own[name] = (
-            each.queries[part.queries.searchsorted(queries)],
-            each.gallery[part.gallery.searchsorted(gallery)],
-        )
-    return {indexed: {asking: mean_ap(own[asking][0], own[indexed][1]) for asking in own} for indexed in own}
+    compared = Compared(samples, held_out, embedding)
+    return {
+        indexed: {asking: compared.retrieved(asking, indexed).scores["mAP"] for asking in samples}
+        for indexed in samples
+    }

@@ -404,8 +404,9 @@ class Upgrade(Part):
         partly: galleries with some images embedded again: 0 is the old gallery, 1 a new one.
         gain: lowest mAP of any executed file's queries, and of the PyTorch model's, in the old gallery, minus
             ``old_mAP``.
+        gain_low, gain_high: its 95 % confidence interval, by a paired bootstrap over the queries.
         lowest: the name of that file in ``compatibility``.
-        gates: the limit on ``gain``.
+        gates: the limit on ``gain_low``.
     """
 
     space_id: str
@@ -414,6 +415,8 @@ class Upgrade(Part):
     old_mAP: Measured  # noqa: N815
     partly: tuple[PartlyRebuilt, ...]
     gain: Measured
+    gain_low: Measured
+    gain_high: Measured
     lowest: str
     gates: tuple[Gate, ...]
 

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from compress.contracts import Distance, GroundTruth, HeldOut
+from validators._bootstrap import interval
 from validators._sampling import evenly
+from validators.compatibility import Compared
 from validators.held_out_part import sampled
 from validators.metrics import evaluate_retrieval, nearest_neighbours, retrieve_listed
 from validators.results import Flips, PartlyRebuilt
@@ -39,6 +41,17 @@ def least_gain(old_gallery: Mapping[str, float | None]) -> tuple[float | None, s
     lowest = min(others, key=lambda name: -math.inf if (value := others[name]) is None else value)
     value = others[lowest]
     return (None if own is None or value is None else value - own), lowest
+
+
+def gain_interval(compared: Compared, lowest: str) -> tuple[float, float]:
+    """The 95 % confidence interval of ``least_gain``, by a paired bootstrap over the queries that have an answer.
+
+    Args:
+        compared: the models of the compatibility matrix.
+        lowest: whose queries gain the least.
+    """
+    own, theirs = (compared.retrieved(asking, OLD).per_query_ap for asking in (lowest, OLD))
+    return interval((own - theirs)[~np.isnan(own)])
 
 
 def partly_rebuilt(

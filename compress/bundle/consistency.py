@@ -83,7 +83,7 @@ def _upgrade(
     gain, lowest = least_gain(old_gallery)
     if (upgrade.gain, upgrade.lowest, upgrade.old_mAP) != (gain, lowest, old_gallery[OLD]):
         yield _line("upgrade.gain", upgrade.gain, f"compatibility ({gain}, of {lowest})")
-    yield from _judged_again("upgrade", upgrade.gates, {"upgrade.gain": upgrade.gain})
+    yield from _judged_again("upgrade", upgrade.gates, {"upgrade.gain_low": upgrade.gain_low})
     limit = 0.0 if recipe is None else (recipe["validate"].get("gates") or {}).get(OLD_GALLERY_GAIN, 0.0)
     if recipe is not None and [(gate.name, gate.limit) for gate in upgrade.gates] != [(OLD_GALLERY_GAIN, limit)]:
         yield _line("upgrade.gates", [gate.limit for gate in upgrade.gates], f"recipe.yaml ({limit})")

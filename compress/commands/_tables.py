@@ -175,7 +175,7 @@ def print_upgrade(upgrade: Upgrade) -> None:
     verdict = "passed" if upgrade.passed else "FAILED"
     line(
         f"old gallery: mAP {_score(upgrade.old_mAP)} with the old model's queries; gain of {upgrade.lowest} "
-        f"{_score(upgrade.gain)}, {verdict}"
+        f"{_score(upgrade.gain)} ({_score(upgrade.gain_low)} to {_score(upgrade.gain_high)}), {verdict}"
     )
     table = _table("", ("embedded again", "mAP", "queries lost", "queries gained"), range(4))
     for each in upgrade.partly:

@@ -23,6 +23,7 @@ class OldGalleries:
 
     old: str
     gain: str
+    interval: tuple[str, str]
     lowest: str
     passed: bool
     queries: int
@@ -37,6 +38,7 @@ def old_galleries(source: Source) -> OldGalleries | None:
     return OldGalleries(
         score(upgrade.old_mAP),
         change(upgrade.gain),
+        (change(upgrade.gain_low), change(upgrade.gain_high)),
         "PyTorch" if upgrade.lowest == "pytorch" else upgrade.lowest,
         upgrade.passed,
         upgrade.queries,

@@ -13,12 +13,11 @@ from compress.model.identity import model_sha256
 from compress.model.reference import embed
 from compress.run.check_artifact import Checked, load_samples
 from compress.run.check_context import CheckContext
-from compress.run.upgrade import old_sample
 from compress.system.files import artifact_sha256
 from compress.system.progress import say
-from validators.compatibility import compatibility, sample, sample_of
+from validators.compatibility import Sample, compatibility, sample, sample_of
 from validators.results import Measured
-from validators.upgrade import OLD
+from validators.upgrade import OLD, widened
 
 SOURCE = "pytorch"
 """The PyTorch model's name among the artifacts."""
@@ -48,16 +47,31 @@ def matrix(
 
     def build(_: Path) -> _Matrix:
         say("validate: every artifact against every other")
-        samples = {SOURCE: sample(context.reference, context.held_out), **load_samples(checked)}
+        samples = own_samples(context, checked)
         if teacher is not None:
             samples[TEACHER] = sample_of(functools.partial(embed, teacher), context.held_out)
         if old is not None:
             samples[OLD] = old_sample(context, old)
         return _Matrix.model_validate(compatibility(samples, context.held_out, context.model.embedding))
 
-    hashes = {name: artifact_sha256(path) for each in checked for name, path in each.samples.items()}
-    key = {**context.key, "samples": hashes}
+    key = {**context.key, "samples": sample_hashes(checked)}
     for name, model in ((TEACHER, teacher), (OLD, old)):
         if model is not None:
             key[name] = model_sha256(model)
     return context.work.reuse_as(_Matrix, "compatibility", key, [], build).root
+
+
+def own_samples(context: CheckContext, checked: Sequence[Checked]) -> dict[str, Sample]:
+    """The embeddings of the PyTorch model and of every file that was executed, by the name in the matrix."""
+    return {SOURCE: sample(context.reference, context.held_out), **load_samples(checked)}
+
+
+def old_sample(context: CheckContext, old: Model) -> Sample:
+    """The older model's embeddings of the sampled images, as wide as the checked model's."""
+    found, dim = sample_of(functools.partial(embed, old), context.held_out), context.model.embedding.dim
+    return Sample(widened(found.queries, dim), widened(found.gallery, dim))
+
+
+def sample_hashes(checked: Sequence[Checked]) -> dict[str, str]:
+    """The sha256 of the files with embeddings, by the name in the matrix."""
+    return {name: artifact_sha256(path) for each in checked for name, path in each.samples.items()}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compress.contracts import Distance, GroundTruth, HeldOut, ImageSet
+from compress.contracts import Distance, EmbeddingSpec, GroundTruth, HeldOut, ImageSet
+from validators.compatibility import Compared, Sample
 from validators.results import Flips
-from validators.upgrade import OLD, SHARES, least_gain, partly_rebuilt, widened
+from validators.upgrade import OLD, SHARES, gain_interval, least_gain, partly_rebuilt, widened
 
 IMAGES, OLD_DIM, DIM = 40, 5, 8
 
@@ -83,6 +84,32 @@ def test_listed_answers_count_and_junk_does_not() -> None:
     done = partly_rebuilt(new, old, held_out, "l2")
     assert done[0].flips == Flips(lost=1, gained=1)
     assert done[0].mAP == pytest.approx((1 + 1 / 2) / 2)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_the_interval_of_the_gain_is_that_of_the_queries(better: bool) -> None:
+    """Beside a bootstrap that is written out; the control swaps the models, and the interval with them."""
+    labels = np.append(np.arange(IMAGES - 1) % 4, 9)  # nothing answers the last one
+    together = ImageSet(np.zeros((IMAGES, 1, 1, 3), np.uint8), labels, tuple(map(str, range(IMAGES))))
+    held_out = HeldOut(together, together, np.empty(0))
+    one, other = features(1, DIM, 0.2), widened(features(2, OLD_DIM, 0.5), DIM)
+    new, old = (one, other) if better else (other, one)
+    compared = Compared({"a.onnx": Sample(new, new), OLD: Sample(old, old)}, held_out, EmbeddingSpec(DIM))
+    gains = []
+    for query in range(IMAGES - 1):
+        others = [row for row in range(IMAGES) if row != query]
+        right = {row for row in others if labels[row] == labels[query]}
+        scores = []
+        for asking in (new, old):
+            order = np.array(others)[np.argsort(distances(asking[query], old[others], "l2"), kind="stable")]
+            scores.append(average_precision(order, right))
+        gains.append(scores[0] - scores[1])
+    random = np.random.default_rng(5)
+    means = [np.mean([gains[random.integers(len(gains))] for _ in gains]) for _ in range(2000)]
+    low, high = gain_interval(compared, "a.onnx")
+    assert (low, high) == pytest.approx(tuple(np.percentile(means, (2.5, 97.5))), abs=0.01)
+    assert low < np.mean(gains) < high
+    assert gain_interval(compared, OLD) == (0, 0)
 
 
 def test_the_worst_file_decides_and_an_unknown_mAP_is_the_worst() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from annotated_types import Ge
 
 from compress.contracts import Check, EmbeddingSpec, HeldOut, Observation
+from validators._bootstrap import interval
 from validators._distances import Distances
 from validators._sampling import affordable, evenly
 from validators.checks._outputs import defect
@@ -53,16 +54,14 @@ class RankAgreement(Check):
         if not len(drops):
             raise ValueError("every query is empty: no gallery image shares its label")
         worst = int(np.argmax(drops))
-        random = np.random.Generator(np.random.PCG64(0))
-        means = [drops[random.integers(0, len(drops), len(drops))].mean() for _ in range(self.resamples)]
-        low, high = np.percentile(means, (2.5, 97.5))
+        low, high = interval(drops, self.resamples)
         return Ranking(
             kendall_tau=_kendall_tau(reference, candidate, held_out.leave_one_out, embedding),
             mean_ap_change=float(np.abs(drops).mean()),
             largest_ap_drop=float(drops[worst]),
             largest_ap_drop_query=held_out.queries.ids[int(chosen[counted][worst])],
-            mAP_drop_low=float(low),
-            mAP_drop_high=float(high),
+            mAP_drop_low=low,
+            mAP_drop_high=high,
         )
 
     def _precisions(
