@@ -395,8 +395,66 @@ def test_galleries_that_do_not_fit_are_refused(
     with closing(sqlite3.connect(app.gallery)) as gallery, gallery:
         gallery.execute("UPDATE meta SET value = '\"0123456789abcdef\"' WHERE key = 'space_id'")
     assert "the gallery's space_id is" in app.refusal() and "0123456789abcdef" in app.refusal()
+    for schema, words in (
+        ("2", "the gallery is newer than this app"),
+        (None, "the gallery is damaged: it has no schema"),
+    ):
+        with closing(sqlite3.connect(app.gallery)) as gallery, gallery:
+            gallery.execute("DELETE FROM meta WHERE key = 'schema'")
+            gallery.executemany("INSERT INTO meta VALUES ('schema', ?)", [(schema,)] if schema else [])
+        assert words in app.refusal()
+        with pytest.raises(BadInput, match=r"schema 2 is newer than 1|the gallery is damaged"):
+            query(app.bundle, file, top=1, gallery=app.gallery)
+    shutil.copy(app.bundle / GALLERY, app.gallery)
+    with closing(sqlite3.connect(app.gallery)) as gallery, gallery:
+        gallery.execute("UPDATE meta SET value = '\"0123456789abcdef\"' WHERE key = 'space_id'")
     with pytest.raises(BadInput, match="made in the embedding space"):
         query(app.bundle, file, top=1, gallery=app.gallery)
+
+
+def test_galleries_of_an_older_model_are_searched_if_the_bundle_was_trained_for_it(
+    app: App, tmp_path: Path, save_photos: Callable[..., list[Path]]
+) -> None:
+    """As ``compress search`` does: with the first values, without thresholds, and without adding anything."""
+    (file,) = save_photos(tmp_path, 2, 1)
+    manifest = json.loads((app.bundle / "bundle.json").read_text(encoding="utf-8"))
+    spec, space = manifest["embedding"], "of-the-old-model"
+    dim, features = spec["dim"] - 9, read_gallery(app.bundle / GALLERY).features
+    meta = {"schema": 1, "space_id": space, "dim": dim, "kind": spec["kind"], "distance": spec["distance"]}
+    meta |= {"artifact": "old.tflite", "artifact_sha256": "0" * 64, "runtime": "litert"}
+    write_rows(app.gallery, meta, features[:, :dim], ["a"] * len(features))
+    assert "the gallery's space_id is" in app.refusal() and space in app.refusal()
+
+    def upgraded(dim: int, gain: float) -> None:
+        gate = {"name": "old_gallery_gain", "limit": 0.0, "value": gain, "passed": gain >= 0}
+        values = {"space_id": space, "dim": dim, "queries": 60, "old_mAP": 0.5, "partly": [], "lowest": "pytorch"}
+        values |= {"gain": gain, "gain_low": gain, "gain_high": gain, "gates": [gate]}
+        (app.bundle / "bundle.json").write_text(json.dumps({**manifest, "upgrade": values}), encoding="utf-8")
+
+    upgraded(dim, gain=0.1)
+    answer, added, threshold = app(("search", file, 5, "Infinity"), ("add", "one", "", file), ("threshold", 0.01))
+    ours = query(app.bundle, file, top=5, artifact=Path(app.artifact).name, gallery=app.gallery).matches
+    assert [match["name"] for match in answer["matches"]] == [match.name for match in ours]
+    assert [match["distance"] for match in answer["matches"]] == pytest.approx([m.distance for m in ours], rel=1e-9)
+    assert "the gallery of an older model and can only be searched" in added["error"]
+    assert threshold == {"distance": None}
+
+    upgraded(dim + 1, gain=0.1)
+    assert "the gallery is damaged: its embeddings are not those of its space" in app.refusal()
+    upgraded(dim, gain=-0.1)
+    assert "in which this one finds less (old_gallery_gain failed); make a new gallery" in app.refusal()
+    with pytest.raises(BadInput, match=r"finds less \(old_gallery_gain failed\)"):
+        query(app.bundle, file, top=1, gallery=app.gallery)
+
+
+def write_rows(gallery: Path, meta: dict[str, Any], features: np.ndarray, labels: Sequence[str]) -> None:
+    """Write a gallery of these features, float32 [n, dim], which are named by their row."""
+    meta = {**meta, "dtype": dtype_of(meta["kind"]), "images": len(features), "of": len(features)}
+    with database.written(gallery, TABLES) as file:
+        file.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()])
+        for number, (feature, label) in enumerate(zip(pack_features(features, meta["kind"]), labels, strict=True)):
+            row = (number, f"{number:03d}", label, 0, 1, 1, b"", feature.tobytes())
+            file.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
 def test_thresholds_are_the_artifacts_own(app: App) -> None:
@@ -421,12 +479,7 @@ def test_scores_with_ties_equal_those_of_compress(app: App, distance: str) -> No
     manifest["embedding"].update(dim=11, kind=spec.kind, distance=distance)
     (app.bundle / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
     meta = {"schema": 1, "space_id": manifest["embedding"]["space_id"], "dim": 11, "kind": spec.kind}
-    meta |= {"distance": distance, "dtype": dtype_of(spec.kind), "images": 90, "of": 90}
-    with database.written(app.gallery, TABLES) as file:
-        file.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()])
-        for number, (feature, label) in enumerate(zip(pack_features(features, spec.kind), labels, strict=True)):
-            row = (number, f"{number:03d}", label, 0, 1, 1, b"", feature.tobytes())
-            file.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    write_rows(app.gallery, {**meta, "distance": distance}, features, labels)
     (scores,) = app(("evaluate",))
     expected = evaluate(app.gallery)
     assert {name: scores[name] for name in METRICS} == pytest.approx(expected, abs=1e-9)

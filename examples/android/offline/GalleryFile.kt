@@ -39,6 +39,9 @@ class Embedding(val dim: Int, val kind: String, val distance: String, val spaceI
         }
     }
 
+    /** The first values alone, which search the galleries of an older model. */
+    fun first(count: Int) = Embedding(count, kind, distance, spaceId)
+
     /** The column `feature`: float32 little-endian, or bits activation > 0.5, the first one most significant. */
     fun pack(embedding: FloatArray): ByteArray {
         if (embedding.size != dim || embedding.any { !it.isFinite() }) {
@@ -78,9 +81,15 @@ class Picture(val width: Int, val height: Int, val thumbnail: ByteArray, val fea
  * way they came in, and `compress index` and the app continue each other's files.
  *
  * @param origin what made the features: the values of `meta` that do not depend on the photographs
+ * @param olderModel the model whose galleries can be searched, too
  */
-class GalleryFile(private val database: Database, private val origin: Map<String, Any>) : AutoCloseable {
-    /** False for the gallery of a run, which can only be searched. */
+class GalleryFile(
+    private val database: Database, private val origin: Map<String, Any>, private val olderModel: Older? = null
+) : AutoCloseable {
+    /** Whether [olderModel] made the features. */
+    val older: Boolean
+
+    /** False for the gallery of a run or of an older model, which can only be searched. */
     val writable: Boolean
 
     init {
@@ -88,18 +97,33 @@ class GalleryFile(private val database: Database, private val origin: Map<String
         if ("meta" !in tables) database.transaction { for (table in TABLES) database.execute(table) }
         val meta = meta()
         if (meta.isEmpty()) database.transaction { writeMeta(0) }
-        writable = meta.isEmpty() || "artifact" in meta
+        older = meta["space_id"] != origin["space_id"] && olderModel != null && meta["space_id"] == olderModel.spaceId
+        writable = meta.isEmpty() || ("artifact" in meta && !older)
         if (meta.isNotEmpty()) check(meta)
     }
 
     private fun check(meta: Map<String, Any>) {
-        if ((meta["schema"] as? Int ?: 0) > 1) throw OfflineIndexException("the gallery is newer than this app; update the app")
+        val schema = meta["schema"] as? Int ?: throw OfflineIndexException("the gallery is damaged: it has no schema")
+        if (schema > 1) throw OfflineIndexException("the gallery is newer than this app; update the app")
+        if (older) return checkOlder(meta, olderModel!!)
         val needed = listOf("space_id", "dim", "kind", "distance") +
             if (writable) listOf("artifact_sha256", "artifact", "runtime") else emptyList()
         for (key in needed) {
             if (meta[key] != origin[key]) {
                 throw OfflineIndexException("the gallery's $key is ${meta[key]}, this artifact's is ${origin[key]}; make a new gallery")
             }
+        }
+    }
+
+    /** As `compress search` does. */
+    private fun checkOlder(meta: Map<String, Any>, model: Older) {
+        if (meta["dim"] != model.dim || meta["kind"] != origin["kind"] || meta["distance"] != origin["distance"]) {
+            throw OfflineIndexException("the gallery is damaged: its embeddings are not those of its space ${model.spaceId}")
+        }
+        if (model.failedGate != null) {
+            throw OfflineIndexException(
+                "an older model made the gallery, in which this one finds less (${model.failedGate} failed); make a new gallery"
+            )
         }
     }
 
@@ -123,7 +147,10 @@ class GalleryFile(private val database: Database, private val origin: Map<String
 
     /** Changes the images; readers see all of it or nothing. */
     fun <T> update(work: Change.() -> T): T {
-        if (!writable) throw OfflineIndexException("this is the gallery of a run and can only be searched; begin a new file")
+        if (!writable) {
+            val what = if (older) "an older model" else "a run"
+            throw OfflineIndexException("this is the gallery of $what and can only be searched; begin a new file")
+        }
         return database.transaction {
             val result = Change().work()
             number()

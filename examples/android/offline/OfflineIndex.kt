@@ -24,6 +24,9 @@ class Artifact(bundle: File, path: String, runtime: String) {
 
     private val thresholds: Map<Double, Double>
 
+    /** The older model whose galleries this artifact was trained to search; null if there is none. */
+    val older: Older?
+
     /** The values of the gallery's table `meta` that say what made the features. */
     val origin: Map<String, Any>
 
@@ -34,6 +37,7 @@ class Artifact(bundle: File, path: String, runtime: String) {
         val sha256 = hex(sha256(file.readBytes()))
         if (sha256 != entry.getString("sha256")) throw OfflineIndexException("$path: is not the file of bundle.json")
         thresholds = measured(entry)
+        older = olderModel(manifest)
         val about = manifest.getJSONObject("embedding")
         val spaceId = about.getString("space_id")
         embedding = Embedding(about.getInt("dim"), about.getString("kind"), about.getString("distance"), spaceId)
@@ -53,6 +57,15 @@ class Artifact(bundle: File, path: String, runtime: String) {
      * @param falseAcceptRate share of different things that are taken for the same, such as 0.001
      */
     fun threshold(falseAcceptRate: Double): Double? = thresholds[falseAcceptRate]
+}
+
+/** An older model; [failedGate] says that this one finds less in its galleries than the older one did. */
+class Older(val spaceId: String, val dim: Int, val failedGate: String?)
+
+/** The key `upgrade` of bundle.json: bundles that were not trained for it have none. */
+private fun olderModel(manifest: JSONObject): Older? = manifest.optJSONObject("upgrade")?.let { upgrade ->
+    val failed = upgrade.getJSONArray("gates").objects().firstOrNull { !it.getBoolean("passed") }
+    Older(upgrade.getString("space_id"), upgrade.getInt("dim"), failed?.getString("name"))
 }
 
 /** Of an artifact in bundle.json, the distance of a match by false-accept rate; older bundles have none. */
@@ -78,17 +91,20 @@ class Added(val embedded: Int, val unchanged: Int, val undecodable: List<String>
 /**
  * The gallery. All methods wait for the phone's storage or its processor: call them from one worker thread.
  *
- * @param database the gallery file; a new one becomes an empty gallery
+ * @param database the gallery file; a new one becomes an empty gallery. That of a run, or of an older model, can only be
+ *   searched
  */
 class OfflineIndex(
     private val artifact: Artifact, database: Database, private val pictures: Pictures, private val embedder: Embedder
 ) : AutoCloseable {
-    private val gallery = GalleryFile(database, artifact.origin)
+    private val gallery = GalleryFile(database, artifact.origin, artifact.older)
+    private val stored = artifact.embedding.let { if (gallery.older) it.first(artifact.older!!.dim) else it }
     private var images = gallery.images()
-    private var features = Features(artifact.embedding, images.map { it.feature })
+    private var features = Features(stored, images.map { it.feature })
 
-    /** As [Artifact.threshold]. */
-    fun threshold(falseAcceptRate: Double): Double? = artifact.threshold(falseAcceptRate)
+    /** As [Artifact.threshold]; null in a gallery of an older model, where distances are others. */
+    fun threshold(falseAcceptRate: Double): Double? =
+        if (gallery.older) null else artifact.threshold(falseAcceptRate)
 
     val size: Int get() = images.size
     val names: List<String> get() = images.map { it.name }
@@ -138,7 +154,7 @@ class OfflineIndex(
         query: FloatArray, top: Int = 10, within: Double = Double.POSITIVE_INFINITY, without: String? = null
     ): List<Match> {
         artifact.embedding.pack(query) // checks it
-        val distances = features.distances(query)
+        val distances = features.distances(query.copyOf(stored.dim)) // an older model's space has fewer values
         return features.ranked(distances).first.asSequence()
             .filter { images[it].name != without }
             .take(top)
@@ -176,7 +192,7 @@ class OfflineIndex(
 
     private fun reload() {
         images = gallery.images()
-        features = Features(artifact.embedding, images.map { it.feature })
+        features = Features(stored, images.map { it.feature })
     }
 
     private companion object {

@@ -13,6 +13,11 @@ struct Embedding: Decodable {
 
     var binary: Bool { kind == "binary" }
 
+    /// The first values alone, which search the galleries of an older model.
+    func first(_ count: Int) -> Embedding {
+        Embedding(dim: count, kind: kind, distance: distance, space_id: space_id)
+    }
+
     func check() throws {
         guard ["l2", "cosine", "hamming"].contains(distance) else {
             throw OfflineIndexError(
@@ -151,14 +156,18 @@ final class Database {
 /// The file. Images are sorted by name and numbered from 0, so that the same photographs give the same content whichever
 /// way they came in, and `compress index` and the app continue each other's files.
 final class GalleryFile {
-    /// False for the gallery of a run, which can only be searched.
+    /// Whether the older model made the features.
+    let older: Bool
+    /// False for the gallery of a run or of an older model, which can only be searched.
     let writable: Bool
 
     private let database: Database
     private let origin: [String: Value]
 
-    /// - Parameter origin: what made the features: the values of `meta` that do not depend on the photographs.
-    init(_ file: URL, origin: [String: Value]) throws {
+    /// - Parameters:
+    ///   - origin: what made the features: the values of `meta` that do not depend on the photographs.
+    ///   - olderModel: the model whose galleries can be searched, too.
+    init(_ file: URL, origin: [String: Value], olderModel: Older? = nil) throws {
         database = try Database(file)
         self.origin = origin
         let tables = try database.rows("SELECT name FROM sqlite_master WHERE type = 'table'").map(\.[0].text)
@@ -167,22 +176,38 @@ final class GalleryFile {
             try database.transaction { for table in GalleryFile.tables { try database.rows(table) } }
         }
         let meta = try GalleryFile.meta(database)
-        writable = meta.isEmpty || meta["artifact"] != nil
+        let (space, ours) = (meta["space_id"], origin["space_id"])
+        older = space != ours && olderModel != nil && space == olderModel.map { .text($0.space_id) }
+        writable = meta.isEmpty || (meta["artifact"] != nil && !older)
         if meta.isEmpty {
             try database.transaction { try writeMeta(0) }
         } else {
-            try check(meta)
+            try check(meta, olderModel)
         }
     }
 
-    private func check(_ meta: [String: Value]) throws {
-        if (meta["schema"]?.int ?? 0) > 1 {
-            throw OfflineIndexError("the gallery is newer than this app; update the app")
+    private func check(_ meta: [String: Value], _ olderModel: Older?) throws {
+        guard case .int(let schema)? = meta["schema"] else {
+            throw OfflineIndexError("the gallery is damaged: it has no schema")
         }
+        if schema > 1 { throw OfflineIndexError("the gallery is newer than this app; update the app") }
+        if older, let model = olderModel { return try checkOlder(meta, model) }
         let needed = ["space_id", "dim", "kind", "distance"] + (writable ? ["artifact_sha256", "artifact", "runtime"] : [])
         for key in needed where meta[key] != origin[key] {
             let (found, ours) = (meta[key].map(json) ?? "missing", origin[key].map(json) ?? "missing")
             throw OfflineIndexError("the gallery's \(key) is \(found), this artifact's is \(ours); make a new gallery")
+        }
+    }
+
+    /// As `compress search` does.
+    private func checkOlder(_ meta: [String: Value], _ model: Older) throws {
+        guard meta["dim"] == .int(model.dim), meta["kind"] == origin["kind"], meta["distance"] == origin["distance"] else {
+            let what = "its embeddings are not those of its space \(model.space_id)"
+            throw OfflineIndexError("the gallery is damaged: \(what)")
+        }
+        if let gate = model.failedGate {
+            let what = "an older model made the gallery, in which this one finds less"
+            throw OfflineIndexError("\(what) (\(gate) failed); make a new gallery")
         }
     }
 
@@ -217,7 +242,8 @@ final class GalleryFile {
     /// Changes the images; readers see all of it or nothing.
     func update<T>(_ work: (Change) throws -> T) throws -> T {
         guard writable else {
-            throw OfflineIndexError("this is the gallery of a run and can only be searched; begin a new file")
+            let what = older ? "an older model" : "a run"
+            throw OfflineIndexError("this is the gallery of \(what) and can only be searched; begin a new file")
         }
         return try database.transaction {
             let result = try work(Change(database))

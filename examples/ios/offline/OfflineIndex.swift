@@ -14,6 +14,17 @@ protocol Embedder {
     func embed(_ rgb: [UInt8]) throws -> [Float]
 }
 
+/// An older model whose galleries the artifacts were trained to search: the key `upgrade` of bundle.json.
+struct Older: Decodable {
+    struct Gate: Decodable { let name: String; let passed: Bool }
+    let space_id: String
+    let dim: Int
+    let gates: [Gate]
+
+    /// Says that the artifacts find less in its galleries than the older model did.
+    var failedGate: String? { gates.first { !$0.passed }?.name }
+}
+
 /// What an app needs of a bundle: bundle.json and one artifact.
 struct Artifact {
     private struct Manifest: Decodable {
@@ -24,6 +35,7 @@ struct Artifact {
         let embedding: Embedding
         let preprocess: Preprocess
         let artifacts: [Entry]
+        let upgrade: Older? // bundles that were not trained for it have none
     }
 
     let file: URL
@@ -31,6 +43,8 @@ struct Artifact {
     let preprocess: Preprocess
     /// The values of the gallery's table `meta` that say what made the features.
     let origin: [String: Value]
+    /// The older model whose galleries this artifact was trained to search, if there is one.
+    let older: Older?
     private let thresholds: [Manifest.Threshold]
 
     init(bundle: URL, path: String, runtime: String) throws {
@@ -40,7 +54,7 @@ struct Artifact {
             throw OfflineIndexError("bundle.json: there is no artifact \(path)")
         }
         file = bundle.appendingPathComponent(path)
-        (embedding, preprocess) = (manifest.embedding, manifest.preprocess)
+        (embedding, preprocess, older) = (manifest.embedding, manifest.preprocess, manifest.upgrade)
         thresholds = entry.thresholds?.at ?? [] // older bundles have none
         try embedding.check()
         try preprocess.check()
@@ -93,19 +107,28 @@ final class OfflineIndex {
     private let platform: Platform
     private let embedder: Embedder
     private let gallery: GalleryFile
+    private let stored: Embedding
     private var images: [Stored] = []
     private var features: Features
 
-    /// - Parameter file: the gallery; a new one becomes an empty gallery.
+    /// - Parameter file: the gallery; a new one becomes an empty gallery. That of a run, or of an older model, can only be
+    ///   searched.
     init(_ artifact: Artifact, file: URL, platform: Platform, embedder: Embedder) throws {
         (self.artifact, self.platform, self.embedder) = (artifact, platform, embedder)
-        gallery = try GalleryFile(file, origin: artifact.origin)
+        gallery = try GalleryFile(file, origin: artifact.origin, olderModel: artifact.older)
+        if gallery.older, let older = artifact.older {
+            stored = artifact.embedding.first(older.dim)
+        } else {
+            stored = artifact.embedding
+        }
         images = try gallery.images()
-        features = try Features(artifact.embedding, images.map(\.feature))
+        features = try Features(stored, images.map(\.feature))
     }
 
-    /// As `Artifact.threshold`.
-    func threshold(falseAcceptRate rate: Double) -> Double? { artifact.threshold(falseAcceptRate: rate) }
+    /// As `Artifact.threshold`; nil in a gallery of an older model, where distances are others.
+    func threshold(falseAcceptRate rate: Double) -> Double? {
+        gallery.older ? nil : artifact.threshold(falseAcceptRate: rate)
+    }
 
     var count: Int { images.count }
     var names: [String] { images.map(\.name) }
@@ -153,7 +176,7 @@ final class OfflineIndex {
         _ query: [Float], top: Int = 10, within: Double = .infinity, without: String? = nil
     ) throws -> [Match] {
         _ = try artifact.embedding.pack(query) // checks it
-        let distances = features.distances(query)
+        let distances = features.distances(Array(query.prefix(stored.dim))) // an older model's space has fewer values
         return features.ranked(distances).order
             .filter { images[$0].name != without }
             .prefix(top)
@@ -186,6 +209,6 @@ final class OfflineIndex {
 
     private func reload() throws {
         images = try gallery.images()
-        features = try Features(artifact.embedding, images.map(\.feature))
+        features = try Features(stored, images.map(\.feature))
     }
 }
