@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from compress.bundle.manifest import read_manifest
-from compress.catalogue.embedding import embed_photographs
+from compress.catalogue.embedding import embed_photographs, kept_memory
 from compress.commands import embed as command
 from compress.commands.embed import embed
 from compress.commands.index import index
-from compress.contracts import BadInput
+from compress.contracts import BadInput, Preprocess
+from compress.data.images import read_image
 from compress.gallery.store import read_gallery
 from compress.system.files import artifact_sha256
 from tests._command import compress
@@ -59,6 +61,28 @@ def test_both_files_hold_what_an_index_holds(bundle: Path, photos: Path, tmp_pat
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [["name", "label", "sha256"], *map(list, zip(gallery.names, gallery.labels, hashes, strict=True))]
+
+
+def test_memory_that_is_used_again_changes_no_pixel(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    before = Image.core.get_blocks_max()
+    for number, (mode, size) in enumerate([("RGB", (1200, 900)), ("RGBA", (450, 700)), ("L", (999, 350))]):
+        shape = (*size[::-1], len(mode))
+        Image.fromarray(random.integers(0, 256, shape, np.uint8).squeeze()).save(tmp_path / f"{number}.tif")
+    ways = [Preprocess((48, 64), crop=crop) for crop in ("pad", "center", "none")]
+    expected = [read_image(file, way) for file in sorted(tmp_path.iterdir()) for way in ways]
+    with kept_memory(1):
+        assert Image.core.get_blocks_max() > before
+        for _ in range(2):  # white and black photographs in between leave their pixels in that memory
+            read_image(_flat(tmp_path, 255), ways[0]), read_image(_flat(tmp_path, 0), ways[1])
+            found = [read_image(tmp_path / f"{number}.tif", way) for number in range(3) for way in ways]
+            assert all(map(np.array_equal, found, expected))
+    assert Image.core.get_blocks_max() == before
+
+
+def _flat(folder: Path, grey: int) -> Path:
+    Image.new("RGB", (1300, 1000), (grey, grey, grey)).save(folder / f"flat{grey}.jpg")
+    return folder / f"flat{grey}.jpg"
 
 
 def test_an_interrupted_job_goes_on_where_it_stopped(
