@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import socket
-import subprocess
-import sys
-import time
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
 import pytest
-from pyarrow import fs, parquet
+from pyarrow import parquet
 
 from compress.catalogue.photographs import Photographs, file_hashes, find_photographs
 from compress.catalogue.remote import RemoteFile
 from compress.commands.embed import embed
 from compress.contracts import BadInput
+from tests.catalogue._s3 import PAGE, served
 from tests.conftest import Finished
 
 
@@ -107,46 +104,42 @@ def test_an_unusable_address_is_one_line_without_secrets(address: str, message: 
     assert not {"secret", "hidden"} & set(str(caught.value).replace("=", " ").replace("@", " ").split())
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The options of an address on a server of this machine that speaks S3."""
-    if importlib.util.find_spec("moto") is None:
-        pytest.skip("moto, which is not installed, is the server: pip install 'moto[server]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as asking:
-                if asking.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"endpoint_override=127.0.0.1:{port}&scheme=http&region=eu-west-1&allow_bucket_creation=true"
-    finally:
-        server.kill()
-        server.wait()
+@pytest.fixture
+def s3(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of the photographs on a server that speaks S3, and its options."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "thing")
+    shutil.copytree(photos, photos.parent / "served/shop/2024")
+    with served(photos.parent / "served") as options:
+        yield f"s3://shop/2024?{options}"
+
+
+def test_a_bucket_holds_what_the_folder_holds(s3: str, photos: Path) -> None:
+    here, there = find_photographs([photos]), find_photographs([s3])
+    assert labelled(there) == labelled(here) and len(there.found) == 6 > PAGE
+    assert file_hashes(there.found) == file_hashes(here.found)
+    assert str(there.found[0].path) == "s3://shop/2024/digit 0/000000.jpg"
+    (one,) = find_photographs([s3.replace("2024", "2024/digit 1/000002.jpg")]).found
+    assert file_hashes([one]) == file_hashes([here.found[-1]])
+    for place in ("shop/2025", "nobody/2024"):
+        with pytest.raises(BadInput, match=f"^s3://{place}: (there is no such folder|cannot be read)") as caught:
+            find_photographs([s3.replace("shop/2024", place)])
+        assert "endpoint" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.nightly
-def test_photographs_on_s3_have_the_features_of_their_copies_here(
-    s3: str, finished: Finished, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ray", [None, "local"])
+def test_photographs_in_a_bucket_have_the_features_of_those_here(
+    s3: str, ray: str | None, finished: Finished, photos: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "thing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    system, _ = fs.FileSystem.from_uri(f"s3://shop?{s3}")
-    system.create_dir("shop")
-    fs.copy_files(str(photos), "shop/2024", destination_filesystem=system)
-    with system.open_output_stream("shop/2024/broken.jpg") as file:
-        file.write(b"\xff\xd8\xff none")
-    expected = embed(finished.folder, [photos], tmp_path / "here.npy", artifact="tiny.fp32.onnx", workers=1)
-    for ray in (None, "local"):
-        out = tmp_path / f"{ray}.npy"
-        job = embed(finished.folder, [f"s3://shop/2024?{s3}"], out, artifact="tiny.fp32.onnx", workers=1, ray=ray)
-        assert (job.images, list(job.left_out)) == (expected.images, ["broken.jpg"])
-        assert np.array_equal(np.load(out), np.load(tmp_path / "here.npy"))
-        assert out.with_suffix(".csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
-    with pytest.raises(BadInput, match=r"^s3://nobody/x: (there is no such folder|cannot be read)"):
-        find_photographs([f"s3://nobody/x?{s3}"])
-    assert os.environ["AWS_ACCESS_KEY_ID"] not in str(job.left_out)
+    (tmp_path / "served/shop/2024/broken.jpg").write_bytes(b"\xff\xd8\xff none")
+    options: dict[str, Any] = {"artifact": "tiny.fp32.onnx", "workers": 2}
+    embed(finished.folder, [photos], tmp_path / "here.npy", **options)
+    one = s3.replace("2024", "2024/digit 1/000002.jpg")
+    (tmp_path / "list.csv").write_text(f"path,label\n{one},one\n", encoding="utf-8")
+    job = embed(finished.folder, [s3], tmp_path / "there.npy", ray=ray, **options)
+    assert (job.images, list(job.left_out)) == (6, ["broken.jpg"])
+    for suffix in (".npy", ".csv"):
+        assert (tmp_path / f"there{suffix}").read_bytes() == (tmp_path / f"here{suffix}").read_bytes()
+    embed(finished.folder, [tmp_path / "list.csv"], tmp_path / "listed.npy", ray=ray, **options)
+    assert np.array_equal(np.load(tmp_path / "listed.npy")[0], np.load(tmp_path / "here.npy")[-1])
