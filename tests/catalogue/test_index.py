@@ -255,7 +255,7 @@ def test_a_gallery_of_another_model_is_refused_everywhere(bundle: Path, photos: 
         ({"out": "later"}, "later.sqlite: schema 2 is newer than 1; upgrade Compress"),
         ({"places": ["unreadable"]}, "own.sqlite: no image would be left"),
         ({"places": ["bundle/golden"]}, "bundle/golden: lies inside the bundle, whose pictures are the run's"),
-        ({"places": ["."]}, ".: holds the bundle bundle, whose pictures"),
+        ({"places": ["bundle/.."]}, "bundle/..: holds the bundle "),
         ({"places": ["list.csv"]}, "list.csv: has no column 'path' (it has file)"),
     ],
     ids=str,
