@@ -143,19 +143,24 @@ def decoding(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, 
 
 
 def job(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, float]:
-    """``compress embed``, after its processes have started and until they end, without the table at its end."""
+    """``compress embed`` without its beginning, when its processes start, and its end, when they run out of work.
+
+    At both moments it is ahead of what it has given by as many photographs.
+    """
+    last = len(photographs) - CHUNK * (2 * engine.workers + 2)
+    if last <= WARM_UP * CHUNK:
+        sys.exit(f"{len(photographs)} photographs are too few")
     meter, first, count = Meter(), 0, 0
     with tempfile.TemporaryDirectory() as folder, open_journal(Path(folder) / "features.npy", {}) as journal:
         for number, some in enumerate(embed_photographs(engine, photographs)):
-            if number == WARM_UP:  # the first ones wait for the processes
+            if number == WARM_UP:
                 meter, first = Meter(), count
-            journal.add(
-                Finished(each.sha256, 0, 0, b"", each.embedding.tobytes()) for each in some if isinstance(each, Row)
-            )
+            rows = [each for each in some if isinstance(each, Row)]
+            journal.add(Finished(each.sha256, 0, 0, b"", each.embedding.tobytes()) for each in rows)
             count += len(some)
-            if count + len(some) >= len(photographs):
+            if count >= last:
                 return meter.read(count - first)
-    sys.exit(f"give at least {(WARM_UP + 2) * CHUNK} photographs")
+    raise AssertionError("fewer photographs came back than were given")
 
 
 def alone(engine: Engine, pixels: np.ndarray) -> tuple[float, float]:

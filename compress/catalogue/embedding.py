@@ -124,12 +124,13 @@ def kept_memory(workers: int) -> Iterator[None]:
 
     A photograph of 12 megapixels is then decoded in a tenth less time, because its pages exist already.
     """
-    before = Image.core.get_blocks_max()
-    Image.core.set_blocks_max(max(before, _KEPT_BLOCKS * workers))
+    memory = Image.core  # type: ignore[attr-defined]
+    before = memory.get_blocks_max()
+    memory.set_blocks_max(max(before, _KEPT_BLOCKS * workers))
     try:
         yield
     finally:
-        Image.core.set_blocks_max(before)
+        memory.set_blocks_max(before)
 
 
 def embed_chunk(

@@ -98,7 +98,7 @@ def find_photographs(places: Sequence[Path | str], labels: str = FOLDERS) -> Pho
 
 def _found_at(place: Path | str) -> tuple[str, _Place]:
     """What a place holds, and what comes before its names if there are several places."""
-    if isinstance(place, str) and is_address(place):
+    if is_address(place):
         address = shown(place).rstrip("/")
         if address.lower().endswith(SUFFIXES):
             raise BadInput(f"{address}: a table must be on this machine; its paths may be addresses")

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from compress.contracts import BadInput, MissingTool
@@ -48,7 +48,7 @@ class RemoteFile:
         return f"{_parts(self.root).scheme}://{self.path}"
 
 
-def is_address(place: Path | str) -> bool:
+def is_address(place: Path | str) -> TypeGuard[str]:
     """Whether this is an address of a file system, not a path of this machine."""
     return isinstance(place, str) and "://" in place
 
