@@ -183,7 +183,7 @@ class _Step:
         }
         try:
             found = self.compute(**self.fixed, **arguments)
-        except (RuntimeError, IndexError, KeyError, AssertionError) as error:
+        except (RuntimeError, IndexError, KeyError, AssertionError, ValueError) as error:
             raise ValueError(f"{_title(self.operation)}: {error}") from error
         results = found if isinstance(found, tuple) else (found,)
         for value, result in zip(self.operation.outputs, results, strict=True):

@@ -605,12 +605,6 @@ case(
     lambda x: mb.resize(x=x, shape=[9, 7], resized_dims=np.uint32(2), sampling_mode="UNALIGN_CORNERS"),
     lambda a: _slow.bilinear(a, (9, 7), _GRIDS["UNALIGN_CORNERS"]),
 )
-case(
-    "resize",
-    lambda x: mb.resize(x=x, shape=[0, 20], resized_dims=np.uint32(2), interpolation_mode="NEAREST_NEIGHBOR"),
-    lambda a: a.repeat(2, 3),
-    "nearest",
-)
 for _align, _half, _mode in (
     (True, False, "ALIGN_CORNERS"),
     (False, True, "UNALIGN_CORNERS"),

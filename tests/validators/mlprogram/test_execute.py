@@ -185,6 +185,23 @@ def test_a_result_of_another_shape_than_declared_is_named(tmp_path: Path) -> Non
         run(edited(path, lie))
 
 
+@pytest.mark.parametrize("height", [9, 12])
+def test_a_resize_whose_neighbours_apple_does_not_document_is_refused(height: int, tmp_path: Path) -> None:
+    def build(x: Any) -> Any:
+        shape, mode = [height, 10], "NEAREST_NEIGHBOR"
+        return mb.resize(x=x, shape=shape, resized_dims=np.uint32(2), interpolation_mode=mode, name="larger")
+
+    with pytest.raises(ValueError, match=r"^resize 'larger': Apple does not document .* NEAREST_NEIGHBOR takes; use"):
+        run(write(tmp_path / "net.mlpackage", build))
+
+
+@pytest.mark.parametrize(("axes", "size"), [([1, 4, 60], 3), ([1, 4, 6, 10], 2)])
+def test_sums_of_channels_that_apple_does_not_document_are_refused(axes: list[int], size: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "net.mlpackage", lambda x: mb.local_response_norm(x=mb.reshape(x=x, shape=axes), size=size))
+    with pytest.raises(ValueError, match=rf"^local_response_norm '.*which {size} channels .* of {len(axes)} axes"):
+        run(path)
+
+
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     executor = Executor(load(write(tmp_path / "net.mlpackage", lambda x: mb.relu(x=x))))
     with pytest.raises(ValueError, match=r"takes images \[H,W,3\] of \[8, 10, 3\], these are \[10, 8, 3\]"):

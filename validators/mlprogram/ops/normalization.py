@@ -55,7 +55,17 @@ def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
 
 @operation("local_response_norm")
 def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """x / (k + alpha / size · sum of squares of ``size`` neighbouring channels) ** beta."""
+    """x / (k + alpha / size · sum of squares of ``size`` neighbouring channels) ** beta.
+
+    Raises:
+        ValueError: not four axes, for which coremltools' tests expect a sum without neighbours, or an even ``size``,
+            whose neighbours Apple does not document.
+    """
+    if x.ndim != 4 or size % 2 == 0:
+        raise ValueError(
+            f"Apple does not document which {size} channels local_response_norm sums for an input of {x.ndim} axes; "
+            "take four axes and an odd size"
+        )
     return F.local_response_norm(x, size, alpha, beta, k)
 
 

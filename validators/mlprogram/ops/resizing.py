@@ -43,16 +43,22 @@ def resize_bilinear(
 def resize(
     x: Tensor, shape: Ints, resized_dims: int, interpolation_mode: str = "LINEAR", sampling_mode: str = "DEFAULT"
 ) -> Tensor:
-    """The last ``resized_dims`` axes get the last sizes of ``shape``; 0 does not change an axis."""
+    """The last ``resized_dims`` axes get the last sizes of ``shape``; 0 does not change an axis.
+
+    Raises:
+        ValueError: more than two axes, or nearest neighbours: coremltools' tests expect rows 0, 1, 1 from 2 to 3 rows,
+            where ``resize_nearest_neighbor`` takes 0, 0, 1, and Apple documents no rule.
+    """
     if resized_dims > 2:
         raise ValueError(f"resize of {resized_dims} axes is not defined here, only of the last two")
+    if interpolation_mode != "LINEAR":
+        raise ValueError(
+            f"Apple does not document which element resize with {interpolation_mode} takes; use "
+            "upsample_nearest_neighbor or resize_nearest_neighbor"
+        )
     width = shape[-1] or x.shape[-1]
     height = (shape[-2] if resized_dims == 2 else 0) or x.shape[-2]
-    if interpolation_mode == "LINEAR":
-        return _bilinear(x, height, width, sampling_mode)
-    if sampling_mode != "DEFAULT":
-        raise ValueError(f"Apple does not document which neighbour {sampling_mode} takes")
-    return _nearest(x, height, width)
+    return _bilinear(x, height, width, sampling_mode)
 
 
 def _nearest(x: Tensor, height: int, width: int) -> Tensor:
