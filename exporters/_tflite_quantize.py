@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from exporters._mixed import FloatKind, MixedPrecision, counted
 from exporters._tflite_file import builtin, read
 from exporters._tflite_ranges import activation_ranges, fingerprints, with_finite_paddings
 from exporters._tflite_scales import with_bounded_scales
+from exporters._tflite_stored import WEIGHTED
 
 _EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
 
@@ -30,6 +33,8 @@ KINDS: Mapping[FloatKind, Sequence[str]] = {
     "hard_swish": ("HARD_SWISH",),
 }
 """The names, in the file and in the quantizer, of the operations of each kind that can stay in float."""
+
+_PRODUCTS = WEIGHTED | {schema.BuiltinOperator.BATCH_MATMUL, schema.BuiltinOperator.TRANSPOSE_CONV}
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -85,7 +90,8 @@ def quantized(
 
     Every activation that the quantizer supports is quantized, also CBAM's sigmoids and means: keeping these, or the
     normalisation, in float changed the mAP of trained ALNets (CIFAR-10, MNIST) by less than 0.001 in either direction,
-    and took up to a fifth more time. The quantizer does not support a maximum over an axis.
+    and took up to a fifth more time. The quantizer does not support a maximum over an axis. Divisions stay in float, as
+    ``_divisions`` says.
 
     Args:
         ranges: tensor name -> range, for every float activation.
@@ -97,7 +103,44 @@ def quantized(
         quantizer.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
     for name in [qtyping.TFLOperationName.OUTPUT, *(name for kind in in_float for name in _operations(kind))]:
         quantizer.update_quantization_recipe(".*", name, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for result, name in _divisions(content).items():
+        scope = f"^{re.escape(result)};$"
+        quantizer.update_quantization_recipe(scope, name, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return with_bounded_scales(_written(quantizer, _statistics(content, ranges)), content)
+
+
+def _divisions(content: bytes) -> dict[str, qtyping.TFLOperationName]:
+    """The tensors of divisions by computed values, of inverse square roots, and of what computes their divisors alone.
+
+    A small divisor, which a network keeps from 0 by adding or comparing with a constant, has the integer of 0. TFLite's
+    integer kernels then stop the whole inference; a division in float by that integer would give infinity.
+
+    Returns:
+        Each tensor with the name of the operation that gives it.
+    """
+    model = read(content)
+    (graph,) = model.subgraphs
+    makers = {number: operation for operation in graph.operators for number in operation.outputs}
+    readers = Counter(number for operation in graph.operators for number in set(operation.inputs))
+    found = {}
+
+    def add(number: int) -> None:
+        name = _NAMES[builtin(model, makers[number])]
+        if name in qtyping.TFLOperationName.__members__:
+            found[graph.tensors[number].name.decode()] = qtyping.TFLOperationName(name)
+
+    for operation in graph.operators:
+        name = _NAMES[builtin(model, operation)]
+        if name not in ("DIV", "RSQRT") or operation.inputs[-1] not in makers:
+            continue
+        add(operation.outputs[0])
+        open_numbers = [operation.inputs[-1]]
+        while open_numbers:
+            number = open_numbers.pop()
+            if number in makers and readers[number] == 1 and builtin(model, makers[number]) not in _PRODUCTS:
+                add(number)
+                open_numbers.extend(makers[number].inputs)
+    return found
 
 
 def _operations(kind: FloatKind) -> list[qtyping.TFLOperationName]:

@@ -117,6 +117,43 @@ def test_the_file_holds_what_its_name_says_and_gives_what_pytorch_gives(
     assert min_cosine(swapped, expected) < min_cosine(right, expected)
 
 
+class ByLength(nn.Module):
+    """Divides each channel by its length over the image, which is 0 where a black one gives a negative value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3, 2, bias=False), nn.Conv2d(8, 16, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.conv(x))
+        lengths = maps.square().sum((2, 3), keepdim=True).sqrt() + 1e-3
+        found: torch.Tensor = self.last(maps / lengths).mean((2, 3))
+        return found
+
+
+def test_a_divisor_of_nearly_zero_does_not_stop_a_file_with_integers(
+    calibration: np.ndarray, images: np.ndarray, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network, black = ByLength().eval(), np.zeros_like(images[:1])
+    given = np.concatenate([black, calibration])
+    path = export_model(network, tmp_path / "m.tflite", input_size=SIZE, precision="w8a8", calibration=given)
+    shown = np.concatenate([black, images[:3]])
+    right = reference(network, shown)
+    assert (np.linalg.norm(run(path, shown) - right, axis=1) < 0.1 * np.linalg.norm(right, axis=1)).all()
+    model = read(path.read_bytes())
+    (graph,) = model.subgraphs
+    types = {
+        builtin(model, each): graph.tensors[each.outputs[0]].type
+        for each in graph.operators
+        if builtin(model, each) in (schema.BuiltinOperator.DIV, schema.BuiltinOperator.CONV_2D)
+    }
+    assert types == {
+        schema.BuiltinOperator.DIV: schema.TensorType.FLOAT32,
+        schema.BuiltinOperator.CONV_2D: schema.TensorType.INT8,
+    }
+
+
 @every_tflite
 def test_input_output_and_signature_stay(precision: str, tflite: dict[str, bytes]) -> None:
     ends = []
