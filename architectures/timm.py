@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,8 +66,11 @@ class Timm(Architecture):
         timm = _timm(self.backbone)
         if self.pretrained and not timm.is_model_pretrained(self.backbone):
             raise BadInput(f"timm.pretrained: timm has no weights for '{self.backbone}'; set timm.weights, or train it")
+        make = functools.partial(timm.create_model, self.backbone, pretrained=self.pretrained, num_classes=0)
         try:
-            return timm.create_model(self.backbone, pretrained=self.pretrained, num_classes=0)
+            model = make()
+            # Positions that are computed from the size of each image cannot be traced; those of one size can.
+            return make(dynamic_img_size=False) if getattr(model, "dynamic_img_size", False) else model
         except Exception as error:  # of any library that downloads
             if not self.pretrained:
                 raise

@@ -51,6 +51,7 @@ TIMM = (
 FIXED = {
     **dict.fromkeys(("vit_tiny_patch16_224", "deit_tiny_patch16_224", "swin_tiny_patch4_window7_224"), ((224, 224),)),
     **dict.fromkeys(("mixer_s32_224", "resmlp_12_224", "levit_128s", "efficientvit_m0"), ((224, 224),)),
+    "test_vit": ((160, 160),),
 }
 """Networks that take images of one size."""
 _PRUNED = "pruned"

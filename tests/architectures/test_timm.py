@@ -70,6 +70,7 @@ OTHERS = {
     "test_convnext": (96, 64),
     "test_efficientnet_evos": (96, 256),
     "tf_mobilenetv3_small_minimal_100": (96, 576),
+    "test_vit": (160, 64),
 }
 """Transformers, and networks whose code depends on sizes: an image size that they take, and their dimension."""
 LARGER = {
