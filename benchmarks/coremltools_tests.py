@@ -1,10 +1,11 @@
 """coremltools' own tests of MIL operations on the reference executor: ``python -m benchmarks.coremltools_tests``.
 
 coremltools' tests hold an expected NumPy value for each operation, but compare it only on macOS, with Core ML. Here its
-``run_compare_builder`` is replaced: the program gets the test's inputs as constants, is stored as a package, and the
-executor of ``validators.mlprogram`` gives its outputs. A test has passed if all its values agree, differs if one does
-not, and is not supported if the executor refuses the program. Prints the table of ``docs/checks.md`` and every test
-that differs. Of each test's many parameters the first, the middle and the last are taken. Arguments go to pytest:
+``run_compare_builder`` is replaced: the program gets the test's inputs as constants of the test's types, or as values
+that depend on the image where the operation takes no constants; it is stored as a package, and the executor of
+``validators.mlprogram`` gives its outputs. A test has passed if all its values agree, differs if one does not, and is
+not supported if the executor refuses the program. Prints the table of ``docs/checks.md`` and why the others did not
+pass. Of each test's many parameters the first, the middle and the last are taken. Arguments go to pytest:
 ``-k TestPad``.
 """
 
@@ -16,7 +17,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ load_coremltools()
 import coremltools as ct  # noqa: E402
 from coremltools.converters.mil import Builder as mb  # noqa: E402, N813
 from coremltools.converters.mil.mil import types  # noqa: E402
+from coremltools.converters.mil.mil.program import StateTensorPlaceholder  # noqa: E402
 
 from validators.mlprogram.execute import Executor  # noqa: E402
 from validators.mlprogram.program import load  # noqa: E402
@@ -34,6 +36,7 @@ from validators.mlprogram.program import load  # noqa: E402
 PASSED, DIFFERS, UNSUPPORTED, OTHER = "passed", "differs", "not supported", "no program"
 _TOOL = "coremltools.converters.mil.mil.ops.tests"
 _SIDE = 8
+_ROUNDING_OF_HALF = 2**-10
 
 
 class Differs(AssertionError):
@@ -45,7 +48,7 @@ class Unsupported(Exception):
 
 
 class NoProgram(Exception):
-    """The test's program cannot be stored with its inputs as constants, or has no expected values."""
+    """coremltools cannot store the test's program with an image as its only input, or the test has no values."""
 
 
 def executed(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any) -> list[np.ndarray]:
@@ -53,21 +56,49 @@ def executed(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target
 
     Raises:
         Unsupported: the executor refuses the program.
-        NoProgram: coremltools cannot make one of constants.
+        NoProgram: coremltools cannot make one.
     """
-    return [_value(build, inputs, target, number) for number in range(_count(build, inputs, target))]
+    try:
+        return _values(build, inputs, target, _constant)
+    except NoProgram:
+        return _values(build, inputs, target, _dynamic)
 
 
-def _outputs(build: Callable[..., Any], inputs: Mapping[str, np.ndarray]) -> list[Any]:
-    found = build(**{name: mb.const(val=value) for name, value in inputs.items()})
+MakeInput = Callable[[np.ndarray, Any], Any]
+"""(value, image) -> the variable that holds the value in a program."""
+
+
+def _constant(value: np.ndarray, image: Any) -> Any:
+    return mb.const(val=value)
+
+
+def _dynamic(value: np.ndarray, image: Any) -> Any:
+    """The value plus 0 times the image, because some operations take no constants."""
+    held = "bool" if value.dtype == bool else str(value.dtype).replace("float", "fp")
+    nothing = mb.mul(x=mb.reduce_sum(x=image, keep_dims=False), y=np.float32(0))
+    working = value.astype(np.float32 if held.startswith("fp") or held == "bool" else np.int32)
+    if working.dtype == np.int32:
+        nothing = mb.cast(x=nothing, dtype="int32")
+    summed = mb.add(x=working, y=nothing)
+    return summed if working.dtype == value.dtype else mb.cast(x=summed, dtype=held)
+
+
+def _values(
+    build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any, make: MakeInput
+) -> list[np.ndarray]:
+    return [_value(build, inputs, target, number, make) for number in range(_count(build, inputs, target, make))]
+
+
+def _outputs(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], image: Any, make: MakeInput) -> list[Any]:
+    found = build(**{name: make(value, image) for name, value in inputs.items()})
     return list(found) if isinstance(found, list | tuple) else [found]
 
 
-def _count(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any) -> int:
+def _count(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any, make: MakeInput) -> int:
     counts: list[int] = []
 
     def count(image: Any) -> Any:
-        counts.append(len(_outputs(build, inputs)))
+        counts.append(len(_outputs(build, inputs, image, make)))
         return mb.identity(x=image)
 
     try:
@@ -81,12 +112,18 @@ def _program(body: Callable[[Any], Any], target: Any) -> Any:
     return mb.program(input_specs=[mb.TensorSpec(shape=(1, 3, _SIDE, _SIDE))], opset_version=target)(body)
 
 
-def _value(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any, number: int) -> np.ndarray:
-    shapes: list[tuple[int, ...]] = []
+def _value(
+    build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: Any, number: int, make: MakeInput
+) -> np.ndarray:
+    """float16 if the program declares half precision, float32 otherwise."""
+    shapes: list[tuple[Any, ...]] = []
+    half = False
 
     def body(image: Any) -> Any:
-        found = _outputs(build, inputs)[number]
+        nonlocal half
+        found = _outputs(build, inputs, image, make)[number]
         shapes.append(tuple(found.shape))
+        half = found.dtype == types.fp16
         if found.dtype != types.fp32:
             found = mb.cast(x=found, dtype="fp32")
         return mb.reshape(x=found, shape=[1, -1], name="embedding")
@@ -110,14 +147,18 @@ def _value(build: Callable[..., Any], inputs: Mapping[str, np.ndarray], target: 
             flat = Executor(load(path))(np.zeros((1, _SIDE, _SIDE, 3), np.uint8))
         except Exception as error:  # a refusal has many types: an operation, its arguments, a type
             raise Unsupported(_first_line(error)) from error
-    return flat.reshape(shapes[0])
+    if half:
+        flat = flat.astype(np.float16)
+    return flat.reshape(shapes[0]) if all(isinstance(size, int) for size in shapes[0]) else flat.reshape(-1)
 
 
 def require_same(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], atol: float, rtol: float) -> None:
-    """Raises Differs if a value or a shape is another."""
+    """Raises Differs if a value or a shape is another; half precision may differ by its rounding."""
     for one, right in zip(found, expected, strict=True):
         right = np.asarray(right)
-        if one.size != right.size or (right.ndim and one.shape != right.shape):
+        if one.dtype == np.float16:
+            one, rtol = one.astype(np.float32), max(rtol, _ROUNDING_OF_HALF)
+        if one.size != right.size or (right.ndim and one.ndim > 1 and one.shape != right.shape):
             raise Differs(f"shape {one.shape}, expected {right.shape}")
         if not np.allclose(one, right.astype(np.float32).reshape(one.shape), atol=atol, rtol=rtol, equal_nan=True):
             error = float(np.nanmax(np.abs(one - right.astype(np.float32).reshape(one.shape))))
@@ -126,8 +167,8 @@ def require_same(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], at
 
 def run_compare_builder(
     build: Callable[..., Any],
-    input_placeholders: object,
-    input_values: Mapping[str, np.ndarray] | None = None,
+    input_placeholders: Mapping[str, Any],
+    input_values: Mapping[str, Any] | None = None,
     expected_output_types: object = None,
     expected_outputs: Any = None,
     *,
@@ -135,23 +176,41 @@ def run_compare_builder(
     atol: float = 1e-4,
     rtol: float = 1e-5,
     **options: object,
-) -> None:
+) -> Converted:
     """What coremltools' tests call, with the reference executor instead of Core ML."""
-    if options.get("frontend_only") or expected_outputs is None or options.get("pred_iters") is not None:
-        raise NoProgram("no expected values")
-    if not all(isinstance(value, np.ndarray) for value in (input_values or {}).values()):
-        raise NoProgram("an image")
-    narrow = {name: _narrow(value) for name, value in (input_values or {}).items()}
-    found = executed(build, narrow, max(backend.opset_version, ct.target.iOS15))
+    if any(isinstance(each, StateTensorPlaceholder) for each in input_placeholders.values()):
+        raise Unsupported("the executor refuses a program with a state")
+    if options.get("frontend_only") or expected_outputs is None:
+        raise NoProgram("the test expects no values")
+    inputs = {name: _typed(value, input_placeholders[name]) for name, value in (input_values or {}).items()}
+    found = executed(build, inputs, max(backend.opset_version, ct.target.iOS15))
     right = expected_outputs if isinstance(expected_outputs, list) else [expected_outputs]
     require_same(found, right, atol, max(rtol, 1e-4))
+    return Converted(build, input_placeholders, input_values, expected_output_types, backend)
 
 
-def _narrow(value: np.ndarray) -> np.ndarray:
-    """Core ML's inputs are float32 and int32."""
-    if np.issubdtype(value.dtype, np.floating):
-        return value.astype(np.float32)
-    return value.astype(np.int32) if value.dtype == np.int64 else value
+class Converted:
+    """coremltools' model of a test, which is made if the test looks at it after its values were compared.
+
+    Attributes:
+        original: coremltools' ``run_compare_builder``.
+    """
+
+    original: ClassVar[Callable[..., Any]]
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def __getattr__(self, name: str) -> Any:
+        build, placeholders, values, kinds, backend = self._arguments
+        return getattr(self.original(build, placeholders, values, kinds, frontend_only=True, backend=backend), name)
+
+
+def _typed(value: Any, placeholder: Any) -> np.ndarray:
+    """The value in the type that the test gives it."""
+    if not isinstance(value, np.ndarray | np.generic | int | float | bool):
+        raise NoProgram("an image")
+    return np.asarray(value, types.nptype_from_builtin(placeholder.dtype))
 
 
 def _first_line(error: BaseException) -> str:
@@ -163,12 +222,12 @@ class Outcomes:
 
     Attributes:
         found: test class, such as ``TestPad`` -> outcome -> number of tests.
-        reasons: (test class, outcome) -> one reason for it.
+        reasons: (test class, outcome) -> the reasons for it -> number of tests.
     """
 
     def __init__(self) -> None:
         self.found: dict[str, Counter[str]] = defaultdict(Counter)
-        self.reasons: dict[tuple[str, str], str] = {}
+        self.reasons: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         """Keep a few cases of each test of ML Programs in single precision: half precision rounds NumPy's values."""
@@ -193,7 +252,7 @@ class Outcomes:
             name = item.cls.__name__ if item.cls else item.name.partition("[")[0]
             self.found[name][outcome] += 1
             if error is not None:
-                self.reasons.setdefault((name, outcome), f"{item.nodeid.rpartition('::')[2]}: {_first_line(error)}")
+                self.reasons[name, outcome][f"{item.originalname}: {_first_line(error)}"] += 1
         return report
 
 
@@ -223,6 +282,7 @@ def main(arguments: Sequence[str]) -> Outcomes:
 
     os.environ |= {"INCLUDE_MIL_FP32_UNIT_TESTS": "1", "PYMIL_TEST_TARGETS": "mlprogram"}
     tool: Any = importlib.import_module(f"{_TOOL}.testing_utils")
+    Converted.original = staticmethod(tool.run_compare_builder)
     tool.run_compare_builder = run_compare_builder  # before a test imports it
     outcomes = Outcomes()
     options = ["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-c", "/dev/null", "--pyargs"]
@@ -234,5 +294,6 @@ def main(arguments: Sequence[str]) -> Outcomes:
 if __name__ == "__main__":
     outcomes = main(sys.argv[1:])
     print(table(outcomes.found))
-    for (name, outcome), reason in sorted(outcomes.reasons.items()):
-        print(f"{name} {outcome}: {reason}")
+    for (name, outcome), reasons in sorted(outcomes.reasons.items()):
+        for reason, count in reasons.items():
+            print(f"{name} {outcome}, {count}: {reason}")
