@@ -128,8 +128,8 @@ def _opened(root: str) -> tuple[Any, str]:
         return found
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise BadInput(
-            f"{shown(root)}: no file system of this kind can be read ({_one_line(error)}); give a folder, or an "
-            "address such as s3://bucket/folder or gs://bucket/folder"
+            f"{shown(root)}: no file system of this kind can be read ({_one_line(error).replace(root, shown(root))}); "
+            "give a folder, or an address such as s3://bucket/folder or gs://bucket/folder"
         ) from error
 
 
