@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import time
@@ -84,6 +85,10 @@ def open_journal(beside: Path, key: Mapping[str, Any]) -> Iterator[Journal]:
         yield Journal(database)
     except sqlite3.OperationalError as error:
         raise _one_line(beside, error) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _full(beside) from error
     finally:
         with suppress(sqlite3.Error):  # of a full disk; what was committed before is kept
             database.commit()
@@ -110,5 +115,9 @@ def _opened(path: Path, key: str) -> sqlite3.Connection:
 
 def _one_line(file: Path, error: Exception) -> BadInput | MissingTool:
     if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-        return MissingTool(f"{file}: the disk is full; free some space and start the same command again")
+        return _full(file)
     return BadInput(f"{file}: cannot be written ({error})")
+
+
+def _full(file: Path) -> MissingTool:
+    return MissingTool(f"{file}: the disk is full; free some space and start the same command again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from compress.catalogue.embedding import embed_photographs, kept_memory
 from compress.commands import embed as command
 from compress.commands.embed import embed
 from compress.commands.index import index
-from compress.contracts import BadInput, Preprocess
+from compress.contracts import BadInput, MissingTool, Preprocess
 from compress.data.images import read_image
 from compress.gallery.store import read_gallery
 from compress.system.files import artifact_sha256
@@ -100,6 +101,21 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
     assert (job.images, job.embedded) == (24, 9)  # broken.jpg was the first of the sixteen
     embed(bundle, [photos], tmp_path / "whole.npy", artifact=ARTIFACT, workers=1)
     assert (tmp_path / "part.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_a_full_disk_loses_nothing(bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_write_npy", full)
+        with pytest.raises(
+            MissingTool, match=r"all\.npy: the disk is full; free some space and start the same command"
+        ):
+            embed(bundle, [photos], tmp_path / "all.npy", artifact=ARTIFACT, workers=1)
+    assert not (tmp_path / "all.npy").exists()
+    job = embed(bundle, [photos], tmp_path / "all.npy", artifact=ARTIFACT, workers=1)
+    assert (job.images, job.embedded) == (24, 0)
 
 
 def test_bad_input_is_one_line(bundle: Path, photos: Path, tmp_path: Path) -> None:
