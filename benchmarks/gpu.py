@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 from architectures import create_model
-from compress.contracts import CompressError, DeployGraph, Preprocess
+from compress.contracts import CompressError, DeployGraph, EmbeddingSpec, Preprocess
 from compress.stages.prune import prune_model
-from exporters._deploy import Deployed
+from exporters._deploy import Deployed, describe
 from exporters.tflite import TFLite
 from validators.isolation import execute
 from validators.runtimes.litert import LiteRT
@@ -125,11 +125,14 @@ def measured(network: nn.Module, precision: str, path: Path) -> tuple[list[str],
     images = smooth(IMAGES, 2)
     with torch.no_grad():
         wanted = network(normalised(images)).numpy()
-    deployed = Deployed(network, Preprocess((SIZE, SIZE)), "l2")
+    preprocess = Preprocess((SIZE, SIZE))
+    embedding = EmbeddingSpec(wanted.shape[1])
+    about = describe(name="network", license="none", architecture="any", preprocess=preprocess, embedding=embedding)
     calibration = smooth(CALIBRATION, 3) if precision in TFLite.calibrated else None
+    graph = DeployGraph(Deployed(network, preprocess, "l2"), (SIZE, SIZE), about, calibration)
     try:
         # Unchecked, because integers suit no random weights: here the GPU is compared with the CPU.
-        TFLite(precision=precision).write_unchecked(DeployGraph(deployed, (SIZE, SIZE), {}, calibration), path)  # type: ignore[arg-type]
+        TFLite(precision=precision).write_unchecked(graph, path)  # type: ignore[arg-type]
     except CompressError as refused:
         return [f"refused: {refused}", "", "", "", ""], True
     cpu, gpu = (execute(runtime, path, {"": images}) for runtime in (LiteRT(), LiteRT(accelerator="gpu")))

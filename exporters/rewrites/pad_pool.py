@@ -12,9 +12,15 @@ from exporters._costs import Costs
 from exporters.rewrites._choice import Form, Place
 from exporters.rewrites._graph import called, is_plain
 
+_SPARE = 4
+"""Channels that are added and removed again: one slice of a GPU's."""
+
 
 class PaddedPool(nn.Module):
     """Averages with zeros around the map, which count.
+
+    LiteRT's GPU code merges a padding of rows and columns into the pool behind it, whose averages then leave the zeros
+    out. It leaves a padding alone that adds channels, too.
 
     forward(x [N, C, H, W]) -> [N, C, H', W']
     """
@@ -22,12 +28,12 @@ class PaddedPool(nn.Module):
     def __init__(self, pool: nn.AvgPool2d) -> None:
         super().__init__()
         height, width = _pair(pool.padding)
-        self.sides = (width, width, height, height)
+        self.sides = (width, width, height, height, 0, _SPARE)
         self.pool = nn.AvgPool2d(pool.kernel_size, pool.stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled: torch.Tensor = self.pool(F.pad(x, self.sides))
-        return pooled
+        return pooled[:, : x.shape[1]]
 
 
 class PadPool:
