@@ -136,7 +136,7 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
     """Make the graph of a trained model that every exporter writes, with its metadata.
 
     Args:
-        calibration: uint8 [N, H, W, 3], for a precision in its exporter's ``calibrated``.
+        calibration: uint8 [N, H, W, 3], for an exporter that needs calibration.
     """
     from exporters import _deploy
 
@@ -172,7 +172,7 @@ def _exporter(path: Path, precision: str, **options: Any) -> Exporter:
 
 def _check_calibration(exporter: Exporter, images: Any, size: tuple[int, int]) -> None:
     what = f"{exporter.format} {exporter.precision}"
-    if exporter.precision not in exporter.calibrated:
+    if not exporter.needs_calibration:
         if images is not None:
             raise BadInput(f"calibration: {what} uses no calibration images; remove it")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,11 @@ _BLOCK = 32
 
 
 def add_compression(
-    passes: ct.PassPipeline, precision: str, program: torch.export.ExportedProgram, spared: int
+    passes: ct.PassPipeline,
+    precision: str,
+    program: torch.export.ExportedProgram,
+    spared: int,
+    in_half: Collection[str],
 ) -> frozenset[str]:
     """Append to ``passes`` the pass that stores weights in the precision: w8, p8, p6, p4 or w4.
 
@@ -25,6 +30,7 @@ def add_compression(
     Args:
         program: the program that will be converted.
         spared: weights of at most this many values stay in half precision.
+        in_half: names of further weights that stay in half precision.
 
     Returns:
         Names of larger weights that also stay in half precision.
@@ -40,10 +46,17 @@ def add_compression(
     else:
         name, config = "linear_quantize_weights", _int4(_BLOCK)
         own = {weights: _int4(block) for weights, block in _blocks(program).items()}
+    own |= dict.fromkeys(in_half)
     optimization = cto.OptimizationConfig(global_config=config, op_name_configs=own)
     passes.append_pass(f"compression::{name}")
     passes.set_options(f"compression::{name}", {"config": optimization})
     return frozenset(weights for weights, option in own.items() if option is None)
+
+
+def half_names(program: torch.export.ExportedProgram, layers: Collection[str]) -> dict[str, str]:
+    """Layers, as far as the program has them -> the names that their weights get in half precision."""
+    names = {parameter: name for name, parameter in program.graph_signature.inputs_to_parameters.items()}
+    return {layer: f"{names[f'{layer}.weight']}_to_fp16" for layer in layers if f"{layer}.weight" in names}
 
 
 def _int4(block: int) -> cto.OpLinearQuantizerConfig:

@@ -15,8 +15,12 @@ _WEIGHTED = frozenset({"conv", "linear", "matmul"})
 
 def stored(package: Path) -> list[Weighted]:
     """List every convolution and fully connected layer with constant weights, in the order of execution."""
-    program = ct.utils.load_spec(str(package)).mlProgram
-    (block,) = program.functions["main"].block_specializations.values()
+    return weighted(ct.utils.load_spec(str(package)))
+
+
+def weighted(model: Any) -> list[Weighted]:
+    """The same for a model in memory, as coremltools' ``Model_pb2.Model``."""
+    (block,) = model.mlProgram.functions["main"].block_specializations.values()
     made_by = {output.name: operation for operation in block.operations for output in operation.outputs}
     found = []
     for operation in block.operations:

@@ -59,7 +59,7 @@ class FileExporter(Exporter):
         """Convert the graph unchanged, and write it to ``path``, which does not exist yet.
 
         Returns:
-            Names of weights that need not have the precision's type.
+            Names of weights that are in float although the precision's are not.
         """
         raise NotImplementedError
 

@@ -66,11 +66,14 @@ def require(
     Args:
         kinds: precision -> types that each operation must have.
         spared: weights of at most this many values may have any type.
-        exempt: names of further weights that may have any type.
+        exempt: names of further weights, which must be in float.
 
     Raises:
         CompressError: an operation has other types, or there is no operation to judge.
     """
+    rounded = [each.name for each in found if each.name in exempt and not each.kind.weights.startswith("float")]
+    if rounded:
+        raise CompressError(f"{path.name}: the weights '{rounded[0]}' are not in float; report the network")
     judged = [each for each in found if each.values > spared and each.name not in exempt]
     wrong = [each for each in judged if each.kind != kinds[precision]]
     if wrong:

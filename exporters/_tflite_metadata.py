@@ -42,14 +42,6 @@ def with_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
     return packed(model)
 
 
-def metadata(content: bytes) -> dict[str, Any]:
-    """Read what ``with_metadata`` stored."""
-    model = read(content)
-    (entry,) = (entry for entry in model.metadata if entry.name == b"compress.json")
-    found: dict[str, Any] = json.loads(bytes(model.buffers[entry.buffer].data))
-    return found
-
-
 def with_end_names(content: bytes) -> bytes:
     """Restore the names ``image`` and ``embedding``, which the quantizer leaves on inner tensors."""
     model = read(content)

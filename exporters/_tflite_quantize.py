@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.quantizer import Quantizer
 
 from compress.contracts import DeployGraph
+from exporters._float_weights import FloatLayers
 from exporters._learned_ranges import match, probes, summary
 from exporters._mixed import FloatKind, MixedPrecision, counted
 from exporters._tflite_file import builtin, read
 from exporters._tflite_ranges import activation_ranges, fingerprints, with_finite_paddings
 from exporters._tflite_scales import with_bounded_scales
-from exporters._tflite_stored import WEIGHTED
+from exporters._tflite_stored import WEIGHTED, stored
+from exporters._tflite_weights import results_of, weights_of
 
 _EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
 
@@ -41,10 +43,26 @@ Ranges = Mapping[str, tuple[float, float]]
 _NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
 
-def converted(content: bytes, precision: str) -> bytes:
+def smaller(content: bytes, precision: str, float_layers: FloatLayers) -> tuple[bytes, dict[str, Any], frozenset[str]]:
+    """Convert the float file ``content`` to fp16, w8 or w8a32, but keep these layers' weights in float.
+
+    Returns:
+        The file, metadata about the layers, and the names of the weights that it holds in float for them.
+    """
+    found = weights_of(content, float_layers.weights)
+    result = converted(content, precision, in_float=found)
+    in_float = {each.name for each in stored(result) if each.kind.weights == "float32"}
+    kept = {name: layers for name, layers in found.items() if name in in_float}
+    return result, float_layers.record({layer for layers in kept.values() for layer in layers}), frozenset(kept)
+
+
+def converted(content: bytes, precision: str, *, in_float: Collection[str] = ()) -> bytes:
     """Convert the float file ``content`` to fp16, w8 or w8a32; weights get one scale per output channel.
 
     Input and output keep their types, here and in the other functions.
+
+    Args:
+        in_float: names of weights that stay in float.
     """
     quantizer = Quantizer(content)
     if precision == "fp16":
@@ -58,6 +76,9 @@ def converted(content: bytes, precision: str) -> bytes:
     else:
         assert precision == "w8a32"
         quantizer.add_dynamic_config(".*", _EVERYTHING, num_bits=8)
+    for result in results_of(content, in_float):  # the quantizer knows operations by the names of their results
+        scope = f"^{re.escape(result)};$"
+        quantizer.update_quantization_recipe(scope, _EVERYTHING, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return _written(quantizer, None)
 
 

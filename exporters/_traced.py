@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from compress.contracts import DeployGraph
 from exporters._costs import TORCH
-from exporters._file_exporter import FileExporter, Inspected
+from exporters._file_exporter import Inspected
+from exporters._float_weights import FloatWeights
 from exporters._stored import Kind
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traced(FileExporter):
+class Traced(FloatWeights):
     """Exports a frozen trace, which each format saves in its own way.
 
     Attributes:
@@ -40,14 +41,15 @@ class Traced(FileExporter):
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
         from exporters._torchscript import extra_files, frozen_trace, reproducible
-        from exporters._torchscript_w8 import with_int8_weights
+        from exporters._torchscript_w8 import float_weights, with_int8_weights
 
+        layers = self.float_layers(graph)
         if self.precision == "w8":
-            graph = with_int8_weights(graph)
+            graph = with_int8_weights(graph, layers)
         path.write_bytes(reproducible(self.saved(frozen_trace(graph), extra_files(graph))))
-        return ()
+        return float_weights(path, layers)
 
     def inspect(self, path: Path) -> Inspected:
         from exporters._torchscript_w8 import stored
 
-        return Inspected(stored(path))
+        return Inspected(stored(path), self.quantization(path))

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from compress.contracts import BadInput, DeployGraph, Model
 from exporters._costs import COREML
-from exporters._file_exporter import FileExporter, Inspected
+from exporters._file_exporter import Inspected
+from exporters._float_weights import FloatLayers, FloatWeights
 from exporters._stored import Kind
 
 SPARED = 2048
@@ -20,7 +21,7 @@ _FIRST_IOS = {"float32": 15, "float16": 15, "int4": 18}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoreML(FileExporter):
+class CoreML(FloatWeights):
     """Exports with input ``image``, an RGB image, and output ``embedding`` float32 [1, D].
 
     The graph gets values 0-255 without Core ML's own scale and bias, and normalises them, as in every format
@@ -89,9 +90,16 @@ class CoreML(FileExporter):
         from exporters._deploy import as_text
         from exporters._quiet import quiet
 
-        metadata = as_text(graph.metadata)
+        layers = self.float_layers(graph)
         with quiet():
-            model, exempt = self._converted(graph)
+            model, exempt, names = self._converted(graph, layers)
+        in_half = set[str]()
+        if names:
+            from exporters._coreml_stored import weighted
+
+            in_half = {each.name for each in weighted(model.get_spec()) if each.kind.weights == "float16"}
+        used = [layer for layer, name in names.items() if name in in_half]
+        metadata = as_text({**graph.metadata, **layers.record(used)})
         model.short_description = f"{metadata['name']}: {metadata['input']} image to embedding"
         model.author = "compress-retrieval"
         model.license = metadata["license"]
@@ -114,10 +122,15 @@ class CoreML(FileExporter):
         load_coremltools()
         from exporters._coreml_stored import stored
 
-        return Inspected(stored(path), {"minimum_ios": self.ios})
+        return Inspected(stored(path), {"minimum_ios": self.ios, **self.quantization(path)})
 
-    def _converted(self, graph: DeployGraph) -> tuple[Any, frozenset[str]]:
-        """Convert the graph; also returns the names of large weights that stay in half precision."""
+    def _converted(self, graph: DeployGraph, layers: FloatLayers) -> tuple[Any, frozenset[str], dict[str, str]]:
+        """Convert the graph.
+
+        Returns:
+            The model, the names of large weights that stay in half precision, and the names of the weights of
+            ``layers`` by layer.
+        """
         from validators.mlprogram.light_import import load_coremltools  # validators load NumPy
 
         load_coremltools()
@@ -132,11 +145,12 @@ class CoreML(FileExporter):
         passes = ct.PassPipeline()
         # This pass turns a multiplication and an addition into a batch normalisation with epsilon 1e-5: not exact.
         passes.remove_passes({"common::fuse_elementwise_to_batchnorm"})
-        exempt: frozenset[str] = frozenset()
+        exempt, names = frozenset[str](), dict[str, str]()
         if self.precision not in ("fp32", "fp16"):
-            from exporters._coreml_compress import add_compression
+            from exporters._coreml_compress import add_compression, half_names
 
-            exempt = add_compression(passes, self.precision, program, SPARED)
+            names = half_names(program, layers.weights)
+            exempt = add_compression(passes, self.precision, program, SPARED, names.values())
         target = {15: ct.target.iOS15, 16: ct.target.iOS16, 17: ct.target.iOS17, 18: ct.target.iOS18}
         model = ct.convert(
             program,
@@ -149,7 +163,7 @@ class CoreML(FileExporter):
             pass_pipeline=passes,
             skip_model_load=True,
         )
-        return model, exempt
+        return model, exempt, names
 
 
 def _remove_aliases(program: Any) -> None:

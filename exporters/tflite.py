@@ -10,12 +10,13 @@ from typing import ClassVar, Literal
 from compress.contracts import DeployGraph
 from exporters._costs import XNNPACK, XNNPACK_INT8, Costs
 from exporters._file_exporter import Inspected
+from exporters._float_weights import FloatWeights
 from exporters._mixed import MixedPrecision
 from exporters._stored import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class TFLite(MixedPrecision):
+class TFLite(MixedPrecision, FloatWeights):
     """Exports a signature ``serving_default``: input ``image`` uint8 [1, H, W, 3], output ``embedding`` float32 [1, D].
 
     Attributes:
@@ -37,6 +38,7 @@ class TFLite(MixedPrecision):
     extras: ClassVar[tuple[str, ...]] = ("train", "tflite")
     runtime_costs = XNNPACK
     calibrated: ClassVar[frozenset[str]] = frozenset({"w8a8"})
+    weight_only: ClassVar[frozenset[str]] = frozenset({"w8", "w8a32"})
     stored: ClassVar[Mapping[str, Kind]] = {
         "fp32": Kind("float32", "float32", "float32"),
         "fp16": Kind("float16", "float32", "float32"),
@@ -61,30 +63,29 @@ class TFLite(MixedPrecision):
 
         _convert(graph, path)
         content, metadata = with_names(path.read_bytes()), dict(graph.metadata)
+        exempt: Collection[str] = ()
         if self.stored[self.precision].weights == "int8" and self.optimize != "none":
             content = without_single_channels(content)
         if self.precision != "fp32":
             with quiet():
-                from exporters._tflite_quantize import converted, integers
+                from exporters._tflite_quantize import integers, smaller
 
                 if self.precision == "w8a8":
                     content, chosen = integers(content, graph, self)
                     metadata |= {"quantization": chosen} if chosen else {}
                 else:
-                    content = converted(content, self.precision)
+                    content, chosen, exempt = smaller(content, self.precision, self.float_layers(graph))
+                    metadata |= chosen
             content = with_end_names(content)
         if self.optimize != "none":
             require_groups(content, self.costs.group_multiple, path)
         path.write_bytes(with_metadata(content, metadata))
-        return ()
+        return exempt
 
     def inspect(self, path: Path) -> Inspected:
-        from exporters._tflite_metadata import metadata
         from exporters._tflite_stored import stored
 
-        content = path.read_bytes()
-        chosen = {key: value for key, value in metadata(content).items() if key == "quantization"}
-        return Inspected(stored(content), chosen)
+        return Inspected(stored(path.read_bytes()), self.quantization(path))
 
 
 def _convert(graph: DeployGraph, file: Path) -> None:

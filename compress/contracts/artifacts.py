@@ -57,7 +57,7 @@ class DeployGraph:
             mode, batch normalisation folded, classifier removed.
         input_size: (H, W).
         metadata: flat JSON object written into the file if the format can store it.
-        calibration: uint8 [N, H, W, 3], for the precisions that measure activation ranges; None for the others.
+        calibration: uint8 [N, H, W, 3], for exporters that need calibration; None for the others.
         learned: ranges that replace measured ones.
     """
 
@@ -95,8 +95,8 @@ class Exporter(Component):
     Subclasses declare ``precision`` as a field whose Literal lists the precisions that the format can store.
 
     Attributes:
-        calibration_images: at most this many training images measure the ranges of a calibrated precision; they are
-            chosen by the recipe's seed, the same number from each class. None means 256.
+        calibration_images: at most this many training images measure the ranges of a calibrated precision, or what
+            another option says; they are chosen by the recipe's seed, the same number from each class. None means 256.
         optimize: ``speed`` rewrites the graph for the format's runtime, ``size`` does so without adding weights,
             ``none`` converts it unchanged; ``measured`` times the variants at each location on the runtime and keeps
             the fastest. All compute the same, to float rounding. Only ``none`` keeps what a runtime's GPU computes
@@ -121,12 +121,17 @@ class Exporter(Component):
         for option in ("max_bytes", "plan"):
             if getattr(self, option) is not None and self.optimize in ("size", "none"):
                 raise BadInput(f"{option}: 'optimize: {self.optimize}' chooses nothing; use speed or measured")
-        if self.calibration_images is not None and self.precision not in self.calibrated:
+        if self.calibration_images is not None and not self.needs_calibration:
             with_images = ", ".join(sorted(self.calibrated)) or "none"
             raise BadInput(
                 f"calibration_images: {self.format} {self.precision} uses no calibration images (precisions that do: "
                 f"{with_images}); remove this option"
             )
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the export measures something on calibration images."""
+        return self.precision in self.calibrated
 
     def unavailable(self) -> str | None:
         """Why the conversion cannot run here although ``requires`` are installed, with the remedy; None if it can."""

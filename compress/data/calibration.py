@@ -1,4 +1,4 @@
-"""The training images that measure activation ranges."""
+"""The training images that measure activation ranges and the errors of rounding."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def calibration_images(
     """Draw calibration images by ``seed``, the same number from each class: uint8 [N, H, W, 3].
 
     N is ``exporter.calibration_images`` or 256, or the number of images if that is smaller. Half of the images are
-    ``unlabelled`` ones if there are any. Returns None if the precision needs no calibration.
+    ``unlabelled`` ones if there are any. Returns None if the export needs no calibration.
     """
-    if exporter.precision not in exporter.calibrated:
+    if not exporter.needs_calibration:
         return None
     count, further = exporter.calibration_images or DEFAULT, 0 if unlabelled is None else len(unlabelled)
     own = min(max(count - further, -(-count // 2)), len(train)) if further else min(count, len(train))

@@ -100,7 +100,7 @@ def _check_scales(recipe: Recipe) -> None:
 def _need_training_images(recipe: Recipe, images: int) -> None:
     """Raises BadInput if something must be trained or calibrated and the data set has only test images."""
     steps = [step for step, _ in recipe.stages]
-    calibrated = [f"export {e.format} {e.precision}" for e in recipe.exports if e.precision in e.calibrated]
+    calibrated = [f"export {e.format} {e.precision}" for e in recipe.exports if e.needs_calibration]
     if not images and (needing := [*steps, *calibrated]):
         raise BadInput(
             f"data: {recipe.data.component_name()} has no training images, which {needing[0]} needs; name some in "

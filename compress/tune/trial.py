@@ -149,7 +149,7 @@ class Trial:
         from exporters import deploy
 
         path = self.folder / ".compress" / f"price{exporter.suffix}"
-        images = data.train.images[:2] if exporter.precision in exporter.calibrated else None
+        images = data.train.images[:2] if exporter.needs_calibration else None
         shaped = after_stages(self.recipe, model, data.division)
         exporter.write_unchecked(deploy(shaped, name="price", license="unspecified", calibration=images), path)
         return _milliseconds(exporter, [(path, self.recipe.data.size)])[0], artifact_bytes(path)
