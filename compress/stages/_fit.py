@@ -168,6 +168,28 @@ def fit(
     return Fitted(replace(model, network=network, history=lines, space=None, ranges={}), trained)
 
 
+def validation_map(
+    training: Training,
+    model: Model,
+    data: Data,
+    prepare: Callable[[TrainingGraph, torch.device], None] | None = None,
+) -> float:
+    """The leave-one-out mAP of ``model``'s network among the validation images; 0 if they cannot be ranked.
+
+    Args:
+        prepare: gets the network's graph in evaluation mode, and its device, before it is measured.
+    """
+    from lightning_fabric import Fabric
+
+    device = Fabric(accelerator=training.accelerator, devices=1).device
+    graph = TrainingGraph(model, training.augmentation(), training.loss).to(device).eval()
+    if prepare is not None:
+        prepare(graph, device)
+    found = _mean_average_precision(graph, data.validation, model.embedding, device)
+    graph.cpu()
+    return found
+
+
 def _graph(
     training: Training,
     model: Model,

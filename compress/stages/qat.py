@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,18 @@ from torch import fx, nn
 
 from compress.contracts import BadInput, Data, Division, Model, Stage, flat_field
 from compress.contracts.networks import RetrievalNetwork
+from compress.data.batches import batches
+from compress.data.calibration import DEFAULT
+from compress.data.splits import even_choice
 from compress.model.quantized_values import kind, stored_values, traced
-from compress.stages._fit import fit
+from compress.stages._fit import fit, validation_map
+from compress.stages._graph import TrainingGraph
 from compress.stages._teaching import Teaching
 from compress.stages._training import Training
+from compress.system import history
+from compress.system.progress import say
 
+_BATCH = 64
 _LEAST = 1e-3
 """Number of quantization steps in a range, as in the exporters."""
 
@@ -35,7 +43,8 @@ class Qat(Stage):
     them instead of calibrated ranges until a later stage changes the network. Batch normalisation keeps its statistics,
     because exporters fold them. The weights stay float, so other precisions are exported as usual. The classifier is
     not part of the files and is not rounded. An objective uses the float network as teacher for the quantized one. The
-    other options are those of ``finetune``.
+    other options are those of ``finetune``. If the network as it was, rounded with calibrated ranges, has a higher mAP
+    among the validation images, it is kept unchanged, and a message says so.
 
     Attributes:
         range_momentum: share of the newest batch in the moving averages.
@@ -75,7 +84,35 @@ class Qat(Stage):
             parallel=False,  # the ranges are those of one process's images
         )
         assert isinstance(fitted.trained, _Simulated)
-        return replace(fitted.model, ranges=fitted.trained.ranges())
+        trained = validation_map(self.training, replace(model, network=fitted.trained), data)
+        calibrated = self._calibrated(model, data, seed)
+        kept = "calibration" if calibrated > trained else "training"
+        line = {"stage": "qat", "kept": kept, "calibrated_mAP": calibrated, "trained_mAP": trained}
+        history.record([*fitted.model.history, line])
+        if kept == "training":
+            return replace(fitted.model, ranges=fitted.trained.ranges(), history=(*fitted.model.history, line))
+        say(
+            f"qat: among the validation images calibration alone has mAP {calibrated:.4f}, training {trained:.4f}: the "
+            "network stays as it was; lower qat.lr, or let it teach (qat.embedding)"
+        )
+        return replace(model, history=(*fitted.model.history, line))
+
+    def _calibrated(self, model: Model, data: Data, seed: int) -> float:
+        """The mAP of the network as it is, rounded with the extremes of calibration images as ranges."""
+        simulated = _Simulated(copy.deepcopy(model.network), None)
+        rows = even_choice(data.train.labels, min(DEFAULT, len(data.train)), seed)
+
+        @torch.no_grad()
+        def calibrate(graph: TrainingGraph, device: torch.device) -> None:
+            ranges = [layer for layer in simulated.modules() if isinstance(layer, _LearnedRange)]
+            for layer in ranges:
+                layer.train()
+            for images, labels in batches(data.train, _BATCH, rows):
+                graph(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
+            for layer in ranges:
+                layer.eval()
+
+        return validation_map(self.training, replace(model, network=simulated), data, calibrate)
 
 
 class _Simulated(RetrievalNetwork):
@@ -86,7 +123,7 @@ class _Simulated(RetrievalNetwork):
 
     PREFIX = "range_of_"
 
-    def __init__(self, network: RetrievalNetwork, momentum: float) -> None:
+    def __init__(self, network: RetrievalNetwork, momentum: float | None) -> None:
         super().__init__()
         self.body = traced(network)
         for node in stored_values(self.body):
@@ -163,11 +200,15 @@ class _FixedRange(nn.Module):
 
 
 class _LearnedRange(_FixedRange):
-    """In training, first move the range towards the batch's range; it always contains 0."""
+    """In training, first move the range towards the batch's range; it always contains 0.
+
+    Attributes:
+        momentum: share of the newest batch; None keeps the extremes of all batches.
+    """
 
     batches: torch.Tensor
 
-    def __init__(self, momentum: float) -> None:
+    def __init__(self, momentum: float | None) -> None:
         super().__init__(0.0, 0.0)
         self.momentum = momentum
         self.register_buffer("batches", torch.tensor(0))
@@ -176,7 +217,11 @@ class _LearnedRange(_FixedRange):
         if self.training:
             low, high = torch.aminmax(x.detach())
             found = torch.stack((low.clamp(max=0), high.clamp(min=0)))
-            self.limits.copy_(torch.where(self.batches > 0, self.limits.lerp(found, self.momentum), found))
+            if self.momentum is None:
+                found = torch.stack((torch.minimum(self.limits[0], found[0]), torch.maximum(self.limits[1], found[1])))
+            else:
+                found = torch.where(self.batches > 0, self.limits.lerp(found, self.momentum), found)
+            self.limits.copy_(found)
             self.batches += 1
         return super().forward(x)
 

@@ -20,11 +20,13 @@ from compress.losses.cross_entropy import CrossEntropy
 from compress.model.checkpoint import load_model, save_model
 from compress.model.identity import model_sha256
 from compress.model.quantized_values import stored_values, traced
+from compress.model.reference import embed
 from compress.stages._schedules import learning_rate
 from compress.stages.prune import Prune
 from compress.stages.qat import Qat, _LearnedRange, _Simulated
 from compress.stages.train import Train
 from tests._stages import with_options
+from validators.metrics import evaluate_retrieval
 
 SMALL = ALNet(stem_stride=2, stem_width=16, widths=(16,), strides=(2,), expansions=(1,), head_width=32)
 
@@ -146,7 +148,8 @@ def test_batch_statistics_stay_weights_move_and_the_ranges_travel(model: Model, 
     before = weights(load_model(trained))
     still = [name for name, value in weights(model).items() if torch.equal(value, before[name])]
     assert sorted(still) == sorted(name for name in before if "running" in name or "num_batches" in name)
-    assert [line["stage"] for line in model.history] == ["train"] * 3 + ["qat"] * 2
+    assert [line["stage"] for line in model.history] == ["train"] * 3 + ["qat"] * 3
+    assert model.history[-1]["kept"] == "training"
 
     save_model(model, tmp_path / "qat.safetensors")
     again = load_model(tmp_path / "qat.safetensors")
@@ -156,6 +159,27 @@ def test_batch_statistics_stay_weights_move_and_the_ranges_travel(model: Model, 
     assert model.ranges["stem_0_2"][1] <= 6
     assert model_sha256(again) == model_sha256(model) != model_sha256(replace(model, ranges={}))
     assert load_model(trained).ranges == {}
+
+
+def test_a_network_that_calibration_serves_better_stays_as_it_was(
+    data: Data, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = load_model(trained)
+    after = qat(epochs=1, lr=2.0).run(before, data, seed=0, scratch=tmp_path)
+    assert equal(after, before) and not after.ranges
+    line = after.history[-1]
+    assert line["kept"] == "calibration" and line["calibrated_mAP"] > line["trained_mAP"]
+    assert "calibration alone has mAP" in capsys.readouterr().err
+    found, labels = embed(before, data.validation.images), data.validation.labels
+    exact = evaluate_retrieval(found, found, labels, labels, distance="l2", metrics=("mAP",), exclude_self=True)["mAP"]
+    assert line["calibrated_mAP"] == pytest.approx(exact, abs=0.02)  # rounding costs little
+
+
+def test_calibrated_ranges_are_the_extremes_of_all_batches() -> None:
+    layer = _LearnedRange(momentum=None).train()
+    for values in ([1.0, 4.0], [-8.0, 2.0], [0.0, 3.0]):
+        layer(torch.tensor(values))
+    assert layer.learned() == (-8.0, 4.0)
 
 
 def test_stages_that_change_the_network_drop_the_ranges(model: Model, data: Data, tmp_path: Path) -> None:
