@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.contracts import CompressError, DeployGraph, Exporter
 from compress.system.files import atomic
 from exporters._costs import Costs
 from exporters._stored import Kind, Weighted, require, summary
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _LONGEST = 300
 
@@ -83,18 +88,37 @@ class FileExporter(Exporter):
     def _convert(self, graph: DeployGraph, unfinished: Path, path: Path) -> None:
         from exporters._deploy import optimized
 
+        prepared = optimized(graph, self)
         try:
-            exempt = self.convert(optimized(graph, self), unfinished)
+            exempt = self.convert(prepared, unfinished)
         except CompressError:
             raise
         except Exception as error:  # converters raise all kinds, with tracebacks of pages
+            what = self._refused(prepared, unfinished.parent) or "the network"
             raise CompressError(
-                f"{path.name}: the converter to {self.format} refuses the network ({_reason(error)}); export another "
+                f"{path.name}: the converter to {self.format} refuses {what} ({_reason(error)}); export another "
                 "format, or write the network without this operation"
             ) from error
         if self.precision != "fp32" or _has_weights(graph):
             found = self.inspect(unfinished).weighted
             require(found, self.precision, self.stored, path, spared=self.spared, exempt=exempt)
+
+    def _refused(self, graph: DeployGraph, folder: Path) -> str | None:
+        """The operation and the layer that cannot be converted; None if they were not found."""
+        from exporters._refused import refused_operation
+
+        def converts(part: nn.Module) -> bool:
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                try:
+                    self.convert(replace(graph, module=part), Path(scratch) / f"part{self.suffix}")
+                except Exception:
+                    return False
+            return True
+
+        try:
+            return refused_operation(graph.module, graph.input_size, converts)
+        except Exception:  # the first error is what counts
+            return None
 
     def details(self, path: Path) -> Mapping[str, Any]:
         found = self.inspect(path)
@@ -110,6 +134,8 @@ def _reason(error: Exception) -> str:
     executing = next((line for line in lines if line.startswith("While executing")), "")
     where = f"; {executing.partition(':')[0]}" if executing else ""
     first = (lines or ["no message"])[0]
+    legal = re.search(r"failed to legalize operation '[^']+'", first)  # of MLIR, between paths and source text
+    first = first if legal is None else legal[0]
     return f"{type(error).__name__}: {first[:_LONGEST]}{where}"
 
 
