@@ -143,23 +143,27 @@ def decoding(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, 
 
 
 def job(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, float]:
-    """``compress embed`` without its beginning, when its processes start, and its end, when they run out of work.
+    """``compress embed`` without the table at its end, and without what it takes to start its processes.
 
-    At both moments it is ahead of what it has given by as many photographs.
+    A job of the first photographs is taken off, which starts as many processes.
     """
-    last = len(photographs) - CHUNK * (2 * engine.workers + 2)
-    if last <= WARM_UP * CHUNK:
-        sys.exit(f"{len(photographs)} photographs are too few")
-    meter, first, count = Meter(), 0, 0
+    few = photographs[: WARM_UP * CHUNK]
+    (spent, seconds), (spent_starting, seconds_starting) = whole_job(engine, photographs), whole_job(engine, few)
+    count = len(photographs) - len(few)
+    return (spent - spent_starting) / count, 1000 * count / (seconds - seconds_starting)
+
+
+def whole_job(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, float]:
+    """Milliseconds of processor time, and on the clock."""
+    meter, count = Meter(), 0
     with tempfile.TemporaryDirectory() as folder, open_journal(Path(folder) / "features.npy", {}) as journal:
-        for number, some in enumerate(embed_photographs(engine, photographs)):
-            if number == WARM_UP:
-                meter, first = Meter(), count
+        for some in embed_photographs(engine, photographs):
             rows = [each for each in some if isinstance(each, Row)]
             journal.add(Finished(each.sha256, 0, 0, b"", each.embedding.tobytes()) for each in rows)
             count += len(some)
-            if count >= last:
-                return meter.read(count - first)
+            if count == len(photographs):  # its processes still run
+                spent, rate = meter.read(1)
+                return spent, 1000 / rate
     raise AssertionError("fewer photographs came back than were given")
 
 
