@@ -177,7 +177,7 @@ final class GalleryFile {
         }
         let meta = try GalleryFile.meta(database)
         let (space, ours) = (meta["space_id"], origin["space_id"])
-        older = space != ours && olderModel != nil && space == olderModel.map { .text($0.space_id) }
+        older = space != ours && olderModel != nil && space == olderModel.map { Value.text($0.space_id) }
         writable = meta.isEmpty || (meta["artifact"] != nil && !older)
         if meta.isEmpty {
             try database.transaction { try writeMeta(0) }
