@@ -435,7 +435,8 @@ def test_galleries_of_an_older_model_are_searched_if_the_bundle_was_trained_for_
     answer, added, threshold = app(("search", file, 5, "Infinity"), ("add", "one", "", file), ("threshold", 0.01))
     ours = query(app.bundle, file, top=5, artifact=Path(app.artifact).name, gallery=app.gallery).matches
     assert [match["name"] for match in answer["matches"]] == [match.name for match in ours]
-    assert [match["distance"] for match in answer["matches"]] == pytest.approx([m.distance for m in ours], rel=1e-9)
+    # The app takes the distance of a picture from itself, rounding alone, for 0.
+    assert [match["distance"] for match in answer["matches"]] == pytest.approx([m.distance for m in ours], abs=1e-5)
     assert "the gallery of an older model and can only be searched" in added["error"]
     assert threshold == {"distance": None}
 
