@@ -3,11 +3,11 @@
 FOLDER holds more than 10,500 photographs, in any folders. 10,000 are indexed; then 500 are added, 200 removed and 100
 edited, and the gallery is brought up to date and compared with a fresh one, byte by byte.
 
-Before, the batch job of ``compress embed`` is compared with the artifact alone, on pixels that are already decoded and
-with as many processes: both keep every core busy, so their rates are inverse to the processor time that a photograph
-takes, all processes together. That is measured, because other programs change it little. A photograph must be decoded
-on these cores, too, so no job does better than the sum of both; decoding alone is measured on one thread. All three are
-measured in turn, three times. Linux.
+Before, a worker of ``compress embed`` is compared with the artifact alone, on pixels that are already decoded. Each of
+the job's workers decodes some photographs and then lets its artifact embed them, so that N workers keep N cores busy,
+and so does the artifact alone in N processes: their rates are inverse to the processor time of a photograph, which is
+measured, because other programs change it less than the clock. Decoding happens on the same cores, so no job is faster
+than both one after the other. All is measured in turn. Linux.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from shutil import copyfile
 
@@ -26,15 +25,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from compress.bundle.manifest import read_manifest
-from compress.catalogue.embedding import CHUNK, Engine, Row, embed_photographs, open_engine
-from compress.catalogue.journal import Finished, open_journal
-from compress.catalogue.photographs import Photograph, find_photographs
+from compress.catalogue.embedding import CHUNK, embed_chunk, open_engine
+from compress.catalogue.photographs import find_photographs
 from compress.commands.index import index
 from compress.data.images import read_image
 from validators.resident import Resident
 
 FIRST, ADDED, REMOVED, EDITED = 10_000, 500, 200, 100
-RATE, ROUNDS, WARM_UP = 2_000, 3, 10
+RATE, ROUNDS = 400, 7
 
 
 def catalogue(folder: Path, into: Path) -> tuple[list[Path], list[Path]]:
@@ -88,104 +86,56 @@ def changes(bundle: Path, folder: Path, artifact: str | None, scratch: Path) -> 
 
 
 def rates(bundle: Path, folder: Path, artifact: str | None) -> list[str]:
-    """Decoding, the artifact alone, and the job: milliseconds of processor time and photographs per second."""
-    engine = open_engine(bundle, read_manifest(bundle), artifact, None, None)
+    """Processor time of a photograph: decoding, the artifact alone, and the job; medians of the rounds."""
+    engine = open_engine(bundle, read_manifest(bundle), artifact, None, 1)
     found = find_photographs([folder]).found
     photographs = [found[row * len(found) // RATE] for row in range(min(RATE, len(found)))]
-    pixels = np.stack([read_image(each.path, engine.preprocess) for each in photographs])
-    rounds = [(decoding(engine, photographs), alone(engine, pixels), job(engine, photographs)) for _ in range(ROUNDS)]
-    each = np.median(rounds, axis=0)
-    (decode, _), (bare, _), (whole, _) = each
-    lines = [
-        f"{engine.artifact.name} on {engine.runtime.title()}, {engine.workers} processes, {len(photographs):,} files",
-        "| | processor ms a photograph | photographs a second |",
-        "|---|---|---|",
-    ]
-    for what, (spent, rate) in zip(("decoding, one thread", "the artifact alone", "the job"), each, strict=True):
-        lines.append(f"| {what} | {spent:.2f} | {rate:,.0f} |")
+    chunks = [photographs[start : start + CHUNK] for start in range(0, len(photographs), CHUNK)]
+    pixels = [np.stack([read_image(each.path, engine.preprocess) for each in chunk]) for chunk in chunks]
+
+    with closing(Resident(engine.runtime, engine.artifact)) as resident:
+        embed_chunk(resident, chunks[0], engine.preprocess)  # its process has started
+
+        def decode() -> None:
+            for each in photographs:
+                read_image(each.path, engine.preprocess)
+
+        def alone() -> None:
+            for part in pixels:
+                resident.embed_all(part)
+
+        def job() -> None:
+            for chunk in chunks:
+                embed_chunk(resident, chunk, engine.preprocess)
+
+        rounds = [[spent(work) / len(photographs) for work in (decode, alone, job)] for _ in range(ROUNDS)]
+    decoding, bare, whole = np.median(rounds, axis=0)
+    ratios = np.median([(i / j, max(d, i) / j, (d + i) / j) for d, i, j in rounds], axis=0)
     return [
-        *lines,
-        f"of the artifact alone {bare / whole:.2f}, at most {bare / (bare + decode):.2f} beside decoding; "
-        f"of the slower one alone {max(bare, decode) / whole:.2f}; of both together {(bare + decode) / whole:.2f}",
+        f"{engine.artifact.name} on {engine.runtime.title()}, {len(photographs):,} files, milliseconds a photograph:",
+        f"decoding {decoding:.2f}, the artifact alone {bare:.2f}, the job {whole:.2f}; rate of the job to that of",
+        f"the artifact alone {ratios[0]:.2f} (at most {bare / (bare + decoding):.2f} with decoding), the slower one "
+        f"alone {ratios[1]:.2f}, both one after the other {ratios[2]:.2f}",
     ]
 
 
-class Meter:
-    """What this process and the processes that it started spend from here on."""
-
-    def __init__(self) -> None:
-        self._spent, self._clock = self._now(), time.perf_counter()
-
-    @staticmethod
-    def _now() -> float:
-        """Seconds of processor time; those of children that have ended are missing."""
-        total = time.process_time()
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it has ended meanwhile
-                values = (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-                if int(values[1]) == os.getpid():
-                    total += (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
-        return total
-
-    def read(self, count: int) -> tuple[float, float]:
-        """Milliseconds of processor time for each of ``count`` photographs, and photographs per second."""
-        spent, seconds = self._now() - self._spent, time.perf_counter() - self._clock
-        return 1000 * spent / count, count / seconds
+def spent(work: Callable[[], None]) -> float:
+    """Milliseconds of processor time that this process and those that it started spend on it."""
+    start = processor_time()
+    work()
+    return 1000 * (processor_time() - start)
 
 
-def decoding(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, float]:
-    """Decode on one thread."""
-    some = photographs[: len(photographs) // 4]
-    meter = Meter()
-    for each in some:
-        read_image(each.path, engine.preprocess)
-    return meter.read(len(some))
-
-
-def job(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, float]:
-    """``compress embed`` without the table at its end, and without what it takes to start its processes.
-
-    A job of the first photographs is taken off, which starts as many processes.
-    """
-    few = photographs[: WARM_UP * CHUNK]
-    (spent, seconds), (spent_starting, seconds_starting) = whole_job(engine, photographs), whole_job(engine, few)
-    count = len(photographs) - len(few)
-    return (spent - spent_starting) / count, 1000 * count / (seconds - seconds_starting)
-
-
-def whole_job(engine: Engine, photographs: Sequence[Photograph]) -> tuple[float, float]:
-    """Milliseconds of processor time, and on the clock."""
-    meter, count = Meter(), 0
-    with tempfile.TemporaryDirectory() as folder, open_journal(Path(folder) / "features.npy", {}) as journal:
-        for some in embed_photographs(engine, photographs):
-            rows = [each for each in some if isinstance(each, Row)]
-            journal.add(Finished(each.sha256, 0, 0, b"", each.embedding.tobytes()) for each in rows)
-            count += len(some)
-            if count == len(photographs):  # its processes still run
-                spent, rate = meter.read(1)
-                return spent, 1000 / rate
-    raise AssertionError("fewer photographs came back than were given")
-
-
-def alone(engine: Engine, pixels: np.ndarray) -> tuple[float, float]:
-    """The artifact in as many processes, on pixels in memory."""
-    residents = [Resident(engine.runtime, engine.artifact) for _ in range(engine.workers)]
-    try:
-        for resident in residents:
-            resident.embed_all(pixels[:CHUNK])
-        parts = np.array_split(pixels, engine.workers)
-
-        def work(number: int) -> None:
-            for start in range(0, len(parts[number]), CHUNK):
-                residents[number].embed_all(parts[number][start : start + CHUNK])
-
-        with ThreadPoolExecutor(engine.workers) as pool:
-            meter = Meter()
-            list(pool.map(work, range(engine.workers)))
-        return meter.read(len(pixels))
-    finally:
-        for resident in residents:
-            resident.close()
+def processor_time() -> float:
+    """Seconds of this process and of the threads of its children, as the scheduler counts them."""
+    total = time.process_time()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            parent = (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():
+                counts = [(thread / "schedstat").read_text(encoding="ascii") for thread in process.glob("task/*")]
+                total += sum(int(count.split()[0]) for count in counts) / 1e9
+    return total
 
 
 def main(bundle: Path, folder: Path, artifact: str | None = None) -> None:
