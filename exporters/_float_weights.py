@@ -17,7 +17,6 @@ from annotated_types import Gt, Lt
 from compress.contracts import BadInput, DeployGraph
 from exporters._file_exporter import FileExporter
 from exporters._mixed import SWEEP_IMAGES, evenly, relative_error
-from validators.file_metadata import read_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +96,8 @@ class FloatWeights(FileExporter):
 
     def quantization(self, path: Path) -> dict[str, Any]:
         """The key ``quantization`` of a written file's metadata; empty if it has none."""
+        from validators.file_metadata import read_metadata  # validators load NumPy
+
         return {key: value for key, value in read_metadata(path, self.format).items() if key == "quantization"}
 
 

@@ -54,6 +54,7 @@ def test_the_wheel_holds_every_recipe_and_sample_and_no_test(installed: Path) ->
     assert not any(name.startswith(("tests/", "benchmarks/", "docs/", "recipes/", "examples/")) for name in names)
 
 
+@pytest.mark.nightly
 def test_recipes_of_the_wheel_are_listed_and_run_by_name(installed: Path, tmp_path: Path) -> None:
     where = subprocess.run(
         [sys.executable, "-c", "import compress; print(compress.__file__)"],

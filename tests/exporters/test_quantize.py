@@ -92,7 +92,7 @@ def w8a8(content: bytes, calibration: np.ndarray, **options: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------- every precision
 
 
-@pytest.mark.every_change("w8a8")
+@pytest.mark.every_change(".tflite-w8a8")
 @every_precision
 def test_the_file_holds_what_its_name_says_and_gives_what_pytorch_gives(
     suffix: str,
@@ -131,6 +131,7 @@ class ByLength(nn.Module):
         return found
 
 
+@pytest.mark.nightly
 def test_a_divisor_of_nearly_zero_does_not_stop_a_file_with_integers(
     calibration: np.ndarray, images: np.ndarray, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_it_retrieves_better_and_the_classifier_names_the_classes(data: Data, tm
     assert after.history[-1] == {"stage": "discriminant", "images": 1500, "dim": 9}
 
 
+@pytest.mark.nightly
 def test_shuffled_labels_gain_nothing(data: Data, tmp_path: Path) -> None:
     wrong = np.random.default_rng(0).permutation(data.train.labels)
     shuffled = replace(data, train=replace(data.train, labels=wrong))

@@ -128,6 +128,7 @@ def test_a_saturated_sigmoid_is_no_underflow(tmp_path: Path) -> None:
     assert run(path)[1].notes() == ()
 
 
+@pytest.mark.nightly
 def test_notes_reach_the_bundle_and_a_reference_has_no_latency(tmp_path: Path) -> None:
     path = write(tmp_path / "net.mlpackage", lambda x: mb.mul(x=mb.sub(x=x, y=h(1)), y=h(2e4)), half=True)
     done = execute(CoreMLReference(), path, {"images": photos(2)})
