@@ -28,6 +28,8 @@ class Costs:
         resizes: the modes of interpolation, without antialias, that the converter writes as PyTorch computes them;
             nearest neighbours by whole factors are always among them. None: all modes, antialias included.
         pad_pools: whether average pools with padding are to be written as a padding and a pool without.
+        stride_first: whether 1x1 convolutions with a stride are to be written as a pool that leaves pixels out and a
+            convolution without a stride.
     """
 
     lanes: int
@@ -43,6 +45,7 @@ class Costs:
     growth: float | None = None
     pieces: bool = False
     pad_pools: bool = False
+    stride_first: bool = False
     resizes: frozenset[str] | None = None
 
     def convolution(self, pixels: int, groups: int, inputs: int, outputs: int) -> float:
@@ -78,6 +81,9 @@ pools are wrong there, too.
 XNNPACK_INT8 = replace(XNNPACK, group_multiple=None, growth=0.1)
 """TFLite files with int8 weights, for which the GPU accelerator computes every grouped convolution wrongly. Without a
 limit ALNet's file would be 1.6 times as large, and who asks for int8 wants a small one."""
+
+XNNPACK_INT8_OPERANDS = replace(XNNPACK_INT8, stride_first=True)
+"""TFLite files whose convolutions read int8 weights: the GPU accelerator then ignores the stride of 1x1 kernels."""
 
 ONNXRUNTIME = Costs(lanes=16, spatial_lanes=16, pixel=500, moved=100, channels_last=False, reductions=True)
 """ONNX Runtime: it computes in blocks of channels, so a move needs a conversion to and from blocks."""

@@ -32,6 +32,7 @@ from exporters.rewrites.pad_pool import PadPool
 from exporters.rewrites.place_shuffle import PlaceShuffle
 from exporters.rewrites.reduce_channels import ReduceChannels
 from exporters.rewrites.share_layer import ShareLayer
+from exporters.rewrites.stride_first import StrideFirst
 from exporters.rewrites.tile_convolution import TileConvolution
 
 
@@ -177,7 +178,7 @@ def rewritten(graph: DeployGraph, estimates: Costs, choose: Choose) -> tuple[fx.
     """Rewrite a copy of the graph's network; also returns the variant at each location."""
     network = fx.GraphModule(*trace(graph.module), "Deployed")
     phases = (
-        (ExactResize(estimates),),
+        (ExactResize(estimates), StrideFirst(estimates)),
         (FoldNormalisation(estimates), ShareLayer()),
         (MovePieces(estimates),),
         (PlaceShuffle(estimates), TileConvolution(estimates)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from compress.contracts import DeployGraph
-from exporters._costs import XNNPACK, XNNPACK_INT8, Costs
+from exporters._costs import XNNPACK, XNNPACK_INT8, XNNPACK_INT8_OPERANDS, Costs
 from exporters._file_exporter import Inspected
 from exporters._float_weights import FloatWeights
 from exporters._mixed import MixedPrecision
@@ -51,14 +51,16 @@ class TFLite(MixedPrecision, FloatWeights):
 
     @property
     def costs(self) -> Costs:
-        if self.stored[self.precision].weights != "int8":
+        kind = self.stored[self.precision]
+        if kind.weights != "int8":
             return super().costs
-        return replace(XNNPACK_INT8, reductions=super().costs.reductions)
+        costs = XNNPACK_INT8_OPERANDS if kind.operand == "int8" else XNNPACK_INT8
+        return replace(costs, reductions=super().costs.reductions)
 
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
         from exporters._quiet import quiet
         from exporters._tflite_depthwise import without_single_channels
-        from exporters._tflite_groups import require_groups
+        from exporters._tflite_gpu import require_exact_on_gpus
         from exporters._tflite_metadata import with_end_names, with_metadata, with_names
 
         _convert(graph, path)
@@ -78,7 +80,7 @@ class TFLite(MixedPrecision, FloatWeights):
                     metadata |= chosen
             content = with_end_names(content)
         if self.optimize != "none":
-            require_groups(content, self.costs.group_multiple, path)
+            require_exact_on_gpus(content, self.costs.group_multiple, path)
         path.write_bytes(with_metadata(content, metadata))
         return exempt
 

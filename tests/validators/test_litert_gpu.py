@@ -138,6 +138,24 @@ def test_what_a_gpu_computes_wrongly_is_written_in_another_way(gpu: LiteRT, prec
     assert straight is None or np.abs(straight[""] - cpu.outputs[""]).max() > 0.05 * np.abs(cpu.outputs[""]).max()
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("precision", ["w8a32", "w8a8"])
+def test_the_stride_of_a_shortcut_counts_on_a_gpu(gpu: LiteRT, precision: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shortcut = nn.Sequential(nn.Conv2d(3, 16, 3, 2), nn.ReLU(), nn.Conv2d(16, 32, 1, 2))
+    network = nn.Sequential(shortcut, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    images = _linear.photos(16, 16, 16)
+    options = {"precision": precision} | ({"calibration": images} if precision == "w8a8" else {})
+    path, error = tmp_path / "shortcut.tflite", {}
+    for optimize in ("speed", "none"):  # the control
+        export_model(network, path, input_size=16, optimize=optimize, **options)  # type: ignore[arg-type]
+        cpu, done = (execute(runtime, path, {"": images[:4]}).outputs for runtime in (LiteRT(), gpu))
+        assert cpu is not None
+        assert done is not None
+        error[optimize] = np.abs(done[""] - cpu[""]).max() / np.abs(cpu[""]).max()
+    assert error["speed"] < 0.02 < 0.1 < error["none"]
+
+
 def test_operations_that_stay_on_the_cpu_are_named_and_fail_their_gate(gpu: LiteRT, tmp_path: Path) -> None:
     found = judged(RankFive(), tmp_path / "rank5.tflite", gpu)
     assert [gate.name for gate in found.failed] == ["accelerated"]

@@ -34,3 +34,27 @@ def test_groups_that_no_rewrite_saw_are_refused_with_the_remedy(tmp_path: Path) 
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "net.tflite").exists()
     assert export_model(network, tmp_path / "net.tflite", input_size=16, optimize="none").exists()
+
+
+class Shortcut(nn.Module):
+    """A pointwise convolution with a stride, by a function that no rewrite sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2)
+        self.weight = nn.Parameter(torch.randn(32, 16, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(self.stem(x), self.weight, stride=2).mean((2, 3))
+
+
+@pytest.mark.nightly
+def test_strides_that_no_rewrite_saw_are_refused_where_the_weights_are_int8(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, path = Shortcut().eval(), tmp_path / "net.tflite"
+    with pytest.raises(CompressError, match=r"1x1 with int8 weights and stride \(2, 2\).*nn.Conv2d") as caught:
+        export_model(network, path, input_size=16, precision="w8a32")
+    assert "\n" not in str(caught.value)
+    assert not path.exists()
+    assert export_model(network, path, input_size=16, precision="w8").exists()
+    assert export_model(network, path, input_size=16, precision="w8a32", optimize="none").exists()
