@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("verify", "train", "onnx", "tflite", "coreml", "backbones", "index", "parquet")
+EXTRAS = ("verify", "train", "onnx", "tflite", "coreml", "backbones", "index", "parquet", "demo")
 
 
 def oldest(project: dict[str, dict[str, object]]) -> list[str]:
