@@ -17,10 +17,10 @@ from torch import nn
 from architectures import create_model
 from compress.contracts import BadInput, CompressError, DeployGraph, Exporter
 from compress.options import build_component
-from exporters import export_model, find_exporter
+from exporters import _tflite_quantize, export_model, find_exporter
 from exporters._mixed import FloatKind, relative_error
 from exporters._stored import require
-from exporters._tflite_file import builtin, read
+from exporters._tflite_file import builtin, packed, read
 from exporters._tflite_metadata import with_end_names
 from exporters._tflite_quantize import converted, integers, quantized
 from exporters._tflite_ranges import activation_ranges
@@ -274,9 +274,49 @@ def float_operations(content: bytes) -> set[str]:
 
 
 def test_kinds_stay_in_float_as_asked_and_convolutions_never(tflite: dict[str, bytes]) -> None:
-    assert float_operations(tflite["w8a8"]) == {"REDUCE_MAX"}  # which the quantizer does not know
-    assert float_operations(tflite["mixed"]) == {"REDUCE_MAX", "LOGISTIC", "MUL"}
+    assert float_operations(tflite["w8a8"]) == set()
+    assert float_operations(tflite["mixed"]) == {"REDUCE_MAX", "LOGISTIC", "MUL"}  # maxima of what MUL gives
     require(stored(tflite["mixed"]), "w8a8", TFLite.stored, Path("m.tflite"))
+
+
+def test_maxima_of_integers_are_those_in_float(
+    content: bytes,
+    calibration: np.ndarray,
+    tflite: dict[str, bytes],
+    images: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_tflite_quantize, "with_integer_maxima", lambda written: written)
+    in_float = w8a8(content, calibration)
+    assert float_operations(in_float) == {"REDUCE_MAX"}
+    model = read(tflite["w8a8"])
+    (graph,) = model.subgraphs
+    maxima = [each for each in graph.operators if builtin(model, each) == schema.BuiltinOperator.REDUCE_MAX]
+    assert len(maxima) == 8
+    for each in maxima:  # the control: maxima of another scale than their map's
+        quantization = graph.tensors[each.outputs[0]].quantization
+        quantization.scale = [0.5 * quantization.scale[0]]
+    right, same, wrong = (first_maxima(each, images) for each in (in_float, tflite["w8a8"], packed(model)))
+    assert right.std() > 5
+    assert np.abs(same - right).max() <= 1  # the conversion between two scales rounds ties otherwise
+    assert np.abs(wrong - right).max() > 5
+
+
+def first_maxima(content: bytes, images: np.ndarray) -> np.ndarray:
+    """The integers of a file's first maximum over an axis, after it was converted to its own scale."""
+    model = read(content)
+    (graph,) = model.subgraphs
+    maximum = next(each for each in graph.operators if builtin(model, each) == schema.BuiltinOperator.REDUCE_MAX)
+    (conversion,) = (each for each in graph.operators if each.inputs[0] == maximum.outputs[0])
+    assert builtin(model, conversion) == schema.BuiltinOperator.QUANTIZE
+    interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    found = []
+    for image in images:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(conversion.outputs[0]).astype(int))
+    return np.stack(found)
 
 
 @pytest.mark.parametrize("tolerance", [1e-9, 1e9])
