@@ -1,11 +1,11 @@
 """What the exporters' rewrites gain: ``python -m benchmarks.rewrites [--measured] [SUFFIX …]``, about two minutes.
 
 Exports ALNet (stem stride 2, 224 px, fp32) as it is (``optimize: none``), rewritten, and rewritten with ``max_bytes``
-of 1 % more than the straight file has (``limited``). For comparison ALNet without attention and shuffles (``bare``: another,
-poorer function, which no rewrite of ALNet can outrun), MobileNetV2 and, as TFLite, ALNet at w8a8. Times all files of a
-format in turn, on one thread, in that thread's own processor time. Prints the ratio to the straight conversion, to
-MobileNetV2, of the bytes, and the largest difference relative to the largest output. ``--measured`` adds the forms that
-measure fastest, and prints them; that takes some minutes more for each format.
+of 1 % more than the straight file has (``limited``). For comparison ALNet without attention and shuffles (``bare``:
+another, poorer function, which no rewrite of ALNet can outrun), MobileNetV2 and, as TFLite, ALNet at w8a8. Times all
+files of a format in turn, on one thread, in that thread's own processor time. Prints the ratio to the straight
+conversion, to MobileNetV2, of the bytes, and the largest difference relative to the largest output. ``--measured`` adds
+the forms that measure fastest, and prints them; that takes some minutes more for each format.
 """
 
 from __future__ import annotations
