@@ -21,10 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from compress.catalogue.embedding import Engine, Undecodable, embed_photographs
 from compress.catalogue.journal import Finished, Journal, open_journal
+from compress.catalogue.one_writer import alone
 from compress.catalogue.photographs import Photograph, Photographs, file_hashes
 from compress.contracts import BadInput, EmbeddingSpec, GalleryOptions
 from compress.gallery.store import SCHEMA, TABLES, dtype_of, make_thumbnail, pack_features, read_gallery
@@ -138,18 +137,6 @@ def update_gallery(
         same_file=_groups((name, row.sha256) for name, row in rows.items()),
         same_embedding=alike,
     )
-
-
-@contextmanager
-def alone(file: Path) -> Iterator[None]:
-    """Keep other writers of a gallery out. Raises BadInput if there is one."""
-    lock = file.with_name(f".{file.name}.lock")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            yield
-    except Timeout:
-        raise BadInput(f"{file}: another 'compress index' is writing it; wait until it has ended") from None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from compress import plugins
-from compress.catalogue.living_gallery import alone
+from compress.catalogue.one_writer import alone
 from compress.contracts import BadInput, Distance, Index, OpenIndex
 from compress.gallery.store import Gallery, read_gallery
 from compress.system import sqlite as database

@@ -2,7 +2,8 @@
 
 Ray starts a worker that died again, on another machine if need be, and gives it the photographs that it had. Workers
 read photographs and artifact by their paths, so every machine must see both under the same paths, as on a network
-folder.
+folder. They are actors of Ray itself, not a Ray Data set, whose blocks would be the unit of results and of retries;
+here that is a chunk.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import numpy as np
 from compress.bundle.manifest import read_manifest
 from compress.catalogue.embedding import Engine, Row, Undecodable, embed_photographs, open_engine
 from compress.catalogue.journal import Finished, Journal, open_journal
+from compress.catalogue.one_writer import alone
 from compress.catalogue.outside import require_outside
 from compress.catalogue.photographs import FOLDERS, Photograph, file_hashes, find_photographs
 from compress.contracts import BadInput, MissingTool
@@ -71,7 +72,8 @@ def embed(
 
     Raises:
         BadInput, MissingTool, ArtifactError: as ``find_photographs`` and ``choose_artifact``; ``out`` has another
-            suffix; no photograph can be decoded; pyarrow is not installed; the disk is full; as ``embed_on_ray``.
+            suffix; no photograph can be decoded; another command writes ``out``; pyarrow is not installed; the disk is
+            full; as ``embed_on_ray``.
     """
     if out.suffix not in SUFFIXES:
         raise BadInput(f"--out {out}: give a file with the suffix {' or '.join(SUFFIXES)}")
@@ -91,7 +93,7 @@ def embed(
         "runtime": engine.runtime.version(),
     }
     left_out = dict(photographs.left_out)
-    with open_journal(out, {"embed": about}) as journal:
+    with alone(out), open_journal(out, {"embed": about}) as journal:
         rows, count = _embedded(_embedder(engine, ray, workers), photographs.found, journal, left_out)
         if not rows:
             raise BadInput(f"{out}: none of {len(photographs.found):,} photographs could be decoded")

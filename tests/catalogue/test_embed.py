@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -97,8 +99,18 @@ def test_an_interrupted_job_goes_on_where_it_stopped(
         patch.setattr(command, "embed_photographs", stops)
         with pytest.raises(KeyboardInterrupt):
             embed(bundle, [photos], tmp_path / "part.npy", artifact=ARTIFACT, workers=1)
+    shown: list[Any] = []
+
+    @contextmanager
+    def ticker(*what: Any) -> Iterator[Any]:
+        done: list[int] = []
+        yield SimpleNamespace(advance=done.append)
+        shown.append((*what, sum(done)))
+
+    monkeypatch.setattr(command, "ticker", ticker)
     job = embed(bundle, [photos], tmp_path / "part.npy", artifact=ARTIFACT, workers=2)
     assert (job.images, job.embedded) == (24, 9)  # broken.jpg was the first of the sixteen
+    assert shown == [("embed", 10, "photographs", 10)]  # the bar counts what is left, broken.jpg included
     embed(bundle, [photos], tmp_path / "whole.npy", artifact=ARTIFACT, workers=1)
     assert (tmp_path / "part.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 
@@ -116,6 +128,24 @@ def test_a_full_disk_loses_nothing(bundle: Path, photos: Path, tmp_path: Path, m
     assert not (tmp_path / "all.npy").exists()
     job = embed(bundle, [photos], tmp_path / "all.npy", artifact=ARTIFACT, workers=1)
     assert (job.images, job.embedded) == (24, 0)
+
+
+def test_a_second_writer_is_refused_and_harms_nothing(
+    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, refused = tmp_path / "all.npy", []
+
+    def meanwhile(*arguments: Any) -> Iterator[Any]:
+        batches = embed_photographs(*arguments)
+        yield next(batches)
+        with pytest.raises(BadInput, match=r"all\.npy: another command is writing it; wait until") as caught:
+            embed(bundle, [photos / "digit 1"], file, artifact=ARTIFACT, workers=1)
+        refused.append(caught.value)
+        yield from batches
+
+    monkeypatch.setattr(command, "embed_photographs", meanwhile)
+    job = embed(bundle, [photos], file, artifact=ARTIFACT, workers=1)
+    assert (len(refused), job.images, job.embedded, len(np.load(file))) == (1, 24, 24, 24)
 
 
 def test_bad_input_is_one_line(bundle: Path, photos: Path, tmp_path: Path) -> None:
