@@ -52,7 +52,7 @@ class Usearch(Index):
 
     def update(self, path: Path, keys: np.ndarray, features: np.ndarray, distance: Distance) -> tuple[int, int]:
         before = _restored(path, view=False) if path.exists() else None
-        known = np.array(before.keys, np.uint64) if before is not None else np.empty(0, np.uint64)
+        known = before.keys[:] if before is not None else np.empty(0, np.uint64)
         gone, new = np.setdiff1d(known, keys), ~np.isin(keys, known)
         if before is None or len(gone) > len(known) // 2:  # removed images leave gaps, which slow the search down
             before, gone, new = self._new(features.shape[1], distance), gone, np.ones(len(keys), bool)
@@ -137,7 +137,13 @@ def _add(index: Any, keys: np.ndarray, features: np.ndarray) -> None:
 
 def _save(index: Any, path: Path) -> None:
     with atomic(path) as unfinished:
-        index.save(str(unfinished))
+        try:
+            index.save(str(unfinished))
+        except RuntimeError as error:  # says no more than "Failed to serialize into stream"
+            raise MissingTool(
+                f"{path}: the index cannot be written ({error}): the disk may be full; free some space and start the "
+                "same command again"
+            ) from error
 
 
 def _restored(path: Path, *, view: bool) -> Any:

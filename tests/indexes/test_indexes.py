@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from compress import plugins
-from compress.contracts import BadInput, Distance, Index
+from compress.contracts import BadInput, Distance, Index, MissingTool
 from compress.gallery.recall import recall
 from compress.indexes.binary_flat import BinaryFlat
 from compress.indexes.flat import Flat
@@ -201,6 +202,20 @@ def test_an_update_finds_what_a_new_index_finds(index: Index, distance: Distance
         index.open_keys(path, keys[1:21], rows[1:21], distance)
     with pytest.raises(BadInput, match="20 features"):
         index.open_keys(path, keys[:21], rows[:21], distance)
+
+
+@pytest.mark.parametrize(("index", "distance"), UPDATABLE, ids=identity)
+def test_a_full_disk_leaves_the_index_before(index: Index, distance: Distance, tmp_path: Path) -> None:
+    rows, path = features(distance, 200), tmp_path / index.file
+    index.update(path, np.arange(100, dtype=np.uint64), rows[:100], distance)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))  # no file may become larger
+    try:
+        with pytest.raises(MissingTool, match=rf"{index.file}: the index cannot be written .*; free some space"):
+            index.update(path, np.arange(200, dtype=np.uint64), rows, distance)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 # --------------------------------------------------------------------------------------------------------- recipes
