@@ -89,6 +89,22 @@ def keys(value: Any) -> set[str]:
     return {key for item in value for key in keys(item)} if isinstance(value, list) else set()
 
 
+@pytest.mark.parametrize(
+    ("phone", "screen", "constant"),
+    [("android", "SearchActivity.kt", "ARTIFACT"), ("ios", "SearchScreen.swift", "artifactPath")],
+)
+def test_a_readme_leads_into_a_new_project_in_ten_lines(phone: str, screen: str, constant: str) -> None:
+    """It names every source file, and the artifact and the constant of the screen."""
+    readme = (EXAMPLES / phone / "README.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^(\d+)\. ", readme, re.MULTILINE)
+    assert steps == [str(number + 1) for number in range(len(steps))] and 5 <= len(steps) <= 10
+    sources = {path.name for path in (EXAMPLES / phone).rglob(f"*{Path(screen).suffix}")}
+    assert sources <= {name.rpartition("/")[2] for name in re.findall(rf"`([\w/]+{Path(screen).suffix})`", readme)}
+    source = (EXAMPLES / phone / "offline" / screen).read_text(encoding="utf-8")
+    (artifact,) = re.findall(rf'{constant} = "(artifacts/quickstart\.[^"]+)"', source)
+    assert f"`{constant}`" in readme and f"`{artifact}`" in readme
+
+
 # ------------------------------------------------------------------------------------------------ GitHub Actions
 
 

@@ -17,11 +17,13 @@ from PIL import Image
 
 from compress.contracts import BadInput, Preprocess, host_processor
 from compress.data.images import read_image
+from compress.gallery.store import GALLERY, read_gallery
 from compress.pipeline import run
 from compress.recipe.reader import load_recipe
 from compress.system.files import artifact_sha256
 from tests._command import REPOSITORY, compress_here, start
 from tests.conftest import Finished
+from validators import run_artifact
 
 FORMATS = {".pt", ".ptl", ".onnx", ".tflite", ".mlpackage"}
 
@@ -132,6 +134,42 @@ def test_the_golden_pack_names_its_licence_and_the_neighbours_every_artifact_fou
     assert {len(image["neighbours"]) for image in golden["images"]} == {10}
     for artifact in manifest(finished.folder)["artifacts"]:
         assert artifact["neighbours"]["golden_neighbours"] >= 0.95
+
+
+def test_every_artifact_says_what_a_match_is_and_what_other_ways_to_its_pixels_cost(finished: Finished) -> None:
+    """The rows of a whole run; one way of one artifact is prepared, embedded and ranked here once more."""
+    gallery = read_gallery(finished.folder / GALLERY)
+    rows = np.linspace(0, 59, 20).astype(int)
+    files = [finished.recipe.parent / "photos" / gallery.names[row] for row in rows]
+    for artifact in manifest(finished.folder)["artifacts"]:
+        at = {each["false_accept_rate"]: each for each in artifact["thresholds"]["at"]}
+        assert list(at) == [0.01, 0.001, 0.0001]
+        assert at[0.01]["rate_low"] < 0.01 and at[0.01]["rate_high"] > at[0.01]["rate_low"]
+        if artifact["evidence"] == "reference":  # which would take long
+            assert "photos" not in artifact
+            continue
+        names = [way["way"] for way in artifact["photos"]["ways"]]
+        assert names == ["resize nearest", "decoder scaled", "decoder replicated", "JPEG 30"]
+        assert artifact["photos"]["queries"] == 20
+    (onnx,) = [each for each in manifest(finished.folder)["artifacts"] if each["path"].endswith(".onnx")]
+    way = onnx["photos"]["ways"][0]
+    right = np.stack([read_image(file, Preprocess((32, 32))) for file in files])
+    nearest = np.stack([Image.open(file).convert("RGB").resize((32, 32), Image.Resampling.NEAREST) for file in files])
+    apart = np.abs(nearest.astype(int) - right)
+    assert (way["bytes_changed"], way["mean_levels"]) == pytest.approx(((apart > 0).mean(), apart.mean()))
+    every = [finished.recipe.parent / "photos" / name for name in gallery.names]
+    known = run_artifact(
+        finished.folder / onnx["path"], np.stack([read_image(file, Preprocess((32, 32))) for file in every])
+    )
+    asked = run_artifact(finished.folder / onnx["path"], nearest)
+    scores = []
+    for query, row in zip(asked, rows, strict=True):
+        others = np.delete(np.arange(60), row)
+        order = others[np.argsort(np.linalg.norm(known[others] - query, axis=1))]
+        right_ones = np.flatnonzero(np.array(gallery.labels)[order] == gallery.labels[row])
+        scores.append(np.mean((np.arange(len(right_ones)) + 1) / (right_ones + 1)))
+    assert way["mAP"] == pytest.approx(np.mean(scores), abs=1e-4)
+    assert way["mAP_drop"] == pytest.approx(onnx["photos"]["mAP"] - way["mAP"], abs=1e-6)
 
 
 def test_metrics_hold_one_line_per_epoch_and_artifact_and_no_clock(finished: Finished) -> None:

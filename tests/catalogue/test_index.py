@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +29,7 @@ from compress.commands.verify import verify
 from compress.contracts import BadInput, MissingTool
 from compress.gallery.store import GALLERY, read_gallery, read_thumbnail
 from compress.system import sqlite as database
-from tests._command import compress
+from tests._command import REPOSITORY, compress, compress_here
 from tests.conftest import Finished
 from validators import run_artifact
 from validators.resident import Resident
@@ -168,6 +170,56 @@ def test_an_interrupted_index_goes_on_where_it_stopped(
     assert not list(tmp_path.glob(".*journal"))
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from compress.catalogue import journal, living_gallery
+from compress.commands.index import index
+
+where, bundle, photos, file, artifact = sys.argv[1:]
+calls = []
+
+def dying(function, last):
+    def call(*arguments):
+        found = function(*arguments)
+        calls.append(1)
+        if len(calls) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+    return call
+
+journal._SECONDS = 0
+if where == "embedding":
+    journal.Journal.add = dying(journal.Journal.add, 2)
+else:
+    living_gallery._stored = dying(living_gallery._stored, 25)
+index(Path(bundle), [Path(photos)], Path(file), artifact=artifact, workers=2)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("where", "left"), [("embedding", 8), ("writing", 0)])
+def test_a_killed_command_leaves_the_gallery_before_and_goes_on(
+    where: str, left: int, bundle: Path, photos: Path, tmp_path: Path, save_photos: Callable[..., list[Path]]
+) -> None:
+    """SIGKILL after the second of three chunks was stored, and when 24 of 60 rows of the new file were written."""
+    file = tmp_path / "own.sqlite"
+    made(bundle, photos, file)
+    before = file.read_bytes()
+    for label in range(2, 6):
+        save_photos(photos / f"digit {label}", label, 10)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, where, bundle, photos, file, ARTIFACT], cwd=REPOSITORY, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    assert file.read_bytes() == before
+    assert len(query(bundle, photos / "digit 0/000000.jpg", top=20, artifact=ARTIFACT, gallery=file).matches) == 20
+    assert counts(made(bundle, photos, file)) == (60, left, 20, 0)
+    made(bundle, photos, tmp_path / "new.sqlite")
+    assert file.read_bytes() == (tmp_path / "new.sqlite").read_bytes() != before
+    assert {each.name for each in tmp_path.iterdir() if "lock" not in each.name} == {"photos", file.name, "new.sqlite"}
+
+
 def test_a_killed_worker_changes_nothing(
     bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +249,7 @@ def test_readers_see_the_gallery_before_until_the_new_one_is_whole(bundle: Path,
 
 
 def test_a_second_writer_is_refused(bundle: Path, photos: Path, tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".own.sqlite.lock"), pytest.raises(BadInput, match="another 'compress index'"):
+    with FileLock(tmp_path / ".own.sqlite.lock"), pytest.raises(BadInput, match="another command is writing"):
         made(bundle, photos, tmp_path / "own.sqlite")
 
 
@@ -290,3 +342,26 @@ def test_the_command_says_what_it_did(bundle: Path, photos: Path, tmp_path: Path
     assert ended.stdout == f"{file}: 20 images; 20 embedded, 0 unchanged, 0 removed, 0 left out\n"
     stats = json.loads(compress("index", tmp_path / "b", "--stats", "--json").stdout)
     assert (stats["images"], stats["labels"]) == (20, {"digit 0": 10, "digit 1": 10})
+
+
+def test_every_command_line_takes_the_gallery(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    file, photo = tmp_path / "own.sqlite", photos / "digit 0/000000.jpg"
+    made(bundle, photos, file)
+
+    def said(*arguments: str | Path) -> str:
+        ended = compress_here(*arguments)
+        assert ended.code == 0, ended.stderr
+        return ended.stdout
+
+    removed = json.loads(said("index", bundle, "--out", file, "--remove", "digit 1/00000[0-4].jpg", "--json"))
+    assert (removed["images"], removed["removed"]) == (15, 5)
+    shutil.rmtree(photos / "digit 1")
+    synced = said("index", bundle, photos, "--out", file, "--sync", "--labels", "none")
+    assert synced == f"{file}: 10 images; 0 embedded, 10 unchanged, 5 removed, 0 left out\n"
+    found = said("search", bundle, photo, "--gallery", file, "--threshold", "1e-9", "--artifact", ARTIFACT)
+    assert "10 gallery images" in found and "000000.jpg" in found and "000001.jpg" not in found
+    edit_meta(file, space_id="of another model")
+    ended = compress_here("search", bundle, photo, "--gallery", file)
+    assert (ended.code, "made in the embedding space of another model" in ended.complaint) == (2, True)
+    ended = compress_here("verify", bundle, "--runtime", "onnxruntime", "--gallery", file)
+    assert (ended.code, "FAILED" in ended.stderr and "of another model" in ended.stderr) == (1, True)

@@ -204,6 +204,16 @@ def test_a_changed_golden_image_is_named(bundle: Path) -> None:
     assert [line for line in verify(bundle, "onnxruntime").problems if "min_cosine" in line]
 
 
+def test_a_golden_photograph_that_is_read_otherwise_is_named(bundle: Path) -> None:
+    """As on a machine whose decoder does not turn it, even if all hashes agree."""
+    file = bundle / "golden/photos/turned-6.jpg"
+    with Image.open(file) as image:
+        Image.frombytes(image.mode, image.size, image.tobytes()).save(file, quality=95)
+    forge_hashes(bundle)
+    (problem,) = verify(bundle, "onnxruntime").problems
+    assert problem.startswith("golden/photos/turned-6.jpg: is read here with pixels up to ")
+
+
 def features(bundle: Path) -> dict[str, bytes]:
     with closing(sqlite3.connect(bundle / GALLERY)) as database:
         return dict(database.execute("SELECT name, feature FROM images"))
