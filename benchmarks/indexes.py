@@ -1,9 +1,9 @@
-"""Every index beside exhaustive search: ``OMP_NUM_THREADS=1 python -m benchmarks.indexes [--full] [FEATURES.npy]``.
+"""Every index beside exhaustive search: ``OMP_NUM_THREADS=1 python -m benchmarks.indexes [FEATURES.npy] [--full]``.
 
 10,000 and 100,000 vectors of 128 dimensions, with ``--full`` also a million: recall@10 over 200 queries, the median
 processor time of one query and how many times less that is than one product in NumPy takes, the time to build and, if
 it can, to replace a hundredth of the images, the file, and the memory that opening and querying takes. All on one
-thread.
+thread. ``--images 1000000 --only usearch`` measures that size and that row alone.
 
 With FEATURES.npy, which ``compress embed`` writes, the vectors are an artifact's own of real images, searched by the
 cosine: 200 of them are queries, the others are the gallery, extended by points between an image and one of its ten
@@ -19,12 +19,13 @@ at 80 and 76.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ INDEXES: tuple[tuple[str, Index], ...] = (
 )
 SLOW = ("hnsw",)
 """Takes minutes to build for a million vectors, and is left out there."""
+CANDIDATES = (256, 1024)
+"""``ef_search`` with which usearch's graphs are searched once more; 64 is the default."""
 
 
 def mixture(count: int, seed: int) -> np.ndarray:
@@ -104,8 +107,13 @@ def extended(features: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def rows(count: int, folder: Path, real: np.ndarray | None = None) -> Iterator[str]:
-    """A table of one gallery, line by line as they are measured; ``real`` are an artifact's own features."""
+def rows(count: int, folder: Path, real: np.ndarray | None = None, only: Collection[str] = ()) -> Iterator[str]:
+    """A table of one gallery, line by line as they are measured.
+
+    Args:
+        real: an artifact's own features; None for random mixtures.
+        only: names of the indexes that are measured, also of slow ones; empty for all.
+    """
     if real is None:
         features, queries, distance = mixture(count, 1), mixture(QUERIES, 2), L2
     else:
@@ -116,28 +124,41 @@ def rows(count: int, folder: Path, real: np.ndarray | None = None) -> Iterator[s
     yield f"{count:,} vectors, {what}"
     yield "| index | recall@10 | ms a query | speed-up | build s | 1 % replaced s | file MB | memory MB |"
     yield "|---|---|---|---|---|---|---|---|"
+    exact = nearest_neighbours(queries, features, K + 1, distance=distance)
     search = exhaustive(features, distance)
     _, alone = timed(lambda query: search(query, K), queries)
     yield f"| none (NumPy) | 1.000 | {alone:.3f} | 1.0 | | | | |"
     others = () if SqliteVec.missing() else (("sqlite-vec, bits", SqliteVec()),)
     for name, index in (*INDEXES, *others):
-        if distance not in index.distances or (name in SLOW and count > 100_000):
+        if distance not in index.distances or (name not in only if only else name in SLOW and count > 100_000):
             continue
         path = folder / index.file
         path.unlink(missing_ok=True)
         start = time.thread_time()
         index.build(path, features, distance, seed=0)
         seconds = time.thread_time() - start
-        held = resident()
-        opened = index.open(path, features, distance)
-        found, spent = timed(lambda query, opened=opened: opened.search(query[None], K)[1][0], queries)  # type: ignore[misc]
-        memory = max(0.0, resident() - held)
-        share = recall(features, queries, found, nobody, distance)
+        lines = []
+        for title, searching in {name: index, **longer(name, index)}.items():
+            held = resident()
+            opened = searching.open(path, features, distance)
+            found, spent = timed(lambda query, opened=opened: opened.search(query[None], K)[1][0], queries)  # type: ignore[misc]
+            memory = max(0.0, resident() - held)
+            share = recall(features, queries, found, nobody, distance, exact=exact)
+            lines.append((f"| {title} | {share:.3f} | {spent:.3f} | {alone / spent:.1f} |", memory))
         size = path.stat().st_size / 1e6
         changed = replaced(index, path, features, distance)
         took = "" if changed is None else f"{changed:.2f}"
-        timing = f"{spent:.3f} | {alone / spent:.1f} | {seconds:.1f} | {took}"
-        yield f"| {name} | {share:.3f} | {timing} | {size:.1f} | {memory:.1f} |"
+        (first, memory), *others_of_it = lines
+        yield f"{first} {seconds:.1f} | {took} | {size:.1f} | {memory:.1f} |"
+        for line, _ in others_of_it:
+            yield f"{line} | | | |"
+
+
+def longer(name: str, index: Index) -> dict[str, Index]:
+    """The same file searched with more candidates, by name; empty if its index has no such option."""
+    if not isinstance(index, Usearch):
+        return {}
+    return {f"{name}, ef_search {ef}": replace(index, ef_search=ef) for ef in CANDIDATES}
 
 
 def replaced(index: Index, path: Path, features: np.ndarray, distance: Distance) -> float | None:
@@ -212,14 +233,20 @@ def timed(search: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -> tu
     return np.stack(found), float(np.median(milliseconds))
 
 
-def main(full: bool, features: Path | None) -> None:
-    real = None if features is None else np.load(features)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.indexes")
+    parser.add_argument("features", nargs="?", type=Path, help="what compress embed wrote; random mixtures without it")
+    parser.add_argument("--full", action="store_true", help="also a million images")
+    parser.add_argument("--images", type=int, help="this number of images alone")
+    names = [name for name, _ in INDEXES]
+    parser.add_argument("--only", action="append", default=[], choices=names, help="this index; may be repeated")
+    given = parser.parse_args()
+    real = None if given.features is None else np.load(given.features)
     with tempfile.TemporaryDirectory() as folder:
-        for count in ALL if full else FEW:
-            for line in rows(count, Path(folder), real):
+        for count in [given.images] if given.images else ALL if given.full else FEW:
+            for line in rows(count, Path(folder), real, given.only):
                 print(line, flush=True)
 
 
 if __name__ == "__main__":
-    files = [Path(each) for each in sys.argv[1:] if each != "--full"]
-    main("--full" in sys.argv[1:], files[0] if files else None)
+    main()

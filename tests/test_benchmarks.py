@@ -30,11 +30,15 @@ def test_every_index_is_measured_and_the_exact_one_is_exact(tmp_path: Path) -> N
     title, _, _, *lines = indexes.rows(2000, tmp_path)
     assert title.startswith("2,000 vectors, 128 dimensions; tenth neighbour at ")
     recall = {line.split(" | ")[0].removeprefix("| "): float(line.split(" | ")[1]) for line in lines}
-    assert recall.keys() == {"none (NumPy)", *(name for name, index in indexes.INDEXES if "l2" in index.distances)} | (
-        set() if indexes.SqliteVec.missing() else {"sqlite-vec, bits"}
-    )
+    able = {name: index for name, index in indexes.INDEXES if "l2" in index.distances}
+    expected = {"none (NumPy)", *able, *(more for name, index in able.items() for more in indexes.longer(name, index))}
+    assert recall.keys() == expected | (set() if indexes.SqliteVec.missing() else {"sqlite-vec, bits"})
+    assert len(expected) == len(able) + 1 + len(indexes.CANDIDATES)
+    assert recall["usearch"] <= recall["usearch, ef_search 1024"] == 1
     assert recall["none (NumPy)"] == recall["flat"] == 1
     assert 0.3 < recall["lsh"] <= recall["lsh, 32 tables"] <= 1
+    _, _, _, _, *alone = indexes.rows(2000, tmp_path, only=["lsh"])
+    assert [line.split(" | ")[:2] for line in alone] == [["| lsh", f"{recall['lsh']:.3f}"]]
 
 
 def test_real_features_are_extended_between_neighbours() -> None:

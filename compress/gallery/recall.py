@@ -52,7 +52,13 @@ def searched(
 
 
 def recall(
-    features: np.ndarray, queries: np.ndarray, found: np.ndarray, own: np.ndarray, distance: Distance, k: int = K
+    features: np.ndarray,
+    queries: np.ndarray,
+    found: np.ndarray,
+    own: np.ndarray,
+    distance: Distance,
+    k: int = K,
+    exact: np.ndarray | None = None,
 ) -> float:
     """Compute recall@k: the mean share of a query's k true neighbours that were found.
 
@@ -62,11 +68,13 @@ def recall(
 
     Args:
         found: int64 [Q, >= k + 1], ids nearest first, negative where an answer is missing.
+        exact: int64 [Q, k + 1], the true neighbours, if they are known.
 
     Returns:
         A value in [0, 1]; 1 if there is nothing to find.
     """
-    exact = nearest_neighbours(queries, features, k + 1, distance=distance)
+    if exact is None:
+        exact = nearest_neighbours(queries, features, k + 1, distance=distance)
     shares = []
     for query, true, ids, itself in zip(queries, exact, found, own, strict=True):
         true = true[true != itself][:k]
