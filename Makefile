@@ -26,6 +26,9 @@ OLDEST ?= .venv-oldest
 NEWEST ?= .venv-newest
 # What depends on the versions of converters and runtimes.
 VERSION_TESTS ?= tests/exporters tests/validators
+# Not the whole of "test": pip finds no versions of its other packages that go with the oldest of these.
+VERSION_PACKAGES := -e ".[train,onnx,tflite,coreml,backbones,index,parquet,demo]" hatchling hypothesis \
+	opencv-python-headless pytest pytest-xdist torch-pruning
 BIN := $(VENV)/bin
 # The tests start hundreds of processes; each would compile the sources again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,10 +52,10 @@ test: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy
 nightly: $(VENV)/dev.stamp signing $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## the tests that take too long for every change
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m nightly $(TESTS)
 
-test-oldest: $(OLDEST)/versions.stamp  ## exporters and validators with the oldest versions that pyproject.toml admits
+test-oldest: $(OLDEST)/versions.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## exporters and validators with the oldest versions that pyproject.toml admits
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(PYTEST_FLAGS) $(VERSION_TESTS)
 
-test-newest: $(NEWEST)/versions.stamp  ## the same with the newest
+test-newest: $(NEWEST)/versions.stamp $(if $(shell command -v $(LEGACY_PYTHON)),legacy)  ## the same with the newest
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(PYTEST_FLAGS) $(VERSION_TESTS)
 
 e2e: $(VENV)/e2e.stamp $(WEB)/web.stamp  ## everything in headless Chromium: pages, runtimes (apt-get install chromium npm)
@@ -130,12 +133,12 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 $(OLDEST)/versions.stamp: pyproject.toml .ci/oldest.py
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python .ci/oldest.py > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install -q -c $(OLDEST)/constraints.txt -e ".[test]"
+	$(OLDEST)/bin/python -m pip install -q -c $(OLDEST)/constraints.txt $(VERSION_PACKAGES)
 	touch $@
 
 $(NEWEST)/versions.stamp: pyproject.toml
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -m pip install -q --upgrade -e ".[test]"
+	$(NEWEST)/bin/python -m pip install -q --upgrade $(VERSION_PACKAGES)
 	touch $@
 
 $(VENV)/e2e.stamp: $(VENV)/dev.stamp

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.distillation import shortened, trained
-from compress.contracts import Architecture, Data, EmbeddingSpec, Model
+from compress.contracts import Architecture, CompressError, Data, EmbeddingSpec, Model
 from compress.data.calibration import DEFAULT
 from compress.data.load import load_data
 from compress.data.splits import even_choice
@@ -58,15 +58,19 @@ def fresh(name: str, data: Data, seed: int) -> Model:
     return Model(architecture, network, data.classes, data.preprocess, EmbeddingSpec(network.embedding_dim))
 
 
-def mean_average_precision(model: Model, data: Data, precision: str, seed: int) -> float:
-    """Of the .tflite file, executed, over the held-out images."""
+def mean_average_precision(model: Model, data: Data, precision: str, seed: int) -> float | None:
+    """Of the .tflite file, executed, over the held-out images; None if the export refuses the file as too far off."""
     calibration = None
     if precision == "w8a8":
         calibration = data.train.images[even_choice(data.train.labels, min(DEFAULT, len(data.train)), seed)]
     graph = deploy(model, name="qat", license="unspecified", calibration=calibration)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
-        planned(find_exporter(".tflite")(precision=precision), graph).write(graph, path)
+        try:
+            planned(find_exporter(".tflite")(precision=precision), graph).write(graph, path)
+        except CompressError as error:
+            print(error, file=sys.stderr)
+            return None
         found = run_artifact(path, data.queries.images[: len(data.queries)])
     labels = data.queries.labels
     return evaluate_retrieval(found, found, labels, labels, distance="l2", metrics=("mAP",), exclude_self=True)["mAP"]
@@ -89,7 +93,8 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     rows = [f"| network | seed | {' | '.join(COLUMNS)} |", f"|---|---{'|---' * len(COLUMNS)}|"]
     for line in lines:
         stars = ["*" if line.get(f"{column} kept") == "calibration" else "" for column in COLUMNS]
-        cells = [f"{100 * line[column]:.2f}{star}" for column, star in zip(COLUMNS, stars, strict=True)]
+        values = ["refused" if line[column] is None else f"{100 * line[column]:.2f}" for column in COLUMNS]
+        cells = [value + star for value, star in zip(values, stars, strict=True)]
         rows.append(f"| {line['network']} | {line['seed']} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
