@@ -66,7 +66,9 @@ def test_a_killed_worker_changes_no_bit(
         for number, some in enumerate(embed_on_ray(*arguments)):
             yield some
             if number == 1:
-                killed.append(workers_of_ray()[0])
+                both = workers_of_ray()
+                assert len(both) == 2
+                killed.append(both[0])
                 os.kill(killed[0], signal.SIGKILL)
 
     with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from PIL import Image
 
+from compress.commands.index import index
 from tests._command import start
 from tests.conftest import Finished
 from tests.e2e.conftest import SIZES
@@ -147,6 +149,43 @@ def test_the_list_of_artifacts_does_not_push_results_down_on_a_phone(page: Page,
     after = page.locator("#results").evaluate("each => each.getBoundingClientRect().top + window.scrollY")
     assert after < before + 200
     assert after < 1000
+
+
+def test_several_bundles_answer_side_by_side(
+    browser: Browser, finished: Finished, picture: Path, tmp_path: Path
+) -> None:
+    """Each with one file and its own name, also on a phone; what is beyond a threshold is no match."""
+    again = Path(shutil.copytree(finished.folder, tmp_path / "again", ignore=shutil.ignore_patterns(".compress")))
+    own = tmp_path / "own.sqlite"
+    index(again, [picture.parent], own, artifact="tiny.fp32.onnx", workers=1)
+    with start("demo", finished.folder, again, "--port", "0") as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[0]
+        for width, height in SIZES.values():
+            opened = browser.new_page(viewport={"width": width, "height": height})
+            opened.goto(address)
+            opened.wait_for_selector("#artifacts input", state="attached")
+            search(opened, picture)
+            opened.get_by_text("Done: 2 artifacts.").wait_for()
+            assert opened.locator(".column h2 .system").all_inner_texts() == ["tiny", "tiny (2)"]
+            assert opened.evaluate("document.documentElement.scrollWidth") <= width
+            opened.fill("#top", "60")
+            opened.select_option("#threshold", "1%")
+            opened.locator(".column:nth-of-type(2) li.beyond").first.wait_for()
+            assert opened.locator(".column li:not(.beyond)").count() >= 2
+            opened.close()
+        process.terminate()
+    with start("demo", again, "--gallery", own, "--port", "0") as process:
+        assert process.stdout is not None
+        opened = browser.new_page()
+        opened.goto(process.stdout.readline().split()[0])
+        opened.get_by_text("30 gallery images").first.wait_for()
+        only(opened, "tiny.fp32.onnx on onnxruntime")
+        search(opened, picture)
+        opened.get_by_text("Done: 1 artifact.").wait_for()
+        assert opened.locator(".column li").count() == 10
+        opened.close()
+        process.terminate()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
