@@ -144,10 +144,10 @@ def deploy(model: Model, *, name: str, license: str, calibration: np.ndarray | N
 
 
 def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None = None) -> Exporter:
-    """Add the plan to an exporter that needs one (``optimize: measured`` or ``max_bytes``); others are not changed.
+    """Fill in what an exporter leaves to measurements or limits, such as the plan; others are not changed.
 
     Raises:
-        BadInput: ``max_bytes`` is less than the smallest file, or ``measured`` was given no timer.
+        BadInput: a limit in bytes or time cannot be kept, or there is no timer to measure times.
         CompressError: as ``timer``.
     """
     from exporters import _plan

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from compress.contracts import CompressError, DeployGraph, Exporter
+from compress.contracts import CompressError, DeployGraph, Exporter, Timer
 from compress.system.files import atomic
 from exporters._costs import Costs
 from exporters._stored import Kind, Weighted, require, summary
@@ -60,6 +61,30 @@ class FileExporter(Exporter):
         """Weights of at most this many values may have any type."""
         return 0
 
+    def decided(self, graph: DeployGraph, timer: Timer | None, folder: Path) -> Self:
+        """Fill in what is undecided beside the plan, which is there.
+
+        Args:
+            timer: measures times, if ``measures``.
+            folder: for files that are only measured.
+
+        Raises:
+            CompressError: the converter refuses the network, or as ``measured``.
+        """
+        from exporters._deploy import optimized
+
+        prepared = optimized(graph, self)
+        with self._converting(prepared, folder, f"{self.format} {self.precision}"):
+            return self.measured(prepared, timer, folder)
+
+    def measured(self, graph: DeployGraph, timer: Timer | None, folder: Path) -> Self:
+        """As ``decided``, for a rewritten graph; formats with such options override it."""
+        raise NotImplementedError
+
+    def provisional(self) -> Self:
+        """An exporter of files that are only tried, without the choices beside the plan."""
+        return self
+
     def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
         """Convert the graph unchanged, and write it to ``path``, which does not exist yet.
 
@@ -89,19 +114,25 @@ class FileExporter(Exporter):
         from exporters._deploy import optimized
 
         prepared = optimized(graph, self)
-        try:
+        with self._converting(prepared, unfinished.parent, path.name):
             exempt = self.convert(prepared, unfinished)
-        except CompressError:
-            raise
-        except Exception as error:  # converters raise all kinds, with tracebacks of pages
-            what = self._refused(prepared, unfinished.parent) or "the network"
-            raise CompressError(
-                f"{path.name}: the converter to {self.format} refuses {what} ({_reason(error)}); export another "
-                "format, or write the network without this operation"
-            ) from error
         if self.precision != "fp32" or _has_weights(graph):
             found = self.inspect(unfinished).weighted
             require(found, self.precision, self.stored, path, spared=self.spared, exempt=exempt)
+
+    @contextmanager
+    def _converting(self, graph: DeployGraph, folder: Path, name: str) -> Iterator[None]:
+        """Name the operation that the converter refuses; ``name`` is what is converted."""
+        try:
+            yield
+        except CompressError:
+            raise
+        except Exception as error:  # converters raise all kinds, with tracebacks of pages
+            what = self._refused(graph, folder) or "the network"
+            raise CompressError(
+                f"{name}: the converter to {self.format} refuses {what} ({_reason(error)}); export another format, or "
+                "write the network without this operation"
+            ) from error
 
     def _refused(self, graph: DeployGraph, folder: Path) -> str | None:
         """The operation and the layer that cannot be converted; None if they were not found."""
@@ -110,7 +141,7 @@ class FileExporter(Exporter):
         def converts(part: nn.Module) -> bool:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 try:
-                    self.convert(replace(graph, module=part), Path(scratch) / f"part{self.suffix}")
+                    self.provisional().convert(replace(graph, module=part), Path(scratch) / f"part{self.suffix}")
                 except Exception:
                     return False
             return True

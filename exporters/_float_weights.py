@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from annotated_types import Gt, Lt
 
 from compress.contracts import BadInput, DeployGraph
+from exporters._by_error import evenly, relative_error, worst_first
 from exporters._file_exporter import FileExporter
-from exporters._mixed import SWEEP_IMAGES, evenly, relative_error
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-_NEGLIGIBLE = 1e-3
-"""A layer with less than this share of the sum of all layers' squared errors is always rounded."""
+SWEEP_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,11 @@ def chosen(graph: DeployGraph, share: float, *, spared: int = 0) -> FloatLayers:
             errors[name] = relative_error(embedded(module, images), right)
             weight.data = exact
     total = sum(weight.numel() for weight in layers.values())
-    least, left = _NEGLIGIBLE * sum(error**2 for error in errors.values()), share * total
+    left = share * total
     kept = {}
-    for name in sorted(errors, key=lambda name: -(errors[name] ** 2) / layers[name].numel()):
+    for name in worst_first(errors, {name: layers[name].numel() for name in errors}):
         values = layers[name].detach().numpy()
-        if values.size <= left and errors[name] ** 2 > least:
+        if values.size <= left:
             kept[name] = values
             left -= values.size
     return FloatLayers(kept, len(images), total, errors)

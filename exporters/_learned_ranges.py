@@ -15,7 +15,7 @@ from torch import fx
 
 from compress.contracts import CompressError, LearnedRange, Model
 from compress.model.quantized_values import stored_values, traced
-from exporters._mixed import evenly
+from exporters._by_error import evenly
 
 PROBES = 4
 """Number of calibration images whose values identify a tensor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,23 @@ _TRIES = 4
 
 
 def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None) -> Exporter:
-    """Add the plan to an exporter that needs one (``optimize: measured`` or ``max_bytes``); others are not changed.
+    """Fill in what is undecided: the plan, then what else the format measures; other exporters are not changed.
 
     Raises:
-        BadInput: ``max_bytes`` is less than the smallest file, or ``measured`` has no timer.
+        BadInput: a limit in bytes or time cannot be kept, or there is no timer to measure times.
         CompressError: as ``timer``.
     """
-    if exporter.plan is not None or (exporter.optimize != "measured" and exporter.max_bytes is None):
+    if not exporter.undecided():
         return exporter
-    if exporter.optimize == "measured" and timer is None:
-        raise BadInput("optimize: 'measured' needs a timer, as validators.timing.timer gives it")
+    if exporter.measures() and timer is None:
+        option = "optimize: 'measured'" if exporter.optimize == "measured" else "max_ms:"
+        raise BadInput(f"{option} needs a timer, as validators.timing.timer gives it")
+    assert isinstance(exporter, FileExporter)  # as every format is
     with tempfile.TemporaryDirectory(prefix="compress-") as folder:
-        assert isinstance(exporter, FileExporter)  # as every format is
-        return _Planner(exporter, graph, timer, Path(folder)).planned()
+        if exporter.plan is None and (exporter.optimize == "measured" or exporter.max_bytes is not None):
+            plan = _Planner(exporter.provisional(), graph, timer, Path(folder)).plan()
+            exporter = dataclasses.replace(exporter, plan=plan)
+        return exporter.decided(graph, timer, Path(folder)) if exporter.undecided() else exporter
 
 
 class _Planner:
@@ -46,11 +51,11 @@ class _Planner:
             assert timer is not None
             self.price = Measurements(self._write_part, timer, folder, exporter.suffix)
 
-    def planned(self) -> Exporter:
+    def plan(self) -> Mapping[str, str]:
         fastest = self._forms(None)
         limit = self.exporter.max_bytes
         if limit is None or self._bytes(fastest) <= limit:
-            return self._with(fastest)
+            return _names(fastest)
         smallest = self._forms(0)
         least, most = self._bytes(smallest), self._bytes(fastest)
         if least > limit:
@@ -64,19 +69,16 @@ class _Planner:
         for _ in range(_TRIES):
             found = self._forms(growth)
             if (excess := self._bytes(found) - limit) <= 0:
-                return self._with(found)
+                return _names(found)
             growth = max(0, sum(form.added for form in found.values()) - grown * excess // (most - least) - 1)
-        return self._with(smallest)
+        return _names(smallest)
 
     def _forms(self, growth: int | None) -> dict[str, Form]:
         return rewritten(self.graph, self.costs, Cheapest(growth, self.price))[1]
 
-    def _with(self, forms: dict[str, Form]) -> FileExporter:
-        return dataclasses.replace(self.exporter, plan={place: form.name for place, form in forms.items()})
-
     def _bytes(self, forms: dict[str, Form]) -> int:
         path = self.folder / f"whole{self.exporter.suffix}"
-        self._with(forms).write_unchecked(self.graph, path)
+        dataclasses.replace(self.exporter, plan=_names(forms)).write_unchecked(self.graph, path)
         return artifact_bytes(path)
 
     def _write_part(self, part: nn.Module, size: tuple[int, int], path: Path) -> None:
@@ -84,3 +86,7 @@ class _Planner:
         if self.graph.calibration is not None:  # ranges do not change times
             images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
         self.plain.write_unchecked(DeployGraph(part, size, self.graph.metadata, images), path)
+
+
+def _names(forms: Mapping[str, Form]) -> dict[str, str]:
+    return {place: form.name for place, form in forms.items()}

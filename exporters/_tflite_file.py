@@ -12,6 +12,10 @@ _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
 """Alignment of constant tensors; the schema requires it, but the generated Python code ignores it."""
 
+_NAMES: dict[int, str] = {
+    number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
+}
+
 
 class _Builder(flatbuffers.Builder):
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802 - overridden
@@ -40,6 +44,11 @@ def builtin(model: Any, operation: Any) -> int:
     code = model.operatorCodes[operation.opcodeIndex]
     # Small numbers are also, in older files only, in the field of the first schema.
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
+def operator_name(model: Any, operation: Any) -> str:
+    """The operation's name in ``schema.BuiltinOperator``."""
+    return _NAMES[builtin(model, operation)]
 
 
 def constant(model: Any, tensor: Any) -> np.ndarray | None:

@@ -14,11 +14,14 @@ from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.quantizer import Quantizer
 
-from compress.contracts import DeployGraph
+from compress.contracts import BadInput, DeployGraph
+from exporters._by_error import evenly
+from exporters._float_locations import NEIGHBOUR_IMAGES, Location, choice_record, neighbours_kept
 from exporters._float_weights import FloatLayers
 from exporters._learned_ranges import match, probes, summary
-from exporters._mixed import FloatKind, MixedPrecision, counted
-from exporters._tflite_file import builtin, read
+from exporters._mixed import FloatKind, MixedPrecision
+from exporters._tflite_file import builtin, operator_name, read
+from exporters._tflite_locations import locations
 from exporters._tflite_maxima import with_integer_maxima
 from exporters._tflite_ranges import activation_ranges, fingerprints, with_finite_paddings
 from exporters._tflite_scales import with_bounded_scales
@@ -27,21 +30,9 @@ from exporters._tflite_weights import results_of, weights_of
 
 _EVERYTHING = qtyping.TFLOperationName.ALL_SUPPORTED
 
-KINDS: Mapping[FloatKind, Sequence[str]] = {
-    "sigmoid": ("LOGISTIC",),
-    "mean": ("MEAN", "SUM", "AVERAGE_POOL_2D"),
-    "mul": ("MUL", "DIV"),
-    "add": ("ADD", "SUB"),
-    "concat": ("CONCATENATION",),
-    "hard_swish": ("HARD_SWISH",),
-}
-"""The names, in the file and in the quantizer, of the operations of each kind that can stay in float."""
-
 _PRODUCTS = WEIGHTED | {schema.BuiltinOperator.BATCH_MATMUL, schema.BuiltinOperator.TRANSPOSE_CONV}
 
 Ranges = Mapping[str, tuple[float, float]]
-
-_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
 
 def smaller(content: bytes, precision: str, float_layers: FloatLayers) -> tuple[bytes, dict[str, Any], frozenset[str]]:
@@ -77,36 +68,84 @@ def converted(content: bytes, precision: str, *, in_float: Collection[str] = ())
     else:
         assert precision == "w8a32"
         quantizer.add_dynamic_config(".*", _EVERYTHING, num_bits=8)
-    for result in results_of(content, in_float):  # the quantizer knows operations by the names of their results
-        scope = f"^{re.escape(result)};$"
+    for scope in _scopes(results_of(content, in_float)):
         quantizer.update_quantization_recipe(scope, _EVERYTHING, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return _written(quantizer, None)
 
 
-def integers(content: bytes, graph: DeployGraph, exporter: MixedPrecision) -> tuple[bytes, dict[str, Any]]:
-    """Quantize the float file ``content`` to w8a8; also returns the record of how.
+class Integers:
+    """Quantizes the float file ``content`` to w8a8, with some of its operations in float.
 
     Ranges learnt in training replace those of the calibration images if the file has a tensor for them.
+
+    Attributes:
+        locations: the operations that can stay in float, by kind, for the kinds that the file has.
     """
-    images = graph.calibration
-    assert images is not None
-    matched = match(graph.learned, fingerprints(content, probes(images)) if graph.learned else {})
-    ranges = activation_ranges(content, images, {name: (each.low, each.high) for name, each in matched.items()})
-    content = with_finite_paddings(content, ranges)
-    model = read(content)
-    operations = [_NAMES[builtin(model, operation)] for operation in model.subgraphs[0].operators]
-    kept, choice = exporter.kept_float(
-        counted(operations, KINDS),
-        lambda some: _embedded(content, some),
-        lambda kind, some: _embedded(quantized(content, ranges, alone=kind), some),
-        images,
-    )
-    result = quantized(content, ranges, in_float=kept)
-    return result, {**summary(graph.learned, matched, _steps(result)), **choice}
+
+    def __init__(self, content: bytes, graph: DeployGraph) -> None:
+        images = graph.calibration
+        assert images is not None
+        self._learned = graph.learned
+        self._matched = match(graph.learned, fingerprints(content, probes(images)) if graph.learned else {})
+        learned = {name: (each.low, each.high) for name, each in self._matched.items()}
+        self._ranges = activation_ranges(content, images, learned)
+        self._content = with_finite_paddings(content, self._ranges)
+        self.locations = locations(self._content, _divisions(self._content))
+
+    def mixed(self, kept: Sequence[Location]) -> bytes:
+        """The w8a8 file with these operations in float."""
+        return quantized(self._content, self._ranges, in_float=_results(kept))
+
+    def alone(self, one: Location) -> bytes:
+        """The float file in which only this operation is quantized."""
+        return quantized(self._content, self._ranges, alone=one.results)
+
+    def summary(self, result: bytes) -> dict[str, Any]:
+        """Which learnt ranges the file has; empty if none were learnt."""
+        return summary(self._learned, self._matched, _steps(result))
+
+
+def integers(content: bytes, graph: DeployGraph, exporter: MixedPrecision) -> tuple[bytes, dict[str, Any]]:
+    """Quantize the float file ``content`` as the exporter's options say; also returns the record of how.
+
+    Raises:
+        BadInput: the operations in float are not chosen yet, or are those of another network.
+    """
+    files = Integers(content, graph)
+    kept = _kept(files.locations, exporter)
+    result = files.mixed(kept)
+    record = files.summary(result)
+    if exporter.keep_float == "auto":
+        assert graph.calibration is not None
+        some = evenly(graph.calibration, NEIGHBOUR_IMAGES)
+        share = neighbours_kept(embedded(result, some), embedded(content, some), graph.metadata.get("distance", "l2"))
+        record |= choice_record(kept, share)
+    elif exporter.keep_float != "none":
+        record["float_operations"] = {kind: len(files.locations.get(kind, [])) for kind in exporter.keep_float}
+    return result, record
+
+
+def _kept(known: Mapping[FloatKind, Sequence[Location]], exporter: MixedPrecision) -> list[Location]:
+    """The operations that the exporter's options keep in float."""
+    if exporter.keep_float == "none":
+        return []
+    if exporter.keep_float != "auto":
+        return [each for kind in exporter.keep_float for each in known.get(kind, [])]
+    if exporter.float_at is None:
+        raise BadInput("float_at: missing; 'keep_float: auto' needs the choice that exporters.planned makes")
+    every = {each.name: each for some in known.values() for each in some}
+    for name in exporter.float_at:
+        if name not in every:
+            raise BadInput(f"float_at: made for another network or version: there is no operation '{name}'; remove it")
+    return [every[name] for name in exporter.float_at]
+
+
+def _results(kept: Sequence[Location]) -> list[str]:
+    return [name for each in kept for name in each.results]
 
 
 def quantized(
-    content: bytes, ranges: Ranges, *, in_float: Sequence[FloatKind] = (), alone: FloatKind | None = None
+    content: bytes, ranges: Ranges, *, in_float: Collection[str] = (), alone: Collection[str] | None = None
 ) -> bytes:
     """Quantize the float file to int8 weights, one scale per output channel, and int8 activations of these ranges.
 
@@ -116,42 +155,42 @@ def quantized(
 
     Args:
         ranges: tensor name -> range, for every float activation.
-        in_float: kinds of operations that keep computing in float.
-        alone: the only kind of operations to quantize.
+        in_float: results of operations that keep computing in float.
+        alone: results of the only operations to quantize.
     """
     quantizer = Quantizer(content)
-    for name in [_EVERYTHING] if alone is None else _operations(alone):
-        quantizer.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
-    for name in [qtyping.TFLOperationName.OUTPUT, *(name for kind in in_float for name in _operations(kind))]:
-        quantizer.update_quantization_recipe(".*", name, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    for result, name in _divisions(content).items():
-        scope = f"^{re.escape(result)};$"
-        quantizer.update_quantization_recipe(scope, name, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for scope in [".*"] if alone is None else _scopes(alone):
+        quantizer.add_static_config(scope, _EVERYTHING, activation_num_bits=8, weight_num_bits=8)
+    quantizer.update_quantization_recipe(".*", qtyping.TFLOperationName.OUTPUT, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for scope in _scopes([*in_float, *_divisions(content)]):
+        quantizer.update_quantization_recipe(scope, _EVERYTHING, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return with_integer_maxima(with_bounded_scales(_written(quantizer, _statistics(content, ranges)), content))
 
 
-def _divisions(content: bytes) -> dict[str, qtyping.TFLOperationName]:
-    """The tensors of divisions by computed values, of inverse square roots, and of what computes their divisors alone.
+def _scopes(results: Collection[str]) -> list[str]:
+    """Patterns of single operations: the quantizer knows them by the names of their results."""
+    return [f"^{re.escape(result)};$" for result in results]
+
+
+def _divisions(content: bytes) -> set[str]:
+    """The names of the results of divisions by computed values, of inverse square roots, and of what computes their
+    divisors alone.
 
     A small divisor, which a network keeps from 0 by adding or comparing with a constant, has the integer of 0. TFLite's
     integer kernels then stop the whole inference; a division in float by that integer would give infinity.
-
-    Returns:
-        Each tensor with the name of the operation that gives it.
     """
     model = read(content)
     (graph,) = model.subgraphs
     makers = {number: operation for operation in graph.operators for number in operation.outputs}
     readers = Counter(number for operation in graph.operators for number in set(operation.inputs))
-    found = {}
+    found = set()
 
     def add(number: int) -> None:
-        name = _NAMES[builtin(model, makers[number])]
-        if name in qtyping.TFLOperationName.__members__:
-            found[graph.tensors[number].name.decode()] = qtyping.TFLOperationName(name)
+        if operator_name(model, makers[number]) in qtyping.TFLOperationName.__members__:
+            found.add(graph.tensors[number].name.decode())
 
     for operation in graph.operators:
-        name = _NAMES[builtin(model, operation)]
+        name = operator_name(model, operation)
         if name not in ("DIV", "RSQRT") or operation.inputs[-1] not in makers:
             continue
         add(operation.outputs[0])
@@ -162,10 +201,6 @@ def _divisions(content: bytes) -> dict[str, qtyping.TFLOperationName]:
                 add(number)
                 open_numbers.extend(makers[number].inputs)
     return found
-
-
-def _operations(kind: FloatKind) -> list[qtyping.TFLOperationName]:
-    return [qtyping.TFLOperationName(name) for name in KINDS[kind]]
 
 
 def _written(quantizer: Quantizer, statistics: Any) -> bytes:
@@ -195,7 +230,7 @@ def _steps(content: bytes) -> dict[str, float]:
     }
 
 
-def _embedded(content: bytes, images: np.ndarray) -> np.ndarray:
+def embedded(content: bytes, images: np.ndarray) -> np.ndarray:
     """Run the file without XNNPACK, which may abort the process for files quantized only for measurement."""
     interpreter = Interpreter(
         model_content=content,

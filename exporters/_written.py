@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from compress.contracts import BadInput, CompressError, DeployGraph, MissingTool
-from exporters._mixed import evenly
+from exporters._by_error import evenly
 from validators import choose_runtime, runtimes_for
 from validators.fork_server import ForkServer
 

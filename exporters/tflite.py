@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from compress.contracts import DeployGraph
+from compress.contracts import DeployGraph, Timer
 from exporters._costs import XNNPACK, XNNPACK_INT8, XNNPACK_INT8_OPERANDS, Costs
 from exporters._file_exporter import Inspected
 from exporters._float_weights import FloatWeights
@@ -57,17 +57,38 @@ class TFLite(MixedPrecision, FloatWeights):
         costs = XNNPACK_INT8_OPERANDS if kind.operand == "int8" else XNNPACK_INT8
         return replace(costs, reductions=super().costs.reductions)
 
-    def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
+    def measured(self, graph: DeployGraph, timer: Timer | None, folder: Path) -> Self:
+        from compress.system.progress import say
+        from exporters._float_locations import Limits, best
         from exporters._quiet import quiet
+
+        content = self.float_file(graph, folder / "float.tflite")
+        with quiet():
+            from exporters._tflite_choice import tried_files
+
+            tried = tried_files(content, graph, self, timer, folder)
+        found = best(tried, Limits(self.max_ms, self.max_bytes))
+        say(f"export: {len(found.kept)} operations stay in float: {found.text()}; with none: {tried[0].text()}")
+        return replace(self, float_at=tuple(each.name for each in found.kept))
+
+    def float_file(self, graph: DeployGraph, path: Path) -> bytes:
+        """Convert the graph at ``path``; returns the file with short names, to be quantized."""
         from exporters._tflite_depthwise import without_single_channels
-        from exporters._tflite_gpu import require_exact_on_gpus
-        from exporters._tflite_metadata import with_end_names, with_metadata, with_names
+        from exporters._tflite_metadata import with_names
 
         _convert(graph, path)
-        content, metadata = with_names(path.read_bytes()), dict(graph.metadata)
-        exempt: Collection[str] = ()
+        content = with_names(path.read_bytes())
         if self.stored[self.precision].weights == "int8" and self.optimize != "none":
             content = without_single_channels(content)
+        return content
+
+    def convert(self, graph: DeployGraph, path: Path) -> Collection[str]:
+        from exporters._quiet import quiet
+        from exporters._tflite_gpu import require_exact_on_gpus
+        from exporters._tflite_metadata import with_end_names, with_metadata
+
+        content, metadata = self.float_file(graph, path), dict(graph.metadata)
+        exempt: Collection[str] = ()
         if self.precision != "fp32":
             with quiet():
                 from exporters._tflite_quantize import integers, smaller

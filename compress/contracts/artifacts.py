@@ -137,6 +137,18 @@ class Exporter(Component):
         """Why the conversion cannot run here although ``requires`` are installed, with the remedy; None if it can."""
         return None
 
+    def undecided(self) -> bool:
+        """Whether options are left to a measurement or a limit in bytes; ``exporters.planned`` fills them in."""
+        return self.plan is None and (self.optimize == "measured" or self.max_bytes is not None)
+
+    def measures(self) -> bool:
+        """Whether one of them needs times."""
+        return self.plan is None and self.optimize == "measured"
+
+    def choices(self) -> Mapping[str, Any]:
+        """The options that were filled in."""
+        return {} if self.plan is None else {"plan": self.plan}
+
     def check(self, model: Model) -> None:
         """Refuse, before anything is trained, a precision in which the format cannot store this model.
 

@@ -21,7 +21,7 @@ def need_timers(stages: Sequence[Stage], exports: Sequence[Exporter]) -> None:
         if isinstance(stage, MeasuredStage) and (file_format := stage.measures()) is not None:
             _timer(plugins.find(Exporter, file_format)())
     for exporter in exports:
-        if _measures(exporter):
+        if exporter.measures():
             _timer(exporter)
 
 
@@ -43,21 +43,23 @@ def measured_stage(work: Workspace, step: str, stage: Stage, model: Model, data:
 
 
 def measured_export(work: Workspace, exporter: Exporter, graph: DeployGraph, name: str, key: Any) -> Exporter:
-    """Fill in the plan that the exporter must measure, or find for its limit in bytes; an earlier run's is reused.
+    """Fill in what the exporter must measure, or find for its limit in bytes; an earlier run's choices are reused.
 
     Args:
         name: name of the file.
         key: everything that the file depends on.
     """
+    from compress.options import tuples
     from exporters import planned
 
-    def plan(scratch: Path) -> Any:
+    def choose(scratch: Path) -> Any:
         say(f"export: chooses the variants of {name}")
-        return planned(exporter, graph, _timer(exporter) if _measures(exporter) else None).plan
+        return planned(exporter, graph, _timer(exporter) if exporter.measures() else None).choices()
 
-    if exporter.plan is not None or not (_measures(exporter) or exporter.max_bytes is not None):
+    if not exporter.undecided():
         return exporter
-    return dataclasses.replace(exporter, plan=work.reuse(f"plan-{name}", key, [], plan))
+    found = work.reuse(f"choices-{name}", key, [], choose)
+    return dataclasses.replace(exporter, **{option: tuples(value) for option, value in found.items()})
 
 
 class _Latencies:
@@ -83,10 +85,6 @@ class _Latencies:
         self.exporter.write_unchecked(deploy(model, name="measured", license="unspecified"), path)
         self.files.append((model, path))
         return path
-
-
-def _measures(exporter: Exporter) -> bool:
-    return exporter.optimize == "measured" and exporter.plan is None
 
 
 def _timer(exporter: Exporter) -> Timer:

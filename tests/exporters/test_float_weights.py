@@ -14,9 +14,9 @@ from torch import nn
 from compress.contracts import BadInput, CompressError, DeployGraph, EmbeddingSpec, ImageSet, Preprocess
 from compress.data.calibration import calibration_images
 from exporters import find_exporter
+from exporters._by_error import relative_error
 from exporters._deploy import Deployed, describe, optimized
 from exporters._float_weights import FloatLayers, chosen
-from exporters._mixed import relative_error
 from exporters._stored import require
 from exporters._tflite_quantize import converted, smaller
 from exporters._tflite_stored import stored

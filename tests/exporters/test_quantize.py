@@ -18,7 +18,7 @@ from architectures import create_model
 from compress.contracts import BadInput, CompressError, DeployGraph, Exporter
 from compress.options import build_component
 from exporters import _tflite_quantize, export_model, find_exporter
-from exporters._mixed import FloatKind, relative_error
+from exporters._mixed import FloatKind
 from exporters._stored import require
 from exporters._tflite_file import builtin, packed, read
 from exporters._tflite_metadata import with_end_names
@@ -81,12 +81,17 @@ def content(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> byt
 def tflite(content: bytes, calibration: np.ndarray) -> dict[str, bytes]:
     """The network's TFLite file by precision."""
     smaller = {precision: with_end_names(converted(content, precision)) for precision in ("fp16", "w8", "w8a32")}
-    mixed = w8a8(content, calibration, in_float=MIXED)
-    return {"fp32": content, **smaller, "w8a8": w8a8(content, calibration), "mixed": mixed}
+    return {
+        "fp32": content,
+        **smaller,
+        "w8a8": w8a8(content, calibration),
+        "mixed": w8a8(content, calibration, keep_float=MIXED),
+    }
 
 
 def w8a8(content: bytes, calibration: np.ndarray, **options: Any) -> bytes:
-    return with_end_names(quantized(content, activation_ranges(content, calibration), **options))
+    graph = DeployGraph(nn.Identity(), SIZE, {}, calibration)
+    return with_end_names(integers(content, graph, TFLite(precision="w8a8", **options))[0])
 
 
 # ------------------------------------------------------------------------------------------------- every precision
@@ -275,7 +280,9 @@ def float_operations(content: bytes) -> set[str]:
 
 def test_kinds_stay_in_float_as_asked_and_convolutions_never(tflite: dict[str, bytes]) -> None:
     assert float_operations(tflite["w8a8"]) == set()
-    assert float_operations(tflite["mixed"]) == {"REDUCE_MAX", "LOGISTIC", "MUL"}  # maxima of what MUL gives
+    # Maxima of what MUL gives, and moves of what LOGISTIC gives.
+    moves = {"RESHAPE", "TRANSPOSE", "SLICE"}
+    assert float_operations(tflite["mixed"]) - moves == {"REDUCE_MAX", "LOGISTIC", "MUL"}
     require(stored(tflite["mixed"]), "w8a8", TFLite.stored, Path("m.tflite"))
 
 
@@ -317,40 +324,6 @@ def first_maxima(content: bytes, images: np.ndarray) -> np.ndarray:
         interpreter.invoke()
         found.append(interpreter.get_tensor(conversion.outputs[0]).astype(int))
     return np.stack(found)
-
-
-@pytest.mark.parametrize("tolerance", [1e-9, 1e9])
-def test_auto_keeps_what_hurts_more_than_the_tolerance(
-    tolerance: float, content: bytes, tflite: dict[str, bytes], calibration: np.ndarray
-) -> None:
-    graph = DeployGraph(nn.Identity(), SIZE, {}, calibration)
-    exporter = TFLite(precision="w8a8", keep_float="auto", float_tolerance=tolerance)
-    result, said = integers(content, graph, exporter)
-    assert said["sweep"]["errors"].keys() == {"sigmoid", "mean", "mul", "add"}
-    assert (said["sweep"]["images"], said["sweep"]["tolerance"]) == (32, tolerance)
-    if tolerance > 1:
-        assert said["float_operations"] == {}
-        assert with_end_names(result) == tflite["w8a8"]
-    else:
-        assert set(MIXED) <= said["float_operations"].keys()
-        assert float_operations(result) >= {"LOGISTIC", "MUL", "MEAN", "ADD"}
-
-
-def test_the_sweep_by_hand() -> None:
-    """Embeddings on two points; the spread around their mean is 5."""
-    right = np.array([[0.0, 0.0], [6.0, 8.0]])
-    moved = {"sigmoid": right + np.array([0.0, 0.5]), "mul": right + np.array([0.0, 0.01]), "mean": right}
-    assert relative_error(right + np.array([3.0, 4.0]), right) == pytest.approx(1.0)
-    assert relative_error(moved["sigmoid"], right) == pytest.approx(0.1)
-    exporter = TFLite(precision="w8a8", keep_float="auto")
-    kept, said = exporter.kept_float(
-        {"sigmoid": 4, "mul": 3, "mean": 2}, lambda _: right, lambda kind, _: moved[kind], np.zeros((9, 1, 1, 3))
-    )
-    assert kept == ["sigmoid"]
-    assert said == {
-        "float_operations": {"sigmoid": 4},
-        "sweep": {"images": 9, "tolerance": 0.02, "errors": {"sigmoid": 0.1, "mul": 0.002, "mean": 0.0}},
-    }
 
 
 # ------------------------------------------------------------------------------------------------- bad input
