@@ -344,6 +344,7 @@ def test_the_command_says_what_it_did(bundle: Path, photos: Path, tmp_path: Path
     assert (stats["images"], stats["labels"]) == (20, {"digit 0": 10, "digit 1": 10})
 
 
+@pytest.mark.nightly
 def test_every_command_line_takes_the_gallery(bundle: Path, photos: Path, tmp_path: Path) -> None:
     file, photo = tmp_path / "own.sqlite", photos / "digit 0/000000.jpg"
     made(bundle, photos, file)
