@@ -62,9 +62,9 @@ def test_new_queries_find_more_in_the_old_gallery_than_old_ones_unless_nothing_w
 ) -> None:
     own = in_the_old_gallery(old[0], old[0], data)
     found = {}
-    for weight, epochs in ((1.0, 20), (0.0, 2)):
+    for weight, epochs in ((1.0, 30), (0.0, 2)):
         options = {"compatible_with": str(old[1]), "compatible_weight": weight}
-        stage = with_options(Train, epochs=epochs, lr=0.1, **options, **TRAINING)
+        stage = with_options(Train, epochs=epochs, lr=0.03, **options, **TRAINING)
         (tmp_path / str(weight)).mkdir()
         assert stage.check(fresh(data, NEW)).embedding.dim == 40
         new = stage.run(fresh(data, NEW), data, seed=0, scratch=tmp_path / str(weight))
