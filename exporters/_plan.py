@@ -35,9 +35,9 @@ def planned(exporter: Exporter, graph: DeployGraph, timer: Timer | None) -> Expo
         raise BadInput(f"{option} needs a timer, as validators.timing.timer gives it")
     assert isinstance(exporter, FileExporter)  # as every format is
     with tempfile.TemporaryDirectory(prefix="compress-") as folder:
-        if exporter.plan is None and (exporter.optimize == "measured" or exporter.max_bytes is not None):
-            plan = _Planner(exporter.provisional(), graph, timer, Path(folder)).plan()
-            exporter = dataclasses.replace(exporter, plan=plan)
+        plain = exporter.provisional()
+        if plain.undecided():  # the plan is all that it can lack
+            exporter = dataclasses.replace(exporter, plan=_Planner(plain, graph, timer, Path(folder)).plan())
         return exporter.decided(graph, timer, Path(folder)) if exporter.undecided() else exporter
 
 
