@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.distillation import shortened, trained
@@ -58,20 +59,25 @@ def fresh(name: str, data: Data, seed: int) -> Model:
     return Model(architecture, network, data.classes, data.preprocess, EmbeddingSpec(network.embedding_dim))
 
 
-def mean_average_precision(model: Model, data: Data, precision: str, seed: int) -> float | None:
-    """Of the .tflite file, executed, over the held-out images; None if the export refuses the file as too far off."""
+def embedded(model: Model, data: Data, precision: str, seed: int) -> np.ndarray:
+    """What the executed .tflite file gives for the held-out images. Raises CompressError if the export refuses it."""
     calibration = None
     if precision == "w8a8":
         calibration = data.train.images[even_choice(data.train.labels, min(DEFAULT, len(data.train)), seed)]
-    graph = deploy(model, name="qat", license="unspecified", calibration=calibration)
+    graph = deploy(model, name="network", license="unspecified", calibration=calibration)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.tflite"
-        try:
-            planned(find_exporter(".tflite")(precision=precision), graph).write(graph, path)
-        except CompressError as error:
-            print(error, file=sys.stderr)
-            return None
-        found = run_artifact(path, data.queries.images[: len(data.queries)])
+        planned(find_exporter(".tflite")(precision=precision), graph).write(graph, path)
+        return run_artifact(path, data.queries.images[: len(data.queries)])
+
+
+def mean_average_precision(model: Model, data: Data, precision: str, seed: int) -> float | None:
+    """Of the .tflite file over the held-out images; None if the export refuses the file as too far off."""
+    try:
+        found = embedded(model, data, precision, seed)
+    except CompressError as error:
+        print(error, file=sys.stderr)
+        return None
     labels = data.queries.labels
     return evaluate_retrieval(found, found, labels, labels, distance="l2", metrics=("mAP",), exclude_self=True)["mAP"]
 

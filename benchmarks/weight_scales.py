@@ -10,11 +10,9 @@ embeddings of the held-out images. Ten minutes on one core.
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partialmethod
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -23,16 +21,12 @@ from ai_edge_quantizer.qtyping import TFLOperationName
 from ai_edge_quantizer.quantizer import Quantizer
 
 from benchmarks.distillation import shortened, trained
-from benchmarks.qat import SIZE, TRAIN, fresh
-from compress.contracts import CompressError, Data, Model
-from compress.data.calibration import DEFAULT
+from benchmarks.qat import SIZE, TRAIN, embedded, fresh
+from compress.contracts import CompressError, Data
 from compress.data.load import load_data
-from compress.data.splits import even_choice
 from compress.datasets.digits import Digits
 from compress.options import build
 from compress.stages.train import Train
-from exporters import deploy, find_exporter, planned
-from validators import run_artifact
 from validators.metrics import evaluate_retrieval
 
 NETWORKS = ("ALNet", "LCNet-0.5", "MobileNetV3-small")
@@ -55,18 +49,6 @@ def scaled_by(algorithm: AlgorithmName) -> Iterator[None]:
         yield
 
 
-def embedded(model: Model, data: Data, precision: str) -> np.ndarray:
-    """What the .tflite file computes for the held-out images."""
-    calibration = None
-    if precision == "w8a8":
-        calibration = data.train.images[even_choice(data.train.labels, min(DEFAULT, len(data.train)), SEED)]
-    graph = deploy(model, name="scales", license="unspecified", calibration=calibration)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.tflite"
-        planned(find_exporter(".tflite")(precision=precision), graph).write(graph, path)
-        return run_artifact(path, data.queries.images[: len(data.queries)])
-
-
 def row(found: np.ndarray, exact: np.ndarray, data: Data) -> str:
     """mAP in percent, mean and least cosine."""
     labels = data.queries.labels
@@ -80,13 +62,13 @@ def main(names: tuple[str, ...]) -> None:
     print("| network | precision | scales of weights | mAP | mean cosine | least cosine |\n|---|---|---|---|---|---|")
     for name in names:
         model = trained(build(Train, TRAIN, "train"), fresh(name, data, SEED), data, SEED)
-        exact = embedded(model, data, "fp32")
+        exact = embedded(model, data, "fp32", SEED)
         print(f"| {name} | fp32 | | {row(exact, exact, data)} |", flush=True)
         for precision in ("w8", "w8a8"):
             for scales, algorithm in SCALES.items():
                 try:
                     with scaled_by(algorithm):
-                        cells = row(embedded(model, data, precision), exact, data)
+                        cells = row(embedded(model, data, precision, SEED), exact, data)
                 except CompressError as error:  # the export compares the file with the network
                     print(error, file=sys.stderr)
                     cells = "refused | |"
